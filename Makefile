@@ -1,0 +1,74 @@
+# Everything a developer runs. Needs make and Python 3.11 or newer (with venv), nothing else.
+# `make help` lists the targets; `.ci/run` runs all of them, as CI does.
+
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+# Worker processes of pytest. Each starts services of its own, so more than the cores gains nothing.
+JOBS   ?= 2
+PYTEST_ARGS ?=
+
+# The first interpreter that runs, is new enough and can make a virtual environment.
+# (A name on the path is not enough: version managers leave names that only print an error.)
+PROBE  := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/python3; do \
+	if $$p -c '$(PROBE)' >/dev/null 2>&1; then echo $$p; break; fi; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test demo lint format format-check types contracts migrations-check docs-check wheel-check bench clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+venv: $(VENV)/.installed  ## make or refresh the virtual environment
+
+# Two stamps: a change of pyproject.toml alone does not resolve 90 packages again.
+$(VENV)/.requirements: requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer with venv was found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PY) -c '$(PROBE)' >/dev/null 2>&1 || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
+	$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.requirements pyproject.toml
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: venv  ## run every test
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+demo: venv  ## run the whole story on real parts, under three minutes
+	$(PY) deploy/demo/run.py
+
+lint: venv  ## ruff's rules
+	$(PY) -m ruff check .
+
+format: venv  ## rewrite the code in the one format
+	$(PY) -m ruff format .
+
+format-check: venv  ## fail where `make format` would change something
+	$(PY) -m ruff format --check .
+
+types: venv  ## mypy, strict
+	$(PY) -m mypy
+
+contracts: venv  ## which package may import which
+	$(PY) -c 'import sys; from importlinter.cli import lint_imports_command as main; sys.exit(main())'
+
+migrations-check: venv  ## the tables and the migrations say the same, on a fresh embedded PostgreSQL
+	$(PY) -m nordan_core.store.migrate check
+
+docs-check: venv  ## the documents, commands and links shown in the docs are real
+	$(PY) -m pytest -q tests/docs
+
+wheel-check: venv  ## the built wheel holds the five packages and their data
+	$(PY) tests/support/wheel_check.py
+
+bench: venv  ## the benchmarks of docs/explanation/performance.md
+	$(PY) benchmarks/submit.py
+	$(PY) benchmarks/e2e.py
+
+clean:  ## remove the virtual environment and all caches
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,287 @@
+"""Messages between the control plane and a region: what crosses the worker API, and nothing more.
+
+Used by `nordan_api.workers` on one side and by supervisor and gateway on the other. Unknown fields are refused on
+the way up and ignored on the way down, so that a region may be one version behind.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from nordan_core.domain.contents import ArtifactKind, FileEntry, Manifest, is_safe_path
+from nordan_core.domain.jobs import JobKind
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult, AttemptState
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+#: Files in one manifest; an archive serves better beyond it.
+MAX_FILES = 20_000
+
+
+class Up(BaseModel):
+    """A message from a region; strict, since a region is not trusted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Down(BaseModel):
+    """A message to a region; tolerant of newer fields."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FileMessage(BaseModel):
+    """One file of a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
+    digest: Digest
+    size_bytes: Annotated[int, Field(ge=0)]
+    mode: Annotated[int, Field(ge=0, le=0o777)] = 0o644
+
+
+class ManifestMessage(BaseModel):
+    """Files of a dataset version, of a job, of a checkpoint or of an output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    files: Annotated[tuple[FileMessage, ...], Field(max_length=MAX_FILES)] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ManifestMessage:
+        """Wrap a manifest for the wire."""
+        return cls(
+            files=tuple(
+                FileMessage(path=entry.path, digest=entry.digest, size_bytes=entry.size_bytes, mode=entry.mode)
+                for entry in manifest.files
+            )
+        )
+
+    def to_domain(self) -> Manifest:
+        """Return the manifest; raises ValueError for a path that would leave its folder or stands twice."""
+        paths = [entry.path for entry in self.files]
+        for path in paths:
+            if not is_safe_path(path):
+                raise ValueError(f"{path!r} is not a relative path inside the folder")
+        if len(set(paths)) != len(paths):
+            raise ValueError("a path stands twice in the manifest")
+        return Manifest.of(FileEntry(one.path, one.digest, one.size_bytes, one.mode) for one in self.files)
+
+
+class JoinRequest(Up):
+    """Where a region's own parts are reached; the broker URL may hold a password and never leaves the control plane."""
+
+    gateway_url: str
+    broker_url: str
+    offers_tenancy: tuple[str, ...] = ("shared", "dedicated", "single")
+    """What the executor can really keep apart; one that runs without root offers `single` only."""
+
+
+class JoinBundle(Down):
+    """What a region needs to know of its control plane; holds a secret: written 0600."""
+
+    api_url: str
+    region: str
+    credential: str
+    grant_keys: dict[str, str]
+    """Public keys (PEM) that grants, renewals and access tokens are signed with, by key id."""
+
+
+class RedeemItem(Up):
+    """One grant and the random id that the supervisor wrote to disk before it asked."""
+
+    grant_id: str
+    redemption_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class RedeemRequest(Up):
+    """Grants to redeem; each item stands alone."""
+
+    items: Annotated[tuple[RedeemItem, ...], Field(max_length=200)]
+
+
+class RedeemOutcome(StrEnum):
+    """`gone` means: forget it, the attempt is over or never was. `refused`: another redemption lives, or law forbids."""
+
+    GRANTED = "granted"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+class InputOrder(Down):
+    """An input to stage read-only at NORDAN_INPUT_DIR/<name>."""
+
+    name: str
+    artifact_id: str
+    manifest: ManifestMessage
+
+
+class RankOrder(Down):
+    """One process of the gang and the devices that it may see."""
+
+    rank: int
+    node: str
+    gpu_indices: tuple[int, ...]
+
+
+class LaunchOrder(Down):
+    """Everything that an executor needs to run one attempt; given only against a live redemption."""
+
+    attempt_id: str
+    job_id: str
+    number: int
+    fence: int
+    kind: JobKind
+    organisation_handle: str
+    """Opaque; a pool of `tenancy: single` serves one handle."""
+    pool: str
+    has_made_up_gpus: bool
+    command: tuple[str, ...]
+    env: dict[str, str]
+    image: str = ""
+    ranks: tuple[RankOrder, ...]
+    gpus_per_rank: int
+    cpus: int
+    memory_mib: int
+    files: ManifestMessage = ManifestMessage()
+    inputs: tuple[InputOrder, ...] = ()
+    outputs: tuple[str, ...] = ()
+    resume_from: ManifestMessage | None = None
+    ttl_s: float
+    """First life of the deadline, counted from when the redeem request was sent."""
+    max_duration_s: float | None = None
+    grace_s: float = 10.0
+    port: int | None = None
+    readiness_path: str = "/"
+    klass: str = "internal"
+
+
+class RedeemAnswer(Down):
+    """The answer for one grant; `order` and `grant` (a signed token) only when granted."""
+
+    grant_id: str
+    outcome: RedeemOutcome
+    code: str = ""
+    message: str = ""
+    grant: str = ""
+    order: LaunchOrder | None = None
+
+
+class RedeemResponse(Down):
+    """Answers in the order of the request."""
+
+    items: tuple[RedeemAnswer, ...]
+
+
+class ExitReport(Up):
+    """How one rank ended, from its shim's record."""
+
+    rank: int
+    exit_code: int | None
+    signal: int | None
+    user_s: float = 0.0
+    system_s: float = 0.0
+    max_rss_kib: int = 0
+    oom: bool = False
+    at_deadline: bool = False
+    """The shim stopped the rank itself, because nobody extended its deadline."""
+
+
+class OutputReport(Up):
+    """An output folder, already in the region's store."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    manifest: ManifestMessage
+
+
+class AttemptReport(Up):
+    """One step of one attempt. Idempotent: a fence and a `seq` not above the last stored one change nothing."""
+
+    attempt_id: str
+    fence: int
+    seq: Annotated[int, Field(ge=1)]
+    state: AttemptState
+    result: AttemptResult | None = None
+    reason: Reason | None = None
+    message: Annotated[str, Field(max_length=500)] = ""
+    """For the owner only; the supervisor never puts the program's own output here."""
+    ranks: tuple[ExitReport, ...] = ()
+    running_s: float = 0.0
+    """Wall seconds from the first rank's start to the last rank's end (or to now)."""
+    energy_wh: float | None = None
+    """Measured by NVML; None when the GPUs cannot tell."""
+    outputs: tuple[OutputReport, ...] = ()
+    is_ready: bool = False
+    """An inference replica answers its readiness path."""
+
+
+class LiveFence(Up):
+    """An attempt that the supervisor holds now."""
+
+    attempt_id: str
+    fence: int
+
+
+class SyncUp(Up):
+    """A region's state: sent every 2 s, and at once when something happened."""
+
+    supervisor_id: str
+    reports: Annotated[tuple[AttemptReport, ...], Field(max_length=500)] = ()
+    live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] = ()
+
+
+class StopOrder(Down):
+    """Stop this attempt: SIGTERM, `grace_s` seconds, SIGKILL."""
+
+    attempt_id: str
+    grace_s: float
+    reason: Reason
+
+
+class SyncDown(Down):
+    """What changed for the region."""
+
+    renewal: str
+    """Signed token over (attempt, fence, ttl_s) of every attempt that may go on; one not named is not extended."""
+    stop: tuple[StopOrder, ...] = ()
+    settled: tuple[str, ...] = ()
+    """Attempts whose final report is stored: local records may go."""
+    unknown: tuple[str, ...] = ()
+    """Attempts that the control plane has under a newer fence, or not at all: stop them without a report."""
+    fenced_objects: tuple[str, ...] = ()
+    """Objects (`attempt:…`, `manifest:…`) whose reading the gateway must refuse."""
+
+
+class PublishRequest(Up):
+    """A checkpoint that an attempt finished; accepted only under its live fence."""
+
+    attempt_id: str
+    fence: int
+    kind: ArtifactKind
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    manifest: ManifestMessage
+
+
+class UploadCommit(Up):
+    """The gateway says: these bytes are here, under these digests."""
+
+    upload_id: str
+    manifest: ManifestMessage
+
+
+class ArtifactAccepted(Down):
+    """The artifact that a manifest became."""
+
+    artifact_id: str
+    digest: str
+
+
+class Access(Down):
+    """Where to go for content, and the right to do so: send the token in the Authorization header."""
+
+    url: str
+    token: str
+    expires_at: str
+    upload_id: str | None = None

@@ -1,0 +1,33 @@
+"""Shared by every test: the time limits of each kind, and a home directory that is never the developer's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+#: Seconds. Kinds that start real services live in their own folders and get more.
+LIMITS_S = {"chaos": 600, "e2e": 300, "integration": 120, "upgrade": 300}
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow folders their own limit, unless a test names one."""
+    for item in items:
+        limit_s = LIMITS_S.get(_folder(item))
+        if limit_s and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(limit_s))
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point HOME and the XDG folders at an empty folder, so that no test reads or writes a real configuration."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
