@@ -1,4 +1,4 @@
-"""Shared by every test: the time limits of each kind, and a home directory that is never the developer's own."""
+"""Shared by every test: the time limits of each kind, and a home directory of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point HOME and the XDG folders at an empty folder, so that no test reads or writes a real configuration."""
+    """Point HOME and the XDG folders at an empty folder: no test touches a real configuration."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):

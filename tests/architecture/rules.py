@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from architecture.source_tree import Finding, Module
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Rule = Callable[[Iterable[Module]], list[Finding]]
 
 STORE = "core/nordan_core/store/"
@@ -23,20 +25,22 @@ MOST_POSITIONAL = 5
 
 #: What pure code may take from the standard library: values and arithmetic, nothing that acts.
 PURE_STDLIB = frozenset(
-    "__future__ abc bisect collections dataclasses datetime decimal enum fractions functools hashlib heapq importlib "
-    "itertools json math numbers operator re string types typing unicodedata".split()
+    {
+        *("__future__", "abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum"),
+        *("fractions", "functools", "hashlib", "heapq", "importlib", "itertools", "json", "math"),
+        *("numbers", "operator", "re", "string", "types", "typing", "unicodedata"),
+    }
 )
 #: And what else, by folder.
 PURE_EXTRA = {
     "core/nordan_core/domain/": frozenset({"nordan_core.domain"}),
     "core/nordan_core/residency/": frozenset({"nordan_core.domain", "nordan_core.residency"}),
-    "scheduler/nordan_scheduler/engine/": frozenset(
-        {"nordan_core.domain", "nordan_scheduler.engine", "numpy"}
-    ),
+    "scheduler/nordan_scheduler/engine/": frozenset({"nordan_core.domain", "nordan_scheduler.engine", "numpy"}),
 }
 IMPURE_NUMPY = "numpy.random"
 QUERY_NAMES = frozenset({"select", "insert", "update", "delete", "text"})
 SQL_MODULES = ("sqlmodel", "sqlalchemy")
+SENDERS = frozenset({"send_task", "apply_async", "delay"})
 CLOCK_READS = frozenset({"now", "utcnow", "today"})
 
 
@@ -54,9 +58,9 @@ def commits_only_in_unit_of_work(modules: Iterable[Module]) -> list[Finding]:
 
 
 def queries_only_in_store(modules: Iterable[Module]) -> list[Finding]:
-    """SQL is built in the store: a name imported from SQLModel or SQLAlchemy that makes a statement stays there."""
+    """SQL is built in the store: a name of SQLModel or SQLAlchemy that makes a statement stays there."""
     return [
-        Finding(module.path, node.lineno, f"{name} builds SQL outside {STORE}")
+        Finding(module.path, _line(node), f"{name} builds SQL outside {STORE}")
         for module in modules
         if not module.path.startswith((STORE, "tests/"))
         for node in ast.walk(module.tree)
@@ -81,9 +85,7 @@ def modules_documented(modules: Iterable[Module]) -> list[Finding]:
     return [
         Finding(module.path, 1, "the module has no docstring")
         for module in modules
-        if module.text.strip()
-        and not module.path.startswith("tests/")
-        and ast.get_docstring(module.tree) is None
+        if module.text.strip() and not module.path.startswith("tests/") and ast.get_docstring(module.tree) is None
     ]
 
 
@@ -109,7 +111,7 @@ def functions_short(modules: Iterable[Module]) -> list[Finding]:
 
 
 def few_positional_parameters(modules: Iterable[Module]) -> list[Finding]:
-    """A function takes at most five positional parameters, `self` and `cls` left out; the rest are keyword-only."""
+    """At most five positional parameters, `self` and `cls` left out; the rest are keyword-only."""
     return [
         Finding(module.path, node.lineno, f"{node.name} takes {count} positional parameters")
         for module in modules
@@ -120,7 +122,7 @@ def few_positional_parameters(modules: Iterable[Module]) -> list[Finding]:
 
 
 def pure_code_imports_values_only(modules: Iterable[Module]) -> list[Finding]:
-    """Domain, residency and engine import values only; a list of what is allowed, so that news is a finding."""
+    """Domain, residency and engine import values only, from a list, so that news is a finding."""
     return [
         Finding(module.path, _line(node), f"pure code imports {name}")
         for module in modules
@@ -133,7 +135,7 @@ def pure_code_imports_values_only(modules: Iterable[Module]) -> list[Finding]:
 
 
 def pure_code_reads_no_clock(modules: Iterable[Module]) -> list[Finding]:
-    """The instant is an argument: no `datetime.now()` or `date.today()` in pure code, and no file is opened."""
+    """The instant is an argument: no `datetime.now()` in pure code, and no file is opened."""
     return [
         Finding(module.path, node.lineno, f"pure code calls {ast.unparse(node.func)}")
         for module in modules
@@ -176,9 +178,7 @@ def _tasks_with_other_arguments(modules: list[Module]) -> Iterator[Finding]:
         for node in _functions(module):
             names = [argument.arg for argument in node.args.args if argument.arg != "self"]
             if _is_task(node) and names != ["grant_id"] and not module.allows("task", node.lineno):
-                yield Finding(
-                    module.path, node.lineno, f"a task takes grant_id and nothing else, not {names}"
-                )
+                yield Finding(module.path, node.lineno, f"a task takes grant_id alone, not {names}")
 
 
 def _messages_sent_elsewhere(modules: list[Module]) -> Iterator[Finding]:
@@ -195,7 +195,7 @@ def _messages_sent_elsewhere(modules: list[Module]) -> Iterator[Finding]:
                 yield Finding(module.path, node.lineno, "messages are sent by nordan_core.queue.nudge alone")
 
 
-def _is_task(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _is_task(node: Function) -> bool:
     targets = [one.func if isinstance(one, ast.Call) else one for one in node.decorator_list]
     return any(
         (isinstance(one, ast.Attribute) and one.attr == "task")
@@ -206,9 +206,7 @@ def _is_task(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def _reads_environment(node: ast.AST) -> bool:
     if isinstance(node, ast.Attribute):
-        return (
-            isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr in {"environ", "getenv"}
-        )
+        return isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr in {"environ", "getenv"}
     return (
         isinstance(node, ast.ImportFrom)
         and node.module == "os"
@@ -225,7 +223,7 @@ def _acts(function: ast.expr) -> bool:
 def _is_pure(name: str, extra: frozenset[str]) -> bool:
     if name.startswith(IMPURE_NUMPY):
         return False
-    return name.split(".")[0] in PURE_STDLIB or any(
+    return name.split(".", maxsplit=1)[0] in PURE_STDLIB or any(
         name == one or name.startswith(one + ".") for one in extra
     )
 
@@ -248,34 +246,26 @@ def _imported_queries(node: ast.AST) -> list[str]:
     return []
 
 
-def _public_definitions(
-    tree: ast.Module,
-) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    for node in tree.body:
-        if isinstance(
-            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        ) and not node.name.startswith("_"):
-            yield node
-            if isinstance(node, ast.ClassDef):
-                yield from (
-                    inner
-                    for inner in node.body
-                    if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
-                    and not inner.name.startswith("_")
-                )
+def _public_definitions(tree: ast.Module) -> Iterator[Definition]:
+    for node in _public(tree.body):
+        yield node
+        if isinstance(node, ast.ClassDef):
+            yield from _public(node.body)
 
 
-def _functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (
-        node for node in ast.walk(module.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+def _public(body: list[ast.stmt]) -> Iterator[Definition]:
+    return (node for node in body if isinstance(node, Definition) and not node.name.startswith("_"))
+
+
+def _functions(module: Module) -> Iterator[Function]:
+    return (node for node in ast.walk(module.tree) if isinstance(node, Function))
 
 
 def _calls(module: Module) -> Iterator[ast.Call]:
     return (node for node in ast.walk(module.tree) if isinstance(node, ast.Call))
 
 
-def _positional(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def _positional(node: Function) -> int:
     names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
     return len(names) - (names[:1] in (["self"], ["cls"]))
 

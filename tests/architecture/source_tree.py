@@ -1,7 +1,7 @@
 """Reads the source tree for the architecture tests: modules as syntax trees, and the escape comments in them.
 
-A line may leave a rule with `# architecture: allow RULE, REASON`, on the line itself or the one above. The reason
-is part of the syntax: an escape without one is itself a finding.
+A line may leave a rule with `# architecture: allow RULE, REASON`, on the line itself or the one above. The
+reason is part of the syntax: without one the escape is not heard.
 """
 
 from __future__ import annotations
