@@ -1,0 +1,117 @@
+"""Files and folders with an owner and a mode from their first moment, and trees that are linked or copied.
+
+Used by every runner. A secret never exists with a wider mode than its last one, and nothing outside the data
+folder is ever given another mode or owner: a hard link shares both with its origin, so links are left as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded.layout import Identity
+
+Skip = Callable[[str, list[str]], Iterable[str]]
+
+
+def make_folder(path: Path, owner: Identity, mode: int) -> Path:
+    """Make a folder, or set owner and mode of one that is there; parents must exist."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    own(path, owner)
+    path.chmod(mode)
+    return path
+
+
+def own(path: Path, owner: Identity) -> None:
+    """Give a file or folder of ours to an identity; as an ordinary user it already belongs to it."""
+    found = path.lstat()
+    if (found.st_uid, found.st_gid) != (owner.uid, owner.gid):
+        os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+
+
+def own_tree(folder: Path, owner: Identity) -> None:
+    """Give a folder of ours, and everything in it, to an identity."""
+    own(folder, owner)
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            own(Path(parent, name), owner)
+
+
+def write_file(path: Path, text: str, owner: Identity, mode: int = 0o600) -> None:
+    """Write a file by rename: readers see the old or the new text, and never another mode or owner."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        own(new, owner)
+        new.chmod(mode)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def secret_in(path: Path, owner: Identity) -> str:
+    """Return the secret in a file, made on first use: 256 random bits as hex."""
+    if path.exists():
+        return path.read_text().strip()
+    secret = secrets.token_hex(32)
+    write_file(path, secret, owner)
+    return secret
+
+
+def link_tree(source: Path, target: Path, skip: Skip | None = None) -> None:
+    """Bring a tree to a place where everybody can read it: by hard links, by copies where links cannot serve.
+
+    Links cannot serve across file systems, and for files that others may not read: changing a link's mode would
+    change its origin. Symbolic links are followed, since they may lead to a closed folder.
+    """
+    shutil.copytree(source, target, copy_function=_link_or_copy, ignore=skip, dirs_exist_ok=True)
+    for folder, _, _ in os.walk(target):
+        Path(folder).chmod(0o755)
+
+
+def open_to_others(path: Path) -> Path | None:
+    """Return the closest folder on the way to `path` that other users cannot pass, or None."""
+    for folder in reversed(path.resolve().parents):
+        if folder.exists() and not folder.stat().st_mode & stat.S_IXOTH:
+            return folder
+    return None
+
+
+def check_free_space(path: Path, needed_mib: int) -> None:
+    """Check that the file system of `path` has room left.
+
+    Raises:
+        OperatorError: it has less than `needed_mib`.
+    """
+    free_mib = shutil.disk_usage(path).free // 2**20
+    if free_mib < needed_mib:
+        raise OperatorError(
+            f"The disk that holds {path} is full: {free_mib} MiB are free and the stack needs {needed_mib} MiB to "
+            "start. Free some space, or choose a folder on another disk with --data-dir."
+        )
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    origin = os.path.realpath(source)
+    mode = Path(origin).stat().st_mode
+    wanted = 0o755 if mode & stat.S_IXUSR else 0o644
+    if mode & wanted == wanted:
+        with suppress(OSError):
+            os.link(origin, target)
+            return
+    shutil.copyfile(origin, target)
+    Path(target).chmod(wanted)
+    # A compiled file is valid only for its source's time stamp, so copies keep it.
+    os.utime(target, ns=(Path(origin).stat().st_atime_ns, Path(origin).stat().st_mtime_ns))
