@@ -103,7 +103,7 @@ class RedeemRequest(Up):
 
 
 class RedeemOutcome(StrEnum):
-    """`gone` means: forget it, the attempt is over or never was. `refused`: another redemption lives, or law forbids."""
+    """`gone`: forget it, the attempt is over or never was. `refused`: another redemption lives, or law forbids."""
 
     GRANTED = "granted"
     REFUSED = "refused"

@@ -1,0 +1,116 @@
+"""What each process is told by its environment. The only module that reads it; secrets come as files, never as values.
+
+Every name starts with NORDAN_. Entry points load a group once and pass it down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nordan_core.domain.errors import OperatorError
+
+
+class _Group(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="NORDAN_", frozen=True, extra="ignore")
+
+
+class DatabaseSettings(_Group):
+    """How to reach PostgreSQL."""
+
+    database_url: str = ""
+    """`postgresql://user@/name?host=/socket/folder`; DATABASE_URL serves when this is unset."""
+    database_password_file: Path | None = None
+    """File that holds the password; unset when the URL or a passfile has it."""
+    database_pool_size: int = 20
+    """Connections per process; a request waits for one at most 10 s."""
+
+    def sqlalchemy_url(self) -> str:
+        """Return the URL with driver and password.
+
+        Raises:
+            OperatorError: when no URL is set or the password file cannot be read.
+        """
+        url = self.database_url or os.environ.get("DATABASE_URL", "")
+        if not url:
+            raise OperatorError("no database: set NORDAN_DATABASE_URL to a PostgreSQL URL")
+        url = url.replace("postgres://", "postgresql://", 1)
+        if self.database_password_file is not None:
+            url = _with_password(url, _secret(self.database_password_file))
+        return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+class ApiSettings(_Group):
+    """The REST and worker API."""
+
+    api_host: str = "127.0.0.1"
+    api_port: int = 8471
+    api_url: str = ""
+    """How others reach this api; regions get it when they join."""
+    grant_key_file: Path
+    """Private key that signs grants, renewals and access tokens: readable by api only."""
+    certificate_public_key_file: Path | None = None
+    scheduler_urls: str = ""
+    """Read-only ports of the schedulers, separated by commas; any may answer."""
+    brokers_file: Path | None = None
+    """Where api notes the broker URL of a region that joined; the relay reads it."""
+
+
+class SchedulerSettings(_Group):
+    """Cycle, relay, sealer and reaper."""
+
+    scheduler_host: str = "127.0.0.1"
+    scheduler_port: int = 8472
+    certificate_key_file: Path
+    """Private key that signs checkpoints and certificates: readable by the sealer only."""
+    brokers_file: Path | None = None
+    cycle_idle_s: float = 1.0
+    """The cycle runs at least this often; NOTIFY wakes it sooner."""
+    lease_s: float = 3.0
+    """Leadership lasts this long after each renewal, by the database's clock."""
+
+
+class RegionSettings(_Group):
+    """A region's celery worker, supervisor and gateway."""
+
+    region_dir: Path
+    join_file: Path
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 8480
+    uid_range: str = ""
+    """`200000-200999`: user ids for attempts; empty when the supervisor does not run as root."""
+    job_path: str = ""
+    """Folders that come first on a job's PATH."""
+    max_upload_bytes: int = 1 << 40
+
+
+def read_brokers(path: Path | None) -> dict[str, str]:
+    """Return broker URL by region; an absent file means that no region has joined yet."""
+    if path is None or not path.exists():
+        return {}
+    brokers: dict[str, str] = json.loads(path.read_text())
+    return brokers
+
+
+def fault_point() -> str:
+    """Return NORDAN_CRASH_AT: the step at which a test wants this process to die; empty in production."""
+    return os.environ.get("NORDAN_CRASH_AT", "")
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise OperatorError(f"cannot read the secret in {path}: {error.strerror}") from error
+
+
+def _with_password(url: str, password: str) -> str:
+    scheme, rest = url.split("://", 1)
+    user, at, tail = rest.partition("@")
+    if not at:
+        raise OperatorError("NORDAN_DATABASE_URL names no user; write postgresql://user@host/name")
+    return f"{scheme}://{user.split(':', 1)[0]}:{quote(password, safe='')}@{tail}"

@@ -1,0 +1,85 @@
+"""Write acts into the audit log: one entry per act, inside the act's own transaction, unsequenced.
+
+Two transactions never wait for each other here; the sealer (`ledger`) numbers entries afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import insert
+from sqlmodel import Session
+
+from nordan_core.identifiers import new_id
+from nordan_core.store.tables.proof import AuditEntryRow
+
+
+class Act(StrEnum):
+    """What was done."""
+
+    JOB_ACCEPTED = "job_accepted"
+    JOB_REFUSED = "job_refused"
+    GRANT_ISSUED = "grant_issued"
+    GRANT_REDEEMED = "grant_redeemed"
+    GRANT_DENIED = "grant_denied"
+    ATTEMPT_ENDED = "attempt_ended"
+    ATTEMPT_FENCED = "attempt_fenced"
+    CANCEL_REQUESTED = "cancel_requested"
+    UPLOAD_ALLOWED = "upload_allowed"
+    UPLOAD_REFUSED = "upload_refused"
+    ARTIFACT_STORED = "artifact_stored"
+    READ_ALLOWED = "read_allowed"
+    READ_REFUSED = "read_refused"
+    POLICY_CHANGED = "policy_changed"
+    FACTS_CHANGED = "facts_changed"
+    REGION_JOINED = "region_joined"
+    TENANT_CHANGED = "tenant_changed"
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One act: who did what to which subject, with handles and digests, never content."""
+
+    act: Act
+    subject: str
+    actor: str
+    at: datetime
+    organisation: str | None = None
+    body: dict[str, object] = field(default_factory=dict)
+
+
+class Audit:
+    """The writing side of the log."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def write(self, *entries: AuditEntry) -> list[str]:
+        """Insert entries and return their ids."""
+        return self.write_all(entries)
+
+    def write_all(self, entries: Iterable[AuditEntry]) -> list[str]:
+        """Insert many entries in one statement and return their ids."""
+        rows = [_row(entry) for entry in entries]
+        if rows:
+            self._session.execute(insert(AuditEntryRow), rows)
+        return [str(row["id"]) for row in rows]
+
+
+def _row(entry: AuditEntry) -> dict[str, object]:
+    return {
+        "id": new_id("aud"),
+        "act": entry.act.value,
+        "subject": entry.subject,
+        "organisation_id": entry.organisation,
+        "actor": entry.actor,
+        "at": entry.at,
+        "body": entry.body,
+        "salt": os.urandom(16),
+    }

@@ -1,0 +1,30 @@
+"""The residency epoch: the one number that any change of law or fact raises."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+
+class ResidencyEpoch:
+    """Taken for update by whoever changes what is judged, for share by whoever acts on a judgement.
+
+    First in the lock order, so a change waits for acts under way, and acts that follow see the new number.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def current(self) -> int:
+        """Return the number without a lock: for reads that judge again before they act."""
+        return int(self._session.execute(text("select epoch from residency_epoch where id = 1")).scalar_one())
+
+    def share(self) -> int:
+        """Return the number and hold it still until this transaction ends."""
+        statement = text("select epoch from residency_epoch where id = 1 for share")
+        return int(self._session.execute(statement).scalar_one())
+
+    def step(self) -> int:
+        """Raise the number by one; other changes and all acts wait for this transaction. Keep it short."""
+        statement = text("update residency_epoch set epoch = epoch + 1 where id = 1 returning epoch")
+        return int(self._session.execute(statement).scalar_one())

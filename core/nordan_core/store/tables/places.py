@@ -1,0 +1,81 @@
+"""Entities, regions, pools and nodes: the facts that placement and law are judged by."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint
+from sqlmodel import Field, SQLModel
+
+from nordan_core.store.tables.columns import Document, document, instant, optional_document, optional_instant
+
+
+class EntityRow(SQLModel, table=True):
+    """A legal person as its World document states it."""
+
+    __tablename__ = "entity"
+    name: str = Field(primary_key=True)
+    document: Document = document()
+    version: int = 1
+    updated_at: datetime = instant()
+
+
+class RegionRow(SQLModel, table=True):
+    """A data centre under one operator. Its credential is kept as a hash; its broker only as an address book entry."""
+
+    __tablename__ = "region"
+    code: str = Field(primary_key=True)
+    document: Document = document()
+    version: int = 1
+    updated_at: datetime = instant()
+    credential_hash: str | None = Field(default=None, unique=True)
+    gateway_url: str = ""
+    offers_tenancy: Document | None = optional_document()
+    seen_at: datetime | None = optional_instant()
+    supervisor_id: str | None = None
+
+
+class PoolRow(SQLModel, table=True):
+    """Homogeneous nodes. `facts_version` rises with every change of what is judged."""
+
+    __tablename__ = "pool"
+    name: str = Field(primary_key=True)
+    region: str = Field(foreign_key="region.code", index=True)
+    document: Document = document()
+    accelerator: str
+    gpus_per_node: int
+    price_micro_eur_per_gpu_s: int
+    facts_version: int = 1
+    facts_valid_until: datetime | None = optional_instant()
+    single_tenant: str | None = None
+    """The one organisation that a pool of `tenancy: single` serves now; null while nothing runs there."""
+    updated_at: datetime = instant()
+
+
+class NodeRow(SQLModel, table=True):
+    """One machine. The masks and counters are what apply takes from and the end of an attempt gives back to."""
+
+    __tablename__ = "node"
+    __table_args__ = (
+        CheckConstraint("free_cpus >= 0 and free_memory_mib >= 0", name="node_free_not_negative"),
+        CheckConstraint("free_mask >= 0 and free_mask < (1::bigint << gpus)", name="node_mask_in_range"),
+    )
+    name: str = Field(primary_key=True)
+    pool: str = Field(foreign_key="pool.name", index=True)
+    state: str
+    gpus: int
+    free_mask: int = Field(sa_type=BigInteger)
+    cpus: int
+    free_cpus: int
+    memory_mib: int
+    free_memory_mib: int
+    version: int = 1
+
+
+class CellRow(SQLModel, table=True):
+    """The control plane itself, which is judged like a place: one row."""
+
+    __tablename__ = "cell"
+    id: int = Field(default=1, primary_key=True)
+    document: Document = document()
+    updated_at: datetime = instant()
