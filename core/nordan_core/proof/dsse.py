@@ -5,11 +5,11 @@ securesystemslib's; keys are ours, because its verifier parses the PEM text agai
 spelling of an envelope is accepted, so that no byte of it can change unnoticed.
 """
 
+import base64
 import binascii
 from collections.abc import Mapping
 
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import Signature
 
 from nordan_core.proof.canonical import canonical_json, from_canonical
 from nordan_core.proof.errors import (
@@ -26,11 +26,12 @@ _SIGNATURE_FIELDS = frozenset({"keyid", "sig"})
 
 def sign_envelope(payload_type: str, payload: bytes, key: SigningKey) -> dict[str, object]:
     """Return the envelope document of a payload: `payload`, `payloadType` and one signature."""
-    envelope = Envelope(payload, payload_type, {})
-    key_id = key.public.key_id
-    envelope.signatures[key_id] = Signature(key_id, key.sign(envelope.pae()).hex())
-    document: dict[str, object] = envelope.to_dict()
-    return document
+    signature = key.sign(Envelope(payload, payload_type, {}).pae())
+    return {
+        "payload": _base64(payload),
+        "payloadType": payload_type,
+        "signatures": [{"keyid": key.public.key_id, "sig": _base64(signature)}],
+    }
 
 
 def open_envelope(envelope: Mapping[str, object], payload_type: str, keys: Mapping[str, PublicKey]) -> bytes:
@@ -101,3 +102,7 @@ def _checked_form(envelope: Mapping[str, object]) -> dict[str, object]:
     if not all(isinstance(value, str) for value in signature.values()):
         raise EnvelopeMalformed("a signature's keyid and sig are strings")
     return {"payload": payload, "payloadType": payload_type, "signatures": [dict(signature)]}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,126 +1,235 @@
-"""Compact signed tokens: grants, renewals, and passes to a region's gateway.
+"""Grants, renewals and passes to a gateway: what each says, and how it is signed and read.
 
-A token is the base64url (without padding) of the canonical JSON of a DSSE envelope. Its kind is the envelope's
-payload type, so that a pass to a gateway can never be shown as a grant. The api mints; supervisors and gateways
-read. The reader's time is an argument.
+The api mints all three with the grant key; supervisors read grants and renewals, gateways read passes, and the
+certificate's verifier reads the grants that it finds. Times are whole seconds on the wire and aware UTC instants
+here. A missing, extra or mistyped claim makes a token malformed.
 """
 
-import base64
-import binascii
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from nordan_core.proof.canonical import canonical_json, from_canonical
-from nordan_core.proof.dsse import envelope_bytes, open_envelope, sign_envelope
-from nordan_core.proof.errors import (
-    EnvelopeMalformed,
-    NotCanonical,
-    PayloadTypeMismatch,
-    SignatureInvalid,
-    TokenExpired,
-    TokenForged,
-    TokenMalformed,
-    TokenNotYetValid,
-)
+from nordan_core.proof.compact import SKEW_S, instant_of, mint, read, unix_seconds
+from nordan_core.proof.errors import TokenMalformed
 from nordan_core.proof.keys import PublicKey, SigningKey
 
-#: How far the clocks of two machines may be apart.
-SKEW_S = 5
-#: A longer text is refused before anything is decoded. The renewal of a region with 10,000 live attempts fits.
-LONGEST_TOKEN = 4 * 1024 * 1024
+__all__ = [
+    "SKEW_S",
+    "AccessClaims",
+    "GrantClaims",
+    "RenewalClaims",
+    "RenewalItem",
+    "mint",
+    "mint_access",
+    "mint_grant",
+    "mint_renewal",
+    "read",
+    "read_access",
+    "read_grant",
+    "read_renewal",
+]
+
+GRANT = "grant"
+RENEWAL = "renewal"
+ACCESS = "access"
+
+#: A renewal must be read this soon after it was issued; what it adds counts from when it was asked for.
+RENEWAL_FRESH_S = 30
 
 
-def mint(claims: Mapping[str, object], *, kind: str, key: SigningKey) -> str:
-    """Sign claims as a token of this kind.
+@dataclass(frozen=True, slots=True)
+class GrantClaims:
+    """Permit for one supervisor to run one attempt once."""
 
-    Claims hold `exp`, and `iat` where known, as whole seconds since 1970; `read` refuses a token without `exp`.
+    grant_id: str
+    attempt_id: str
+    job_id: str
+    region: str
+    pool: str
+    nodes: tuple[str, ...]
+    fence: int
+    redemption_id: str
+    """The supervisor's random number; another one is refused while this attempt lives."""
+    issued_at: datetime
+    expires_at: datetime
+    """The attempt stops by itself then, unless renewed."""
+    policy_digest: str
+    """Digest of the effective policy document that the attempt was judged under."""
+    epoch: int
+    """Residency epoch of that judgement."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalItem:
+    """More time for one live attempt."""
+
+    attempt_id: str
+    fence: int
+    ttl_s: int
+    """Seconds from the moment when the supervisor sent the request that this answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalClaims:
+    """More time for the live attempts of one supervisor."""
+
+    region: str
+    supervisor_id: str
+    issued_at: datetime
+    items: tuple[RenewalItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """Pass to one object at one gateway."""
+
+    audience: str
+    """`gateway:<region>`."""
+    obj: str
+    """`upload:<id>`, `manifest:<digest>`, `attempt:<id>` or `service:<job>`."""
+    act: str
+    """`put`, `read` or `call`."""
+    subject: str
+    """Id of the key or member who asked, for the region's access log."""
+    expires_at: datetime
+
+
+def mint_grant(claims: GrantClaims, key: SigningKey) -> str:
+    """Sign a grant; fractions of seconds are dropped."""
+    return mint(_written(claims, _GRANT_FORM), kind=GRANT, key=key)
+
+
+def read_grant(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> GrantClaims:
+    """Return the claims of a grant that holds now.
 
     Raises:
-        NotCanonical: a claim that JSON does not carry.
+        TokenError: the subclass says how the token fails; see `compact.read`.
     """
-    envelope = sign_envelope(_payload_type(kind), canonical_json(claims), key)
-    return base64.urlsafe_b64encode(envelope_bytes(envelope)).rstrip(b"=").decode("ascii")
+    return GrantClaims(**_taken(read(token, kind=GRANT, keys=keys, now=now), _GRANT_FORM))
 
 
-def read(token: str, *, kind: str, keys: Mapping[str, PublicKey], now: datetime) -> dict[str, object]:
-    """Return a token's claims, once signature, kind and times are established.
+def mint_renewal(claims: RenewalClaims, key: SigningKey) -> str:
+    """Sign a renewal, fresh for `RENEWAL_FRESH_S` seconds; fractions of seconds are dropped."""
+    body = _written(claims, _RENEWAL_FORM)
+    body["exp"] = unix_seconds(claims.issued_at + timedelta(seconds=RENEWAL_FRESH_S))
+    return mint(body, kind=RENEWAL, key=key)
 
-    `now` is aware; `exp` and `iat` are compared with it within `SKEW_S` seconds.
+
+def read_renewal(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> RenewalClaims:
+    """Return the claims of a fresh renewal.
 
     Raises:
-        TokenMalformed: not a token, or no whole-second `exp`.
-        TokenForged: the signature is not by one of the keys, or the token was made for another kind of use.
-        TokenExpired: `exp` has passed.
-        TokenNotYetValid: `iat` lies ahead.
+        TokenError: the subclass says how the token fails; see `compact.read`.
     """
-    try:
-        payload = open_envelope(_envelope_of(token), _payload_type(kind), keys)
-        claims = from_canonical(payload)
-    except (EnvelopeMalformed, NotCanonical) as error:
-        raise TokenMalformed(f"not a token: {error}") from error
-    except (PayloadTypeMismatch, SignatureInvalid) as error:
-        raise TokenForged(f"this is no {kind} token of a trusted key: {error}") from error
-    if not isinstance(claims, dict):
-        raise TokenMalformed("a token's claims are an object")
-    _check_times(claims, now)
-    return claims
+    body = read(token, kind=RENEWAL, keys=keys, now=now)
+    del body["exp"]
+    return RenewalClaims(**_taken(body, _RENEWAL_FORM))
 
 
-def unix_seconds(instant: datetime) -> int:
-    """Return the whole seconds since 1970 of an aware instant, fractions dropped.
+def mint_access(claims: AccessClaims, key: SigningKey) -> str:
+    """Sign a pass to a gateway; fractions of seconds are dropped."""
+    return mint(_written(claims, _ACCESS_FORM), kind=ACCESS, key=key)
+
+
+def read_access(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> AccessClaims:
+    """Return the claims of a pass that holds now; the gateway still compares audience, object and action.
 
     Raises:
-        ValueError: the instant is naive.
+        TokenError: the subclass says how the token fails; see `compact.read`.
     """
-    if instant.tzinfo is None:
-        raise ValueError("an instant without a time zone")
-    return int(instant.timestamp())
+    return AccessClaims(**_taken(read(token, kind=ACCESS, keys=keys, now=now), _ACCESS_FORM))
 
 
-def instant_of(seconds: int) -> datetime:
-    """Return the UTC instant of whole seconds since 1970.
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """How one field travels: its name on the wire, and the checked way there and back."""
 
-    Raises:
-        TokenMalformed: a number that no calendar holds.
-    """
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise TokenMalformed(f"{seconds} is no instant") from error
+    name: str
+    write: Callable[[Any], object]  # Any: the field's own type, which the form below pairs with it
+    take: Callable[[object], Any]
 
 
-def _payload_type(kind: str) -> str:
-    return f"application/vnd.nordan.{kind}+json"
-
-
-def _envelope_of(token: str) -> dict[str, object]:
-    if len(token) > LONGEST_TOKEN:
-        raise TokenMalformed(f"a token has at most {LONGEST_TOKEN} characters")
-    try:
-        data = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        is_exact = base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") == token
-    except (ValueError, binascii.Error) as error:
-        raise TokenMalformed("a token is base64url text") from error
-    if not is_exact:
-        raise TokenMalformed("the token's base64url is not in its canonical form")
-    value = from_canonical(data)
-    if not isinstance(value, dict):
-        raise TokenMalformed("a token holds a JSON object")
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("text expected")
     return value
 
 
-def _check_times(claims: Mapping[str, object], now: datetime) -> None:
-    expires = _whole_seconds(claims, "exp")
-    issued = _whole_seconds(claims, "iat") if "iat" in claims else None
-    reader_s = now.timestamp()
-    if issued is not None and reader_s < issued - SKEW_S:
-        raise TokenNotYetValid(instant_of(issued))
-    if reader_s >= expires + SKEW_S:
-        raise TokenExpired(instant_of(expires))
-
-
-def _whole_seconds(claims: Mapping[str, object], name: str) -> int:
-    value = claims.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TokenMalformed(f"the claim {name!r} is missing or no whole number of seconds")
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("whole number expected")
     return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError("list of texts expected")
+    return tuple(_text(item) for item in value)
+
+
+def _items(value: object) -> tuple[RenewalItem, ...]:
+    if not isinstance(value, list):
+        raise ValueError("list of renewals expected")
+    return tuple(_item(row) for row in value)
+
+
+def _item(row: object) -> RenewalItem:
+    if not isinstance(row, list) or len(row) != 3:
+        raise ValueError("attempt, fence and seconds expected")
+    return RenewalItem(_text(row[0]), _count(row[1]), _count(row[2]))
+
+
+def _instant(value: object) -> datetime:
+    return instant_of(_count(value))
+
+
+def _plain(value: object) -> object:
+    return value
+
+
+def _rows(items: tuple[RenewalItem, ...]) -> object:
+    return [[item.attempt_id, item.fence, item.ttl_s] for item in items]
+
+
+_GRANT_FORM = {
+    "grant_id": _Claim("grant_id", _plain, _text),
+    "attempt_id": _Claim("attempt_id", _plain, _text),
+    "job_id": _Claim("job_id", _plain, _text),
+    "region": _Claim("region", _plain, _text),
+    "pool": _Claim("pool", _plain, _text),
+    "nodes": _Claim("nodes", list, _texts),
+    "fence": _Claim("fence", _plain, _count),
+    "redemption_id": _Claim("redemption_id", _plain, _text),
+    "issued_at": _Claim("iat", unix_seconds, _instant),
+    "expires_at": _Claim("exp", unix_seconds, _instant),
+    "policy_digest": _Claim("policy_digest", _plain, _text),
+    "epoch": _Claim("epoch", _plain, _count),
+}
+_RENEWAL_FORM = {
+    "region": _Claim("region", _plain, _text),
+    "supervisor_id": _Claim("supervisor_id", _plain, _text),
+    "issued_at": _Claim("iat", unix_seconds, _instant),
+    "items": _Claim("items", _rows, _items),
+}
+_ACCESS_FORM = {
+    "audience": _Claim("aud", _plain, _text),
+    "obj": _Claim("obj", _plain, _text),
+    "act": _Claim("act", _plain, _text),
+    "subject": _Claim("sub", _plain, _text),
+    "expires_at": _Claim("exp", unix_seconds, _instant),
+}
+
+
+def _written(claims: object, form: Mapping[str, _Claim]) -> dict[str, object]:
+    return {claim.name: claim.write(getattr(claims, field)) for field, claim in form.items()}
+
+
+def _taken(body: Mapping[str, object], form: Mapping[str, _Claim]) -> dict[str, Any]:
+    """Return the constructor's arguments; `Any` because each value was checked by its own `take`."""
+    if body.keys() != {claim.name for claim in form.values()}:
+        raise TokenMalformed(f"the token's claims are {sorted(body)}")
+    try:
+        return {field: claim.take(body[claim.name]) for field, claim in form.items()}
+    except ValueError as error:
+        raise TokenMalformed(f"a claim of the token has the wrong form: {error}") from error

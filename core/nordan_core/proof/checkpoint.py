@@ -1,0 +1,76 @@
+"""The signed head of the audit log: how many entries there were, under which root, at which instant.
+
+The sealer signs one with the certificate key in the transaction that appends; api, certificates and auditors hand
+it on; whoever holds two may ask for a consistency proof between them. No entry can be read from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nordan_core.proof.canonical import canonical_json, from_canonical
+from nordan_core.proof.dsse import open_envelope, sign_envelope
+from nordan_core.proof.errors import EnvelopeMalformed, NotCanonical
+from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.proof.merkle import HASH_BYTES
+
+PAYLOAD_TYPE = "application/vnd.nordan.checkpoint+json"
+_FIELDS = frozenset({"origin", "size", "root", "at"})
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A log's head."""
+
+    origin: str
+    """Name of the log: the cell's host name or id."""
+    size: int
+    """Number of entries."""
+    root: bytes
+    """Root hash over them, 32 bytes."""
+    at: datetime
+    """When it was signed, aware UTC."""
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> dict[str, object]:
+    """Return the checkpoint's signed envelope.
+
+    Raises:
+        ValueError: `at` is naive.
+    """
+    if checkpoint.at.tzinfo is None:
+        raise ValueError("a checkpoint's instant needs a time zone")
+    document = {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "at": checkpoint.at.astimezone(UTC).isoformat(),
+    }
+    return sign_envelope(PAYLOAD_TYPE, canonical_json(document), key)
+
+
+def verify_checkpoint(envelope: Mapping[str, object], keys: Mapping[str, PublicKey]) -> Checkpoint:
+    """Return the checkpoint of an envelope signed by one of the keys.
+
+    Raises:
+        EnvelopeError: the envelope cannot be opened, or what a trusted key signed is no checkpoint.
+    """
+    payload = open_envelope(envelope, PAYLOAD_TYPE, keys)
+    try:
+        return _checkpoint_of(from_canonical(payload))
+    except (NotCanonical, ValueError) as error:
+        raise EnvelopeMalformed(f"the signed payload is no checkpoint: {error}") from error
+
+
+def _checkpoint_of(document: object) -> Checkpoint:
+    if not isinstance(document, dict) or set(document) != _FIELDS:
+        raise ValueError("it has exactly the fields origin, size, root and at")
+    origin, size, root, at = (document[name] for name in ("origin", "size", "root", "at"))
+    if not isinstance(origin, str) or not isinstance(root, str) or not isinstance(at, str):
+        raise ValueError("origin, root and at are texts")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError("size is a whole number")
+    digest, instant = bytes.fromhex(root), datetime.fromisoformat(at)
+    if len(digest) != HASH_BYTES or instant.tzinfo is None:
+        raise ValueError("root has 32 bytes and at has a time zone")
+    return Checkpoint(origin, size, digest, instant)
