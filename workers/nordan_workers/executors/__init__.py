@@ -1,0 +1,1 @@
+"""How attempts are run: one protocol (`base`), and an executor per kind of machine."""
