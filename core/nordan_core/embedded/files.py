@@ -81,6 +81,15 @@ def link_tree(source: Path, target: Path, skip: Skip | None = None) -> None:
         Path(folder).chmod(0o755)
 
 
+def bring_file(source: Path, target: Path) -> None:
+    """Bring one file to a place where everybody can read it, replacing an older version; as `link_tree` does."""
+    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    _link_or_copy(str(source), str(new))
+    # Renaming a link onto another link to the same file leaves both, by POSIX.
+    new.replace(target)
+    new.unlink(missing_ok=True)
+
+
 def open_to_others(path: Path) -> Path | None:
     """Return the closest folder on the way to `path` that other users cannot pass, or None."""
     for folder in reversed(path.resolve().parents):

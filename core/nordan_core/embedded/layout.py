@@ -129,6 +129,11 @@ class Layout:
         return self.data / "postgres"
 
     @property
+    def binaries(self) -> Path:
+        """Server programs for users who cannot read the operator's."""
+        return self.data / "binaries"
+
+    @property
     def runtime(self) -> Path:
         """Interpreter and packages for users who cannot read the operator's."""
         return self.data / "runtime"

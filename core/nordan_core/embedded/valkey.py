@@ -1,0 +1,157 @@
+"""One Valkey per region: loopback only, no default user, nothing kept on disk, one user that can do a queue's work.
+
+Used by `up`. The region's user is what relay and Celery worker log in with; should its password leak, it can push
+and take nudges and nothing else. The inspector's password stays with the operator: it reads, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+
+from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded.files import bring_file, make_folder, secret_in, write_file
+from nordan_core.embedded.layout import Identities, Identity, Layout
+from nordan_core.embedded.packaged import valkey_server
+from nordan_core.embedded.ports import LOOPBACK
+from nordan_core.embedded.processes import ProcessSpec, log_hint
+
+START_TIMEOUT_S = 20.0
+INSPECTOR = "inspector"
+MEMORY_LIMIT = "64mb"
+#: Keys of the queue and of Kombu's book-keeping about it.
+KEYS = ("nudges*", "_kombu.*", "unacked*")
+#: What Kombu's Redis transport sends for one direct queue without results, events or remote control.
+COMMANDS = (
+    *("ping", "hello", "auth", "select", "client|setinfo", "client|setname", "client|id", "info"),
+    *("multi", "exec", "watch", "unwatch", "discard"),
+    *("lpush", "rpush", "rpop", "brpop", "llen", "del", "exists", "pexpire", "expire"),
+    *("sadd", "srem", "smembers"),
+    *("hset", "hget", "hdel", "zadd", "zrem", "zrange", "zrevrangebyscore", "zrangebyscore"),
+    # The lock around putting back unacknowledged messages; scripts run with this user's own rights.
+    *("set", "get", "pttl", "time", "evalsha", "script|load", "script|exists"),
+)
+INSPECTOR_COMMANDS = (
+    *("ping", "hello", "auth", "select", "client|setinfo", "client|id", "info", "monitor", "scan", "dbsize", "type"),
+    *("dump", "get", "lrange", "llen", "hgetall", "smembers", "zrange", "acl|log", "acl|whoami"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Valkey:
+    """The broker of one region."""
+
+    layout: Layout
+    identities: Identities
+    code: str
+    index: int
+    """The region's number, from which its user follows."""
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Broker URL with the password in it: for files of mode 0600 only."""
+        return f"redis://{quote(self.code)}:{self._secret('password')}@{LOOPBACK}:{self.port}/0"
+
+    @property
+    def inspector_url(self) -> str:
+        """URL of the user that may look at everything; its password is the operator's alone."""
+        return f"redis://{INSPECTOR}:{self._secret('inspector-password')}@{LOOPBACK}:{self.port}/0"
+
+    def prepare(self) -> None:
+        """Write configuration and users; the region's folder must exist."""
+        make_folder(self._folder, self._identity, 0o700)
+        write_file(self._folder / "users.acl", self._users(), self._identity)
+        write_file(self._folder / "valkey.conf", self._configuration(), self._identity)
+        if self.identities.is_root:
+            make_folder(self.layout.binaries, self.identities.operator, 0o755)
+            bring_file(valkey_server(), self._server)
+
+    def spec(self) -> ProcessSpec:
+        """Return how the server is run."""
+        return ProcessSpec(
+            name=f"valkey-{self.code}",
+            command=(str(self._server), str(self._folder / "valkey.conf")),
+            environment={"LANG": "C", "PATH": "/usr/bin:/bin"},
+            log=self.layout.logs / f"valkey-{self.code}.log",
+            identity=self._identity,
+            cwd=self._folder,
+        )
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until the server answers to the region's user.
+
+        Raises:
+            OperatorError: it does not within the time.
+        """
+        deadline = time.monotonic() + timeout_s
+        with redis.Redis.from_url(self.url, socket_timeout=2.0) as client:
+            while True:
+                try:
+                    client.ping()
+                except redis.RedisError as error:
+                    if time.monotonic() > deadline:
+                        raise OperatorError(self._silent(timeout_s)) from error
+                    time.sleep(0.02)
+                else:
+                    return
+
+    @property
+    def _identity(self) -> Identity:
+        return self.identities.region(self.index)
+
+    @property
+    def _folder(self) -> Path:
+        return self.layout.region(self.code).broker
+
+    @property
+    def _server(self) -> Path:
+        return self.layout.binaries / "valkey-server" if self.identities.is_root else valkey_server()
+
+    def _secret(self, name: str) -> str:
+        return secret_in(self._folder / name, self.identities.operator)
+
+    def _users(self) -> str:
+        keys = " ".join(f"~{pattern}" for pattern in KEYS)
+        rights = " ".join(f"+{command}" for command in COMMANDS)
+        views = " ".join(f"+{command}" for command in INSPECTOR_COMMANDS)
+        return (
+            "user default off resetpass -@all\n"
+            f"user {self.code} on {_hashed(self._secret('password'))} {keys} resetchannels -@all {rights}\n"
+            f"user {INSPECTOR} on {_hashed(self._secret('inspector-password'))} ~* resetchannels -@all {views}\n"
+        )
+
+    def _configuration(self) -> str:
+        return "\n".join(
+            (
+                f"bind {LOOPBACK}",
+                f"port {self.port}",
+                "protected-mode yes",
+                f'aclfile "{self._folder}/users.acl"',
+                f'dir "{self._folder}"',
+                # Nudges are made again from PostgreSQL: what is kept here can be lost.
+                'save ""',
+                "appendonly no",
+                f"maxmemory {MEMORY_LIMIT}",
+                "maxmemory-policy noeviction",
+                # Refused commands are remembered with their keys; a short memory serves.
+                "acllog-max-len 16",
+                "slowlog-max-len 0",
+                "daemonize no",
+                "loglevel notice",
+                "",
+            )
+        )
+
+    def _silent(self, timeout_s: float) -> str:
+        return f"Valkey of {self.code} did not answer within {timeout_s:g} s. {log_hint(self.spec().log)}"
+
+
+def _hashed(password: str) -> str:
+    # Valkey stores and compares SHA-256; the passwords are 256 random bits, so no slow hash is needed.
+    return "#" + hashlib.sha256(password.encode()).hexdigest()
