@@ -1,0 +1,168 @@
+"""Organisations, projects and API keys."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Select, select, update
+from sqlmodel import Session, col
+
+from nordan_core.domain.ids import KeyId, OrganisationId, ProjectId
+from nordan_core.domain.tenants import Organisation, Principal, Project, Role
+from nordan_core.store.tables.tenants import ApiKeyRow, OrganisationRow, ProjectRow
+
+
+def hash_secret(secret: str) -> str:
+    """Return the form in which a secret of full entropy is kept; no salt is needed for 160 random bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Tenants:
+    """Reads and writes tenants."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add_organisation(self, organisation: Organisation) -> None:
+        """Insert an organisation."""
+        self._session.add(
+            OrganisationRow(
+                id=organisation.id,
+                name=organisation.name,
+                floor=dict(organisation.floor),
+                created_at=organisation.created_at,
+            )
+        )
+        self._session.flush()
+
+    def organisations(self) -> list[Organisation]:
+        """Return all organisations by name."""
+        rows = self._session.scalars(select(OrganisationRow).order_by(col(OrganisationRow.name)))
+        return [_organisation(row) for row in rows]
+
+    def organisation(self, name_or_id: str) -> Organisation | None:
+        """Return one organisation by name or id."""
+        condition = (col(OrganisationRow.name) == name_or_id) | (col(OrganisationRow.id) == name_or_id)
+        row = self._session.scalars(select(OrganisationRow).where(condition)).one_or_none()
+        return _organisation(row) if row else None
+
+    def set_organisation_floor(self, organisation: OrganisationId, floor: Mapping[str, object]) -> None:
+        """Replace an organisation's floor; the caller steps the residency epoch."""
+        statement = update(OrganisationRow).where(col(OrganisationRow.id) == organisation)
+        self._session.execute(statement.values(floor=dict(floor)))
+
+    def add_project(self, project: Project) -> None:
+        """Insert a project."""
+        self._session.add(
+            ProjectRow(
+                id=project.id,
+                organisation_id=project.organisation,
+                name=project.name,
+                floor=dict(project.floor),
+                created_at=project.created_at,
+            )
+        )
+        self._session.flush()
+
+    def projects(self, organisation: OrganisationId | None) -> list[Project]:
+        """Return the projects of one organisation, or all, by name."""
+        statement = _projects().order_by(col(OrganisationRow.name), col(ProjectRow.name))
+        if organisation is not None:
+            statement = statement.where(col(ProjectRow.organisation_id) == organisation)
+        return [_project(*row) for row in self._session.execute(statement)]
+
+    def project(self, organisation: OrganisationId | None, name_or_id: str) -> Project | None:
+        """Return a project by id, or by name within an organisation; None for another tenant's.
+
+        `organisation` None means any (the platform's own administrators): a name must then be unique.
+        """
+        condition = (col(ProjectRow.id) == name_or_id) | (col(ProjectRow.name) == name_or_id)
+        statement = _projects().where(condition)
+        if organisation is not None:
+            statement = statement.where(col(ProjectRow.organisation_id) == organisation)
+        found = self._session.execute(statement.limit(2)).all()
+        return _project(*found[0]) if len(found) == 1 else None
+
+    def set_project_floor(self, project: ProjectId, floor: Mapping[str, object]) -> None:
+        """Replace a project's floor; the caller steps the residency epoch."""
+        statement = update(ProjectRow).where(col(ProjectRow.id) == project)
+        self._session.execute(statement.values(floor=dict(floor)))
+
+    def add_key(self, principal: Principal, secret: str, created_at: datetime) -> None:
+        """Insert a key; only a hash of the secret is kept."""
+        self._session.add(
+            ApiKeyRow(
+                id=principal.key,
+                secret_hash=hash_secret(secret),
+                organisation_id=principal.organisation,
+                project_id=principal.project,
+                role=principal.role.value,
+                territory=principal.territory,
+                created_at=created_at,
+                expires_at=principal.expires_at,
+            )
+        )
+        self._session.flush()
+
+    def principal(self, secret: str, now: datetime) -> Principal | None:
+        """Return who holds this secret, unless it was revoked or has expired."""
+        statement = select(ApiKeyRow).where(col(ApiKeyRow.secret_hash) == hash_secret(secret))
+        row = self._session.scalars(statement).one_or_none()
+        if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+            return None
+        return _principal(row)
+
+    def keys(self, organisation: OrganisationId) -> list[Principal]:
+        """Return an organisation's keys that were not revoked, oldest first."""
+        statement = (
+            select(ApiKeyRow)
+            .where(col(ApiKeyRow.organisation_id) == organisation, col(ApiKeyRow.revoked_at).is_(None))
+            .order_by(col(ApiKeyRow.id))
+        )
+        return [_principal(row) for row in self._session.scalars(statement)]
+
+    def revoke_key(self, organisation: OrganisationId, key: KeyId, now: datetime) -> bool:
+        """Revoke a key; False when the organisation has no such live key."""
+        statement = (
+            update(ApiKeyRow)
+            .where(col(ApiKeyRow.id) == key, col(ApiKeyRow.organisation_id) == organisation)
+            .where(col(ApiKeyRow.revoked_at).is_(None))
+            .values(revoked_at=now)
+            .returning(col(ApiKeyRow.id))
+        )
+        return self._session.execute(statement).first() is not None
+
+
+def _projects() -> Select[tuple[ProjectRow, OrganisationRow]]:
+    return select(ProjectRow, OrganisationRow).join(
+        OrganisationRow, col(OrganisationRow.id) == col(ProjectRow.organisation_id)
+    )
+
+
+def _organisation(row: OrganisationRow) -> Organisation:
+    return Organisation(OrganisationId(row.id), row.name, row.floor, row.created_at)
+
+
+def _project(row: ProjectRow, owner: OrganisationRow) -> Project:
+    return Project(
+        ProjectId(row.id),
+        OrganisationId(row.organisation_id),
+        owner.name,
+        row.name,
+        row.floor,
+        owner.floor,
+        row.created_at,
+    )
+
+
+def _principal(row: ApiKeyRow) -> Principal:
+    return Principal(
+        KeyId(row.id),
+        OrganisationId(row.organisation_id),
+        Role(row.role),
+        ProjectId(row.project_id) if row.project_id else None,
+        row.territory,
+        row.expires_at,
+    )
