@@ -88,6 +88,13 @@ def working_in(folder: Path, program: str) -> list[ProcessId]:
     return [found for found in _all() if _program(found.pid) == program and _works_in(found.pid, folder)]
 
 
+def command_lines() -> Iterator[bytes]:
+    """Yield the command line of every process that we may look at."""
+    for found in _all():
+        with suppress(OSError):
+            yield (_PROC / str(found.pid) / "cmdline").read_bytes()
+
+
 def boot_id() -> str:
     """Return the kernel's name of this boot."""
     return _BOOT_ID.read_text().strip()
