@@ -1,0 +1,64 @@
+"""Certificates: a pending row when a job ends, the signed envelope once its audit entries are sealed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from nordan_core.domain.ids import JobId
+
+_REQUEST = text(
+    "insert into certificate (job_id, created_at) values (:job, :at) on conflict (job_id) do nothing"
+)
+_READY = text(
+    """
+    select c.job_id from certificate c
+    where c.envelope is null
+      and not exists (select 1 from audit_entry e where e.subject = c.job_id and e.leaf_index is null)
+    order by c.job_id limit :limit for update of c skip locked
+    """
+)
+_ISSUE = text(
+    "update certificate set envelope = cast(:envelope as jsonb), issued_at = :at"
+    " where job_id = :job and envelope is null"
+)
+_GET = text("select job_id, created_at, issued_at, envelope from certificate where job_id = :job")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCertificate:
+    """A job's certificate; `envelope` is None while it is pending."""
+
+    job: JobId
+    created_at: datetime
+    issued_at: datetime | None
+    envelope: Mapping[str, object] | None
+
+
+class Certificates:
+    """Certificates by job."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def request(self, job: JobId, at: datetime) -> None:
+        """Note that a job ended and wants its certificate; a second request changes nothing."""
+        self._session.execute(_REQUEST, {"job": job, "at": at})
+
+    def ready(self, limit: int) -> tuple[JobId, ...]:
+        """Take jobs whose certificate is pending and whose audit entries are all sealed."""
+        return tuple(JobId(row.job_id) for row in self._session.execute(_READY, {"limit": limit}))
+
+    def issue(self, job: JobId, envelope: Mapping[str, object], at: datetime) -> None:
+        """Store the signed envelope; one that is there already stays."""
+        self._session.execute(_ISSUE, {"job": job, "envelope": json.dumps(envelope), "at": at})
+
+    def get(self, job: JobId) -> StoredCertificate | None:
+        """Return a job's certificate, pending or issued; None when the job has not ended."""
+        row = self._session.execute(_GET, {"job": job}).first()
+        return None if row is None else StoredCertificate(JobId(row.job_id), row.created_at, row.issued_at, row.envelope)

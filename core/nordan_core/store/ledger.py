@@ -1,0 +1,136 @@
+"""The sealed side of the audit log: entries get their place in the Merkle tree here, and nowhere else.
+
+The sealer takes unsealed entries by state, so one that commits late is sealed by a later batch and none is lost. The
+api reads checkpoints, entries and nodes to answer auditors. Hashing itself is in `nordan_core.proof`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlmodel import Session
+
+_COLUMNS = "id, act, subject, organisation_id, actor, at, body, salt, leaf_index"
+_UNSEALED = text(
+    f"select {_COLUMNS} from audit_entry where leaf_index is null order by id limit :limit for update skip locked"
+)
+_OF_SUBJECT = text(f"select {_COLUMNS} from audit_entry where subject = :subject order by leaf_index, id")
+_PAGE = text(f"select {_COLUMNS} from audit_entry where leaf_index >= :start order by leaf_index limit :limit")
+_HEAD = text("select size, root, envelope, at from audit_checkpoint order by size desc limit 1")
+_NODES = text(
+    """
+    select n.level, n.index, n.hash from merkle_node n
+    join jsonb_to_recordset(cast(:named as jsonb)) as v(level int, index bigint)
+      on v.level = n.level and v.index = n.index
+    """
+)
+_PLACE = text(
+    """
+    update audit_entry e set leaf_index = v.leaf
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(id text, leaf bigint) where e.id = v.id
+    """
+)
+_ADD_NODES = text(
+    """
+    insert into merkle_node (level, index, hash)
+    select level, index, decode(hash, 'hex')
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(level int, index bigint, hash text)
+    """
+)
+_ADD_HEAD = text(
+    "insert into audit_checkpoint (size, root, envelope, at) values (:size, :root, cast(:envelope as jsonb), :at)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """An entry as it stands in the log; `leaf_index` is None until it is sealed."""
+
+    id: str
+    act: str
+    subject: str
+    organisation: str | None
+    actor: str
+    at: datetime
+    body: Mapping[str, object]
+    salt: bytes
+    leaf_index: int | None
+
+    def document(self) -> dict[str, object]:
+        """Return what the leaf commits to: everything but the salt and the place."""
+        return {
+            "id": self.id,
+            "act": self.act,
+            "subject": self.subject,
+            "organisation": self.organisation,
+            "actor": self.actor,
+            "at": self.at.isoformat(),
+            "body": dict(self.body),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest signed checkpoint."""
+
+    size: int
+    root: bytes
+    envelope: Mapping[str, object]
+    at: datetime
+
+
+class Ledger:
+    """The tree over the acts."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def unsealed(self, limit: int) -> tuple[LoggedEntry, ...]:
+        """Take entries that have no place yet, in order of id; each stays locked until this transaction ends."""
+        return tuple(_entry(row) for row in self._session.execute(_UNSEALED, {"limit": limit}))
+
+    def of_subject(self, subject: str) -> tuple[LoggedEntry, ...]:
+        """Return all entries about one job, key or pool: sealed ones first, in order of the tree."""
+        return tuple(_entry(row) for row in self._session.execute(_OF_SUBJECT, {"subject": subject}))
+
+    def page(self, start: int, limit: int) -> tuple[LoggedEntry, ...]:
+        """Return sealed entries from a leaf on, in order of the tree."""
+        return tuple(_entry(row) for row in self._session.execute(_PAGE, {"start": start, "limit": limit}))
+
+    def head(self) -> Head | None:
+        """Return the newest checkpoint; None before the first batch was sealed."""
+        row = self._session.execute(_HEAD).first()
+        return None if row is None else Head(row.size, bytes(row.root), row.envelope, row.at)
+
+    def nodes(self, named: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """Return the hashes of complete nodes by (level, index), in one query."""
+        if not named:
+            return {}
+        rows = self._session.execute(_NODES, {"named": json.dumps([{"level": lv, "index": ix} for lv, ix in named])})
+        return {(row.level, row.index): bytes(row.hash) for row in rows}
+
+    def place(self, leaves: Iterable[tuple[str, int]]) -> None:
+        """Give entries their leaf index."""
+        rows = [{"id": entry, "leaf": leaf} for entry, leaf in leaves]
+        self._session.execute(_PLACE, {"rows": json.dumps(rows)})
+
+    def add_nodes(self, nodes: Iterable[tuple[int, int, bytes]]) -> None:
+        """Store complete nodes (level, index, hash); they never change."""
+        rows = [{"level": level, "index": index, "hash": digest.hex()} for level, index, digest in nodes]
+        self._session.execute(_ADD_NODES, {"rows": json.dumps(rows)})
+
+    def add_head(self, head: Head) -> None:
+        """Store a signed checkpoint; its size must be new."""
+        values = {"size": head.size, "root": head.root, "envelope": json.dumps(head.envelope), "at": head.at}
+        self._session.execute(_ADD_HEAD, values)
+
+
+def _entry(row: Row[Any]) -> LoggedEntry:  # Any: a row of a textual statement has no column types
+    return LoggedEntry(
+        row.id, row.act, row.subject, row.organisation_id, row.actor, row.at, row.body, bytes(row.salt), row.leaf_index
+    )
