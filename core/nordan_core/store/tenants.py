@@ -135,7 +135,7 @@ class Tenants:
         return self._session.execute(statement).first() is not None
 
 
-def _projects() -> Select[tuple[ProjectRow, OrganisationRow]]:
+def _projects() -> Select[ProjectRow, OrganisationRow]:
     return select(ProjectRow, OrganisationRow).join(
         OrganisationRow, col(OrganisationRow.id) == col(ProjectRow.organisation_id)
     )

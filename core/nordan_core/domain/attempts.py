@@ -1,0 +1,86 @@
+"""Attempts as values: one try at running a job, its placement, permit and bill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, RegionCode
+from nordan_core.domain.money import Cost, Price
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult, AttemptState
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlacement:
+    """The GPUs of one node that one rank holds; bit n of the mask is GPU n."""
+
+    rank: int
+    node: str
+    gpu_mask: int
+
+    @property
+    def gpu_indices(self) -> tuple[int, ...]:
+        """Return the indices of the GPUs in ascending order."""
+        return tuple(index for index in range(self.gpu_mask.bit_length()) if self.gpu_mask >> index & 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try as stored."""
+
+    id: AttemptId
+    job: JobId
+    number: int
+    fence: int
+    pool: PoolName
+    region: RegionCode
+    ranks: tuple[RankPlacement, ...]
+    state: AttemptState
+    created_at: datetime
+    result: AttemptResult | None = None
+    reason: Reason | None = None
+    message: str = ""
+    exit_code: int | None = None
+    resume_from: str | None = None
+    is_ready: bool = False
+    redeemed_at: datetime | None = None
+    running_at: datetime | None = None
+    ended_at: datetime | None = None
+    usage: Mapping[str, object] = field(default_factory=dict)
+    verdicts: Mapping[str, object] = field(default_factory=dict)
+    price: Price = Price(0)
+    cost: Cost = Cost(0)
+
+    @property
+    def gpus(self) -> int:
+        """Return the GPUs of all ranks."""
+        return sum(rank.gpu_mask.bit_count() for rank in self.ranks)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt came to its end: what the store needs to close it."""
+
+    attempt: AttemptId
+    result: AttemptResult
+    reason: Reason | None
+    message: str = ""
+    exit_code: int | None = None
+    running_s: float = 0.0
+    energy_wh: float | None = None
+    ranks: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RedeemableGrant:
+    """What a redemption is decided on."""
+
+    id: GrantId
+    attempt: Attempt
+    state: str
+    ttl_s: float
+    redemption_id: str | None
+    alive_until: datetime | None
+    is_stopping: bool

@@ -1,0 +1,267 @@
+"""Attempts, grants and leases as the regions move them on: redemption, reports, renewal, end.
+
+The end of an attempt is written here and nowhere else, whoever found it out: a report, a cancellation, the reaper.
+Locks are taken in the one order: residency epoch, leader, jobs ascending, nodes ascending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlmodel import Session, col
+
+from nordan_core.domain.attempts import Attempt, Ending, RankPlacement, RedeemableGrant
+from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, RegionCode
+from nordan_core.domain.money import Cost, Price
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult, AttemptState, check_attempt_move
+from nordan_core.store.endings import close_attempts
+from nordan_core.store.tables.jobs import AttemptRow, GrantRow, JobRow, LeaseRow
+
+_GRANT, _ATTEMPT = GrantRow.metadata.tables["attempt_grant"], AttemptRow.metadata.tables["attempt"]
+_UPDATE_GRANT = (
+    update(_GRANT)
+    .where(_GRANT.c.id == bindparam("key"))
+    .values(
+        state="redeemed",
+        redemption_id=bindparam("redemption"),
+        supervisor_id=bindparam("supervisor"),
+        redeemed_at=bindparam("at"),
+        alive_until=bindparam("alive"),
+    )
+)
+_UPDATE_REDEEMED = (
+    update(_ATTEMPT)
+    .where(_ATTEMPT.c.id == bindparam("key"))
+    .values(state=AttemptState.REDEEMED.value, redeemed_at=bindparam("at"), verdicts=bindparam("verdicts"))
+)
+_UPDATE_VERDICTS = update(_ATTEMPT).where(_ATTEMPT.c.id == bindparam("key")).values(verdicts=bindparam("verdicts"))
+
+
+@dataclass(frozen=True, slots=True)
+class LockedAttempt:
+    """An attempt whose job is locked in this transaction, with the last report's number and its grant's state."""
+
+    attempt: Attempt
+    seq: int
+    grant_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAttempt:
+    """What a renewal is decided on."""
+
+    id: AttemptId
+    job: JobId
+    fence: int
+    pool: PoolName
+    ttl_s: float
+    policy_digest: str
+    verdicts: dict[str, Any]  # Any: JSON
+    stop_reason: Reason | None
+    stop_grace_s: float
+
+
+class Attempts:
+    """Reads and moves attempts."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of_job(self, job: JobId) -> list[Attempt]:
+        """Return a job's attempts in order of number, with price and cost."""
+        statement = (
+            select(AttemptRow, LeaseRow)
+            .join(LeaseRow, col(LeaseRow.attempt_id) == col(AttemptRow.id), isouter=True)
+            .where(col(AttemptRow.job_id) == job)
+            .order_by(col(AttemptRow.number))
+        )
+        return [attempt_of(row, lease) for row, lease in self._session.execute(statement)]
+
+    def lock_grants(self, region: RegionCode, grants: Iterable[GrantId]) -> dict[GrantId, RedeemableGrant]:
+        """Return grants of a region with their attempts, jobs locked in ascending order; unknown ids are left out."""
+        statement = (
+            select(GrantRow, AttemptRow)
+            .join(AttemptRow, col(AttemptRow.id) == col(GrantRow.attempt_id))
+            .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
+            .where(col(GrantRow.id).in_(list(grants)), col(GrantRow.region) == region)
+            .order_by(col(AttemptRow.job_id))
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        return {GrantId(grant.id): _redeemable(grant, row) for grant, row in self._session.execute(statement)}
+
+    def mark_redeemed(
+        self, grants: Sequence[tuple[RedeemableGrant, str, dict[str, Any]]], supervisor: str, now: datetime
+    ) -> None:
+        """Write redemptions of locked grants: (grant, redemption id, what the judge said)."""
+        connection = self._session.connection()
+        if not grants:
+            return
+        connection.execute(
+            _UPDATE_GRANT,
+            [
+                {
+                    "key": grant.id,
+                    "redemption": redemption,
+                    "supervisor": supervisor,
+                    "at": now,
+                    "alive": now + timedelta(seconds=grant.ttl_s),
+                }
+                for grant, redemption, _ in grants
+            ],
+        )
+        connection.execute(
+            _UPDATE_REDEEMED,
+            [
+                {"key": grant.attempt.id, "at": now, "verdicts": {**grant.attempt.verdicts, "redeem": verdict}}
+                for grant, _, verdict in grants
+            ],
+        )
+
+    def lock_reported(self, region: RegionCode, attempts: Iterable[AttemptId]) -> dict[AttemptId, LockedAttempt]:
+        """Return attempts of a region, their jobs locked in ascending order."""
+        statement = (
+            select(AttemptRow, GrantRow)
+            .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
+            .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
+            .where(col(AttemptRow.id).in_(list(attempts)), col(AttemptRow.region) == region)
+            .order_by(col(AttemptRow.job_id))
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        return {
+            AttemptId(row.id): LockedAttempt(attempt_of(row), row.seq, grant.state)
+            for row, grant in self._session.execute(statement)
+        }
+
+    def advance(self, locked: LockedAttempt, *, seq: int, state: AttemptState, is_ready: bool, now: datetime) -> None:
+        """Store a report that is not the last one.
+
+        Raises:
+            IllegalMove: the state table forbids it.
+        """
+        attempt = locked.attempt
+        values: dict[str, Any] = {"seq": seq, "is_ready": is_ready}  # Any: column values
+        if state is not attempt.state:
+            check_attempt_move(attempt.state, state)
+            values["state"] = state.value
+        if state is AttemptState.RUNNING and attempt.running_at is None:
+            values["running_at"] = now
+        self._session.execute(update(AttemptRow).where(col(AttemptRow.id) == attempt.id).values(**values))
+
+    def close(self, endings: Sequence[Ending], now: datetime, *, actor: str) -> list[JobId]:
+        """End attempts: give GPUs back, close leases and grants, derive the jobs' states. Ended ones are left alone.
+
+        Returns the jobs that reached a final state.
+        """
+        return close_attempts(self._session, endings, now, actor=actor)
+
+    def live_in(self, region: RegionCode) -> list[LiveAttempt]:
+        """Return the redeemed attempts of a region that have not ended, with what a renewal is judged on."""
+        statement = (
+            select(AttemptRow, col(GrantRow.ttl_s), col(JobRow.policy_digest))
+            .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
+            .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
+            .where(col(AttemptRow.region) == region, col(AttemptRow.state) != AttemptState.ENDED.value)
+            .where(col(GrantRow.state) == "redeemed")
+            .order_by(col(AttemptRow.id))
+        )
+        return [
+            LiveAttempt(
+                AttemptId(row.id),
+                JobId(row.job_id),
+                row.fence,
+                PoolName(row.pool),
+                ttl_s,
+                digest,
+                row.verdicts,
+                Reason(row.stop_reason) if row.stop_reason else None,
+                row.stop_grace_s,
+            )
+            for row, ttl_s, digest in self._session.execute(statement)
+        ]
+
+    def renew(self, attempts: Sequence[LiveAttempt], now: datetime) -> None:
+        """Move on the instants until which these attempts may live."""
+        by_ttl: dict[float, list[str]] = {}
+        for attempt in attempts:
+            by_ttl.setdefault(attempt.ttl_s, []).append(attempt.id)
+        for ttl_s, ids in sorted(by_ttl.items()):
+            statement = update(GrantRow).where(col(GrantRow.attempt_id).in_(ids), col(GrantRow.state) == "redeemed")
+            self._session.execute(statement.values(alive_until=now + timedelta(seconds=ttl_s)))
+
+    def note_verdicts(self, verdicts: Sequence[tuple[AttemptId, dict[str, Any]]]) -> None:
+        """Store what the judge said at renewal, for attempts whose epoch had moved."""
+        if verdicts:
+            rows = [{"key": attempt, "verdicts": document} for attempt, document in verdicts]
+            self._session.connection().execute(_UPDATE_VERDICTS, rows)
+
+    def ask_to_stop(self, attempt: AttemptId, reason: Reason, grace_s: float) -> None:
+        """Want an attempt stopped; sent down with each sync until it ended. The first reason stands."""
+        statement = update(AttemptRow).where(col(AttemptRow.id) == attempt, col(AttemptRow.stop_reason).is_(None))
+        self._session.execute(statement.values(stop_reason=reason.value, stop_grace_s=grace_s))
+
+    def ended_among(self, region: RegionCode, attempts: Iterable[AttemptId]) -> set[AttemptId]:
+        """Return those of the given attempts that are of this region and have ended."""
+        statement = select(col(AttemptRow.id)).where(
+            col(AttemptRow.id).in_(list(attempts)),
+            col(AttemptRow.region) == region,
+            col(AttemptRow.state) == AttemptState.ENDED.value,
+        )
+        return {AttemptId(one) for one in self._session.scalars(statement)}
+
+    def overdue(self, before: datetime, limit: int) -> list[AttemptId]:
+        """Return live attempts whose grant ran out before an instant: their shims have stopped them by now."""
+        statement = (
+            select(col(AttemptRow.id))
+            .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
+            .where(col(AttemptRow.state) != AttemptState.ENDED.value)
+            .where(col(GrantRow.state) == "redeemed", col(GrantRow.alive_until) < before)
+            .limit(limit)
+        )
+        return [AttemptId(one) for one in self._session.scalars(statement)]
+
+
+def attempt_of(row: AttemptRow, lease: LeaseRow | None = None) -> Attempt:
+    """Return the domain object of a row."""
+    return Attempt(
+        id=AttemptId(row.id),
+        job=JobId(row.job_id),
+        number=row.number,
+        fence=row.fence,
+        pool=PoolName(row.pool),
+        region=RegionCode(row.region),
+        ranks=tuple(RankPlacement(one["rank"], one["node"], one["gpu_mask"]) for one in row.placement),
+        state=AttemptState(row.state),
+        created_at=row.created_at,
+        result=AttemptResult(row.result) if row.result else None,
+        reason=Reason(row.reason) if row.reason else None,
+        message=row.message,
+        exit_code=row.exit_code,
+        resume_from=row.resume_from,
+        is_ready=row.is_ready,
+        redeemed_at=row.redeemed_at,
+        running_at=row.running_at,
+        ended_at=row.ended_at,
+        usage=row.usage,
+        verdicts=row.verdicts,
+        price=Price(lease.price_micro_eur_per_gpu_s) if lease else Price(0),
+        cost=Cost(lease.cost_micro_eur) if lease else Cost(0),
+    )
+
+
+def _redeemable(grant: GrantRow, row: AttemptRow) -> RedeemableGrant:
+    return RedeemableGrant(
+        id=GrantId(grant.id),
+        attempt=attempt_of(row),
+        state=grant.state,
+        ttl_s=grant.ttl_s,
+        redemption_id=grant.redemption_id,
+        alive_until=grant.alive_until,
+        is_stopping=row.stop_reason is not None,
+    )

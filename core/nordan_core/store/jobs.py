@@ -1,0 +1,156 @@
+"""Jobs as their owners see them: submit, look, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import insert, select, text, update
+from sqlmodel import Session, col
+
+from nordan_core.domain.ids import JobId, OrganisationId, ProjectId
+from nordan_core.domain.jobs import Job, StatusChange
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import TERMINAL, JobState, check_job_move
+from nordan_core.store.codec import spec_document, spec_of
+from nordan_core.store.tables.jobs import CertificateRow, JobInputRow, JobRow
+
+
+class Jobs:
+    """Reads and writes jobs."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(
+        self, job: Job, *, policy_digest: str, klass: str, inputs: Mapping[str, str], wait_until: datetime | None
+    ) -> None:
+        """Insert a queued job with its inputs (artifact id by name) and wake the scheduler at commit."""
+        self._session.execute(insert(JobRow), [_row(job, policy_digest, klass, wait_until)])
+        rows = [{"job_id": job.id, "name": name, "artifact_id": one} for name, one in inputs.items()]
+        if rows:
+            self._session.execute(insert(JobInputRow), rows)
+        self._session.execute(text("select pg_notify('nordan_queue', '')"))
+
+    def get(self, project: ProjectId, job: str) -> Job | None:
+        """Return a job of a project by id."""
+        statement = select(JobRow).where(col(JobRow.project_id) == project, col(JobRow.id) == job)
+        row = self._session.scalars(statement).one_or_none()
+        return job_of(row) if row else None
+
+    def page(
+        self, project: ProjectId, *, states: Sequence[str], name: str | None, before: str | None, limit: int
+    ) -> list[Job]:
+        """Return jobs of a project, newest first, older than `before`; one more than `limit` tells of a next page."""
+        statement = select(JobRow).where(col(JobRow.project_id) == project)
+        if states:
+            statement = statement.where(col(JobRow.state).in_(list(states)))
+        if name is not None:
+            statement = statement.where(col(JobRow.name) == name)
+        if before is not None:
+            statement = statement.where(col(JobRow.id) < before)
+        return [
+            job_of(row) for row in self._session.scalars(statement.order_by(col(JobRow.id).desc()).limit(limit + 1))
+        ]
+
+    def lock(self, project: ProjectId, job: str) -> Job | None:
+        """Return a job, locked until the transaction ends."""
+        statement = select(JobRow).where(col(JobRow.project_id) == project, col(JobRow.id) == job).with_for_update()
+        row = self._session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
+        return job_of(row) if row else None
+
+    def request_cancel(self, job: Job, now: datetime) -> None:
+        """Note that the owner wants a locked job to end; the first request's time stands."""
+        statement = update(JobRow).where(col(JobRow.id) == job.id, col(JobRow.cancel_requested_at).is_(None))
+        self._session.execute(statement.values(cancel_requested_at=now))
+
+    def move(self, job: Job, after: JobState, reason: Reason | None, message: str, now: datetime) -> None:
+        """Change a locked job's state and append a line to its history.
+
+        Raises:
+            IllegalMove: the state table forbids it.
+        """
+        check_job_move(job.state, after)
+        if after is job.state:
+            return
+        line = {"state": after.value, "reason": reason, "message": message, "at": now.isoformat()}
+        history = JobRow.metadata.tables["job"].c.history
+        self._session.execute(
+            update(JobRow)
+            .where(col(JobRow.id) == job.id)
+            .values(
+                state=after.value,
+                reason=reason.value if reason else None,
+                message=message,
+                history=history.concat([line]),
+                version=col(JobRow.version) + 1,
+                finished_at=now if after in TERMINAL else None,
+            )
+        )
+        if after in TERMINAL:
+            self._session.execute(insert(CertificateRow), [{"job_id": job.id, "created_at": now}])
+
+    def region_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Job]:
+        """Return jobs by id, whoever owns them: for the worker API, which was told the ids by the store."""
+        statement = select(JobRow).where(col(JobRow.id).in_(list(jobs)))
+        return {JobId(row.id): job_of(row) for row in self._session.scalars(statement)}
+
+    def project_of(self, job: JobId) -> ProjectId:
+        """Return the project of a job."""
+        return ProjectId(self._session.scalars(select(col(JobRow.project_id)).where(col(JobRow.id) == job)).one())
+
+    def count_by_state(self, project: ProjectId) -> dict[str, int]:
+        """Return how many jobs of a project are in each state."""
+        statement = text("select state, count(*) from job where project_id = :project group by state")
+        return {state: count for state, count in self._session.execute(statement, {"project": project})}
+
+
+def job_of(row: JobRow) -> Job:
+    """Return the domain object of a row."""
+    return Job(
+        id=JobId(row.id),
+        organisation=OrganisationId(row.organisation_id),
+        project=ProjectId(row.project_id),
+        spec=spec_of(row.spec),
+        effective=row.effective,
+        state=JobState(row.state),
+        reason=Reason(row.reason) if row.reason else None,
+        message=row.message,
+        created_at=row.created_at,
+        version=row.version,
+        submitted_by=row.submitted_by,
+        history=tuple(_change(line) for line in row.history),
+        why=tuple(row.why),
+        finished_at=row.finished_at,
+        is_cancel_requested=row.cancel_requested_at is not None,
+    )
+
+
+def _change(line: Mapping[str, str]) -> StatusChange:
+    reason = Reason(line["reason"]) if line["reason"] else None
+    return StatusChange(line["state"], reason, line["message"], datetime.fromisoformat(line["at"]))
+
+
+def _row(job: Job, policy_digest: str, klass: str, wait_until: datetime | None) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "organisation_id": job.organisation,
+        "project_id": job.project,
+        "name": job.spec.name,
+        "kind": job.spec.kind.value,
+        "spec": spec_document(job.spec),
+        "effective": dict(job.effective),
+        "policy_digest": policy_digest,
+        "klass": klass,
+        "state": job.state.value,
+        "reason": None,
+        "message": job.message,
+        "history": [{"state": job.state.value, "reason": None, "message": "", "at": job.created_at.isoformat()}],
+        "why": [],
+        "priority": job.spec.priority,
+        "version": job.version,
+        "attempts_made": 0,
+        "created_at": job.created_at,
+        "submitted_by": job.submitted_by,
+        "wait_until": wait_until,
+    }
