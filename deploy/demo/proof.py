@@ -1,0 +1,36 @@
+"""The demo's certificate: fetched, verified offline, and refused when a single byte is changed."""
+
+from __future__ import annotations
+
+import json
+
+from console import Console, until
+from stack import Stack
+
+
+def fetch_and_verify_the_certificate(console: Console, stack: Stack, job: str) -> None:
+    """Where the job ran and why that was lawful, without asking a server; the gap is shown."""
+    console.heading("The certificate, verified offline")
+    until(lambda: _fetch(stack, job), "the certificate to be sealed", within_s=20)
+    keys = stack.nordan("certificate", "keys", "--out", "keys.json")
+    console.require(keys.code == 0, "the two public keys are fetched once", keys.text)
+    # An address where nobody listens and no key: whatever is verified now is verified without a server.
+    offline = {"NORDAN_URL": "http://127.0.0.1:9", "NORDAN_KEY": "none", "HOME": "/nonexistent"}
+    verified = stack.nordan("certificate", "verify", "certificate.json", "--keys", "keys.json", environment=offline)
+    console.say(verified.text)
+    console.check(verified.code == 0, "the certificate verifies offline", verified.text)
+    console.check("egress" in verified.text, "its gap is shown: egress is not enforced", verified.text)
+
+    whole = (stack.files / "certificate.json").read_bytes()
+    envelope = json.loads(whole)
+    payload = envelope["payload"]
+    envelope["payload"] = payload[:40] + ("A" if payload[40] != "A" else "B") + payload[41:]
+    (stack.files / "changed.json").write_text(json.dumps(envelope))
+    changed = stack.nordan("certificate", "verify", "changed.json", "--keys", "keys.json", environment=offline)
+    console.say(changed.text)
+    console.check(changed.code != 0, "a copy with one byte changed is refused")
+
+
+def _fetch(stack: Stack, job: str) -> bool | None:
+    fetched = stack.nordan("certificate", "get", job, "--out", "certificate.json")
+    return True if fetched.code == 0 and (stack.files / "certificate.json").exists() else None

@@ -1,0 +1,93 @@
+"""The demo's refusals: what no pool may run, what this control plane may not know, and the form that helps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import yaml
+from console import Console, Stopped, until
+from stack import Stack
+
+UNLAWFUL = """\
+name: elsewhere
+command: [python, -c, "print(1)"]
+inputs: [dataset/patients]
+policy: {process: [DE]}
+"""
+
+HELLO = """\
+name: hello
+command: [echo, hej]
+"""
+
+#: In Sweden, but a control plane and people in France may know of it.
+SWEDISH_FLOOR: dict[str, object] = {
+    "class": "confidential",
+    "process": ["SE"],
+    "store": ["SE"],
+    "key": ["SE"],
+    "describe": ["SE", "FR"],
+    "access": ["SE", "FR"],
+    "egress": "unenforced",
+}
+
+
+def refuse_what_no_pool_may_run(console: Console, stack: Stack) -> None:
+    """A job that narrows the patients' policy to nothing is refused at once, not queued."""
+    console.heading("A job that no pool may lawfully run is refused at submission")
+    (stack.files / "unlawful.yaml").write_text(UNLAWFUL)
+    refused = stack.nordan("submit", "-f", "unlawful.yaml")
+    console.say(refused.text)
+    console.check(refused.code != 0 and "residency_unsatisfiable" in refused.text, "it is refused", refused.text)
+    answer = _submit(stack, "default", UNLAWFUL)
+    console.check(bool(answer.get("conflict")), "the answer names the smallest conflict", answer)
+    console.check(bool(answer.get("relaxation")), "and the nearest relaxation", answer)
+
+
+def keep_a_description_in_sweden(console: Console, stack: Stack) -> None:
+    """A project whose description may be in SE alone cannot use a control plane in FR, and is told what can be done."""
+    console.heading("A project that keeps its description in SE alone")
+    only: dict[str, object] = {facet: ["SE"] for facet in ("process", "store", "describe", "access", "key")}
+    _make_project(stack, "se-alone", only | {"class": "confidential", "egress": "unenforced"})
+    (stack.files / "hello.yaml").write_text(HELLO)
+    refused = stack.nordan("submit", "--project", "se-alone", "-f", "hello.yaml")
+    console.say(refused.text)
+    console.check("control_plane_outside_describe" in refused.text, "it is refused by reason", refused.text)
+    console.check("describe" in refused.text and "FR" in refused.text, "with a sentence that helps", refused.text)
+
+
+def run_in_sweden(console: Console, stack: Stack) -> None:
+    """The form that helps: everything in SE, described and reached from SE and FR."""
+    console.heading("A Swedish project with process, store, key: [SE] and describe, access: [SE, FR]")
+    _make_project(stack, "swedish", SWEDISH_FLOOR)
+    submitted = stack.nordan("submit", "--project", "swedish", "-f", "hello.yaml", "-o", "json")
+    console.require(submitted.code == 0, "its job is accepted", submitted.text)
+    job = str(submitted.data["id"])
+    done = until(lambda: _ended(stack, "swedish", job), "the job to end", within_s=30)
+    places = [attempt["region"] for attempt in done["attempts"]]
+    console.check(done["state"] == "succeeded" and places == ["se-bor-1"], "it runs in se-bor-1", done)
+
+
+def rest(stack: Stack) -> httpx.Client:
+    """Return a client of the REST interface with the key that `nordan up` left for its user."""
+    me = stack.login()
+    return httpx.Client(base_url=me["url"], headers={"Authorization": f"Bearer {me['key']}"}, timeout=30)
+
+
+def _submit(stack: Stack, project: str, text: str) -> dict[str, Any]:
+    with rest(stack) as client:
+        answer: dict[str, Any] = client.post(f"/v1/projects/{project}/jobs", json=yaml.safe_load(text)).json()
+    return answer
+
+
+def _make_project(stack: Stack, name: str, floor: dict[str, object]) -> None:
+    with rest(stack) as client:
+        answer = client.post("/v1/projects", json={"name": name, "floor": floor})
+    if answer.status_code not in (200, 201):
+        raise Stopped(f"project {name}: {answer.status_code} {answer.text}")
+
+
+def _ended(stack: Stack, project: str, job: str) -> dict[str, Any] | None:
+    state: dict[str, Any] = stack.nordan("get", "--project", project, job, "-o", "json").data
+    return state if state["state"] in ("failed", "cancelled", "succeeded") else None

@@ -1,0 +1,72 @@
+"""The whole story of Nordan on real parts, as a client sees it: `make demo`.
+
+Drives the command line and the REST interface from outside; knows nothing of the packages. Every step says what it
+checks. Exits 1 when a check fails, and always stops what it started.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from console import Console, Stopped
+from inference import serve_the_model
+from proof import fetch_and_verify_the_certificate
+from refusals import keep_a_description_in_sweden, refuse_what_no_pool_may_run, run_in_sweden
+from restricted import Training, plan_the_job, put_the_patients, show_the_world, train_through_a_loss
+from stack import Stack
+
+WORLD = Path(__file__).resolve().parents[1] / "world" / "europe.yaml"
+
+
+def main() -> int:
+    """Run every step and return the exit code."""
+    console = Console()
+    console.heading("Start PostgreSQL, four brokers, api, scheduler and its standby, four regions")
+    try:
+        with Stack(WORLD) as stack:
+            _tell(console, stack)
+            _stop(console, stack)
+    except Stopped as stopped:
+        console.check(False, f"the demo reached its end: {stopped}")
+    print(f"\n{console.summary()}", flush=True)
+    for claim in console.failed:
+        print(f"  failed: {claim}")
+    return 1 if console.failed else 0
+
+
+def _tell(console: Console, stack: Stack) -> None:
+    try:
+        show_the_world(console, stack)
+        put_the_patients(console, stack)
+        plan_the_job(console, stack)
+        training: Training = train_through_a_loss(console, stack)
+        fetch_and_verify_the_certificate(console, stack, training.job)
+        refuse_what_no_pool_may_run(console, stack)
+        keep_a_description_in_sweden(console, stack)
+        run_in_sweden(console, stack)
+        serve_the_model(console, stack, training)
+        _print_usage(console, stack, training.job)
+    except Stopped as stopped:
+        console.check(False, f"the step reached its end: {stopped}")
+        console.say(stack.up_log()[-4000:])
+
+
+def _print_usage(console: Console, stack: Stack, job: str) -> None:
+    console.heading("Usage and cost of the training job")
+    usage = stack.nordan("usage", job)
+    console.say(usage.text)
+    total = stack.nordan("usage", job, "-o", "json").data
+    console.check(
+        usage.code == 0 and float(total["cost_eur"]) > 0, "both attempts are billed at the frozen price", total
+    )
+
+
+def _stop(console: Console, stack: Stack) -> None:
+    console.heading("Stop")
+    left = stack.stop()
+    console.check(not left, "no process of the stack is left", "\n".join(left))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
