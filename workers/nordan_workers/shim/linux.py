@@ -1,0 +1,168 @@
+"""The few things that only the Linux kernel can tell or do: process control, start times, the boot's identity.
+
+Used by shims and by the local executor. A process is always named by number *and* start time, because numbers are
+given again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PROC = Path("/proc")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of /proc: who it is, whose child, since when."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    start_time: int
+    """Clock ticks after boot."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether it still runs: a zombie only waits for its parent."""
+        return self.state not in {"Z", "X"}
+
+
+def boot_id() -> str:
+    """Return the random id that the kernel drew when it started."""
+    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def process(pid: int) -> Process | None:
+    """Return what /proc says of the process, or None when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in brackets and may itself hold brackets and blanks: the last bracket ends it.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), start_time=int(fields[19]))
+
+
+def own_start_time() -> int:
+    """Return the start time of the calling process."""
+    own = process(os.getpid())
+    assert own is not None
+    return own.start_time
+
+
+def processes() -> Iterator[Process]:
+    """Yield every process that can be seen, in no order."""
+    with os.scandir(_PROC) as entries:
+        names = [entry.name for entry in entries if entry.name.isdigit()]
+    for name in names:
+        if (found := process(int(name))) is not None:
+            yield found
+
+
+def is_alive(pid: int, start_time: int) -> bool:
+    """Tell whether this very process still runs."""
+    found = process(pid)
+    return found is not None and found.start_time == start_time and found.is_alive
+
+
+def descendants(roots: Iterable[int], among: Iterable[Process] | None = None) -> list[Process]:
+    """Return the living descendants of these processes, not they themselves, parents before children."""
+    children: dict[int, list[Process]] = {}
+    for one in processes() if among is None else among:
+        children.setdefault(one.parent, []).append(one)
+    found: list[Process] = []
+    waiting = list(roots)
+    while waiting:
+        below = children.pop(waiting.pop(), [])
+        found.extend(one for one in below if one.is_alive)
+        waiting.extend(one.pid for one in below)
+    return found
+
+
+def send(target: Process, number: signal.Signals) -> bool:
+    """Send a signal to this very process and never to a later one with its number; tell whether it was there."""
+    try:
+        handle = os.pidfd_open(target.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        # The handle holds whatever has the number now, so a start time read after it is that process's own.
+        if not is_alive(target.pid, target.start_time):
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+        return True
+    finally:
+        os.close(handle)
+
+
+def user_of(pid: int) -> int | None:
+    """Return the effective user of a process, or None when it is gone.
+
+    The owner of the folder in /proc would not do: it is root for a process that made itself undumpable.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return next((int(line.split()[2]) for line in lines if line.startswith("Uid:")), None)
+
+
+def kill_user(uid: int) -> None:
+    """Kill every process of this user at once; the caller is root, and the user is one of the attempts' range.
+
+    The kernel walks the process list under its own lock, so a program that forks as fast as it can does not escape.
+    """
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(OSError):
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            # Were this still root, -1 would mean every process of the machine.
+            if uid != 0 and os.getresuid() == (uid, uid, uid):
+                os.kill(-1, signal.SIGKILL)
+        os._exit(0)
+    # A process of that user may shoot the helper first; callers look again and repeat.
+    os.waitpid(child, 0)
+
+
+def become_subreaper() -> None:
+    """Make orphans among the caller's descendants its children, so that none can get away by forking twice."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def forbid_new_privileges() -> None:
+    """Make setuid programs powerless for the caller and all that it starts."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill the caller when its parent dies; a change of user resets it, so it comes after that."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory since boot; 0 where it does not say."""
+    try:
+        lines = (_PROC / "vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")

@@ -1,0 +1,202 @@
+"""The shim: starts one rank, keeps its deadline, and writes down how it ended.
+
+Forked by the warm parent, one per rank, in a session of its own. It asks nobody: what it must know is in its order,
+in the deadline that the executor keeps moving, and in the stop file. It needs no supervisor to end the rank in time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nordan_core.clock import SystemClock
+from nordan_workers.shim import linux
+from nordan_workers.shim.control import Control
+from nordan_workers.shim.job import become_job
+from nordan_workers.shim.log import Pump, RankLog
+from nordan_workers.shim.records import (
+    CLAIM,
+    EXIT,
+    ORDER,
+    PID,
+    Claim,
+    ExitRecord,
+    PidRecord,
+    RankOrder,
+    create,
+    read,
+    write,
+)
+
+#: How long a new deadline or stop may go unnoticed; also the only cost of an idle shim: one stat per interval.
+POLL_S = 0.5
+#: SIGTERM to the shim itself means that somebody takes the machine down: the rank gets this long.
+SHUTDOWN_GRACE_S = 5.0
+#: How long the log may take to reach a slow disk before the end is written without its tail.
+DRAIN_S = 5.0
+
+
+def run_rank(rank_dir: Path) -> None:
+    """Run the rank to its end; return at once when another shim has taken it. Raises OSError for a broken folder."""
+    # 1. Take the rank, or leave it to who has it.
+    me = Claim(linux.boot_id(), os.getpid(), linux.own_start_time())
+    if not create(rank_dir / CLAIM, me):
+        return
+    order = read(rank_dir / ORDER, RankOrder)
+    assert order is not None
+    linux.become_subreaper()
+    control = Control(rank_dir.parent, me.boot_id, order.deadline_grace_s)
+    # 2. Start the program, unless it was stopped before it began.
+    kills_before = linux.oom_kills()
+    ending = Ending()
+    if control.schedule().term_at_s > control.now():
+        child, pump = _start(order, rank_dir, me)
+        _tell(order)
+        # 3. Watch until it ends, and end it in time.
+        ending = _watch(child, control, order)
+        _kill_rest(order)
+        pump.join(DRAIN_S)
+    else:
+        ending = Ending(signal=int(signal.SIGTERM), at_deadline=control.schedule().is_term_by_deadline)
+    # 4. Write down how it ended, and wake whoever listens.
+    was_oom = ending.signal == signal.SIGKILL and not ending.was_killed and linux.oom_kills() > kills_before
+    write(rank_dir / EXIT, _exit_record(ending, control.now(), was_oom=was_oom), is_durable=True)
+    _tell(order)
+
+
+@dataclass(slots=True)
+class Ending:
+    """What is known so far of how the rank ends."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    at_deadline: bool = False
+    was_killed: bool = False
+    """The shim sent SIGKILL itself."""
+
+
+def _start(order: RankOrder, rank_dir: Path, me: Claim) -> tuple[int, Pump]:
+    log = RankLog(Path(order.log), order.log_limit_bytes)
+    source, output = os.pipe2(os.O_CLOEXEC)
+    gate_out, gate_in = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        os.close(gate_in)
+        become_job(order, output=output, gate=gate_out)
+    os.close(output)
+    os.close(gate_out)
+    pump = Pump(source, log)
+    pump.start()
+    found = linux.process(child)
+    assert found is not None, "a child stays in /proc until it is reaped"
+    now_s = SystemClock().monotonic()
+    record = PidRecord(me.boot_id, child, found.start_time, me.shim_pid, me.shim_start_time, started_at_s=now_s)
+    write(rank_dir / PID, record, is_durable=True)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(gate_in, b"g")
+    os.close(gate_in)
+    return child, pump
+
+
+def _watch(child: int, control: Control, order: RankOrder) -> Ending:
+    ending = Ending()
+    is_terminated = False
+    kill_at_s = float("inf")
+    is_shutdown = _note_shutdown()
+    poll = select.poll()
+    poll.register(os.pidfd_open(child), select.POLLIN)
+    while (status := _reap(child)) is None:
+        now_s, plan = control.now(), control.schedule()
+        if not is_terminated and (plan.term_at_s <= now_s or is_shutdown()):
+            is_terminated, ending.at_deadline = True, plan.is_term_by_deadline and plan.term_at_s <= now_s
+            # A deadline that moves on later does not bring back what was already told to go.
+            kill_at_s = plan.kill_at_s if plan.term_at_s <= now_s else now_s + SHUTDOWN_GRACE_S
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGTERM)
+        if is_terminated and min(kill_at_s, plan.kill_at_s) <= now_s:
+            ending.was_killed = True
+            ending.at_deadline = ending.at_deadline or (plan.is_kill_by_deadline and plan.kill_at_s <= now_s)
+            _kill(order)
+        due_s = min(kill_at_s, plan.kill_at_s) if is_terminated else plan.term_at_s
+        poll.poll(1000 * _pause_s(due_s - now_s))
+    code = os.waitstatus_to_exitcode(status)
+    ending.exit_code, ending.signal = (code, None) if code >= 0 else (None, -code)
+    return ending
+
+
+def _pause_s(left_s: float) -> float:
+    # At least a little: a process that cannot be killed (a hung driver) must not make its shim spin.
+    return min(POLL_S, max(0.02, left_s))
+
+
+def _note_shutdown() -> Callable[[], bool]:
+    noted: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: noted.append(number))
+    return lambda: bool(noted)
+
+
+def _reap(child: int) -> int | None:
+    """Collect what ended, orphans too; return the wait status of the program once it is among them."""
+    found: int | None = None
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+            if ended[0] == child:
+                found = ended[1]
+    return found
+
+
+def _kill_rest(order: RankOrder) -> None:
+    """Kill what the program left running, and return when nothing of it is left.
+
+    Orphans become the shim's children, so no child means no descendant, however often they forked.
+    """
+    pause_s = 0.002
+    while True:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0] != 0:
+                pass
+        except ChildProcessError:
+            return
+        _kill(order)
+        time.sleep(pause_s)
+        pause_s = min(POLL_S, pause_s * 2)
+
+
+def _kill(order: RankOrder) -> None:
+    if order.uid is not None and order.is_alone:
+        linux.kill_user(order.uid)
+    for one in linux.descendants([os.getpid()]):
+        linux.send(one, signal.SIGKILL)
+
+
+def _exit_record(ending: Ending, now_s: float, *, was_oom: bool) -> ExitRecord:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ExitRecord(
+        exit_code=ending.exit_code,
+        signal=ending.signal,
+        user_s=used.ru_utime,
+        system_s=used.ru_stime,
+        max_rss_kib=used.ru_maxrss,
+        at_deadline=ending.at_deadline,
+        oom=was_oom,
+        ended_at_s=now_s,
+    )
+
+
+def _tell(order: RankOrder) -> None:
+    announce(order.events, order.attempt_id)
+
+
+def announce(events: str, attempt_id: str) -> None:
+    """Send the attempt's id to who listens for events; nobody there is no error, since files tell the truth."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+        sender.setblocking(False)
+        sender.sendto(attempt_id.encode(), events)

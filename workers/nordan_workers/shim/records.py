@@ -1,0 +1,149 @@
+"""The files through which executor and shims speak, across the death of either.
+
+Everything lies in `attempts/<attempt>/`: `deadline` and `stop` for all ranks, written by the executor; in `rank-<n>/`
+the `order`, written by the executor, and `claim`, `pid` and `exit`, written by the shim. Each is replaced by rename, so
+a reader meets a whole file or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+DEADLINE = "deadline.json"
+STOP = "stop.json"
+ORDER = "order.json"
+CLAIM = "claim.json"
+PID = "pid.json"
+EXIT = "exit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When the attempt stops by itself."""
+
+    boot_id: str
+    at_s: float
+    """Boot-time clock of that boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A wish to stop the attempt before its deadline."""
+
+    at_s: float
+    """Boot-time clock: SIGTERM."""
+    grace_s: float
+    """SIGKILL follows after so many seconds."""
+
+    @property
+    def kill_at_s(self) -> float:
+        """Return the instant of SIGKILL."""
+        return self.at_s + self.grace_s
+
+
+@dataclass(frozen=True, slots=True)
+class RankOrder:
+    """What one shim is to run. Holds the tenant's environment: 0600, in a folder of the executor's user."""
+
+    attempt_id: str
+    rank: int
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    log: str
+    log_limit_bytes: int
+    events: str
+    """Datagram socket that is told of each start and end."""
+    uid: int | None
+    """User and group of the job; None keeps the shim's."""
+    is_alone: bool
+    """The attempt has this one rank: whatever its user runs belongs to it."""
+    deadline_grace_s: float
+    """SIGTERM comes so long before the deadline, so that SIGKILL is not after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which shim took the rank. Made once (O_EXCL): whoever finds it there must not start the rank."""
+
+    boot_id: str
+    shim_pid: int
+    shim_start_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class PidRecord:
+    """The rank's process; with its start time, since a number alone may be another process by now."""
+
+    boot_id: str
+    pid: int
+    start_time: int
+    """Clock ticks after boot, from /proc/<pid>/stat."""
+    shim_pid: int
+    shim_start_time: int
+    started_at_s: float
+    """Boot-time clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """How the rank ended."""
+
+    exit_code: int | None
+    signal: int | None
+    user_s: float
+    system_s: float
+    max_rss_kib: int
+    at_deadline: bool
+    oom: bool
+    ended_at_s: float
+    """Boot-time clock."""
+
+
+Record = TypeVar("Record", Deadline, Stop, RankOrder, Claim, PidRecord, ExitRecord)
+
+
+def write(path: Path, record: Record, *, is_durable: bool = False) -> None:
+    """Replace the file by the record; `is_durable` waits for the disk, so that it survives a loss of power."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _fill(temporary, record, os.O_TRUNC, is_durable=is_durable)
+    temporary.replace(path)
+
+
+def create(path: Path, record: Record) -> bool:
+    """Make the file unless it exists; tell whether it was made."""
+    try:
+        _fill(path, record, os.O_EXCL, is_durable=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def read(path: Path, kind: type[Record]) -> Record | None:
+    """Return the record, or None where there is none (an empty file is one that is being created)."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return kind(**_fields(json.loads(text))) if text else None
+
+
+def _fields(document: dict[str, Any]) -> dict[str, Any]:  # Any: JSON; the record's constructor names the fields
+    if "command" in document:
+        document["command"] = tuple(document["command"])
+    return document
+
+
+def _fill(path: Path, record: Record, flag: int, *, is_durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)
+    try:
+        os.write(descriptor, json.dumps(asdict(record)).encode())
+        if is_durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
