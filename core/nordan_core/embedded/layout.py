@@ -163,6 +163,16 @@ class Layout:
         """Region code to small number, kept for ever: users are derived from it."""
         return self.data / "region-numbers.json"
 
+    @property
+    def world(self) -> Path:
+        """The world that was applied last; the next `up` without --world applies it again."""
+        return self.data / "world.yaml"
+
+    @property
+    def regions(self) -> Path:
+        """A folder per region."""
+        return self.data / "regions"
+
     def region(self, code: str) -> RegionLayout:
         """Return the folder of a region.
 
@@ -174,7 +184,7 @@ class Layout:
                 f"The region code {code!r} has more than {LONGEST_REGION_CODE} characters, which is too long for the "
                 "sockets of a local region. Give it a shorter code or another executor than local."
             )
-        return RegionLayout(self.data / "regions" / code)
+        return RegionLayout(self.regions / code)
 
 
 @dataclass(frozen=True, slots=True)

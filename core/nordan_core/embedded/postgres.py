@@ -9,10 +9,10 @@ from __future__ import annotations
 import pwd
 import shutil
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -22,7 +22,7 @@ from nordan_core.embedded.files import link_tree, make_folder, own_tree, secret_
 from nordan_core.embedded.layout import Identities, Identity, Layout
 from nordan_core.embedded.packaged import POSTGRES_PACKAGE, postgres_folder
 from nordan_core.embedded.proc import stop_all, working_in
-from nordan_core.embedded.processes import ProcessSpec, log_hint, run_once
+from nordan_core.embedded.processes import ProcessSpec, run_once
 
 DATABASE = "nordan"
 ROLE = "nordan"
@@ -72,8 +72,8 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """SQLAlchemy URL of the application's database; the password comes from its file."""
-        return f"postgresql+psycopg://{ROLE}@/{DATABASE}?host={self.socket_folder}"
+        """URL of the application's database; the password comes from its file."""
+        return f"postgresql://{ROLE}@/{DATABASE}?host={quote(str(self.socket_folder), safe='')}"
 
     def prepare(self) -> None:
         """Lay out the folders, the binaries and, on first use, the cluster.
@@ -125,23 +125,13 @@ class Postgres:
         for lock in (self._data / "postmaster.pid", self.socket_folder / f"{_SOCKET}.lock"):
             lock.unlink(missing_ok=True)
 
-    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the server answers.
-
-        Raises:
-            OperatorError: it does not within the time.
-        """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                self._connect("postgres").close()
-            except psycopg.OperationalError as error:
-                if time.monotonic() > deadline:
-                    hint = log_hint(self.layout.logs / "postgres.log")
-                    raise OperatorError(f"PostgreSQL did not answer within {timeout_s:g} s. {hint}") from error
-                time.sleep(0.05)
-            else:
-                return
+    def answers(self) -> bool:
+        """Tell whether the server takes connections."""
+        try:
+            self._connect("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def ensure_database(self) -> None:
         """Make the application's role and database, or set the role's password to what its file says."""

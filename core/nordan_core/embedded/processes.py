@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,24 @@ class ProcessTable:
         deadline = self.clock.monotonic() + max((one.spec.stop_timeout_s for one in chosen), default=0.0)
         for process in chosen:
             process.finish(max(0.0, deadline - self.clock.monotonic()))
+
+
+def wait_until(
+    process: Process, answers: Callable[[], bool], timeout_s: float, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Wait until a process that was just started answers; `pause` sleeps and may raise to give up.
+
+    Raises:
+        OperatorError: it ended, or did not answer within the time; the message holds the end of its log.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not answers():
+        name, hint = process.spec.name, log_hint(process.spec.log)
+        if process.exit_code is not None:
+            raise OperatorError(f"{name} ended with exit code {process.exit_code} while starting. {hint}")
+        if time.monotonic() > deadline:
+            raise OperatorError(f"{name} did not answer within {timeout_s:g} s. {hint}")
+        pause(0.05)
 
 
 def spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:

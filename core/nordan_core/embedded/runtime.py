@@ -130,10 +130,9 @@ def _bring_base(new: Path) -> None:
 
 
 def _bring_site(new: Path) -> None:
-    # Python takes the first that it finds; linking in reverse would let a later folder win, so earlier ones stay.
+    # Python takes the first that it finds, so what an earlier folder brought stays.
     for folder in _site_folders():
-        present = {entry.name for entry in new.iterdir()}
-        link_tree(folder, new, lambda at, names, top=str(folder), had=present: _not_in_site(at == top, names, had))
+        link_tree(folder, new, partial(_not_in_site, top=str(folder), present={entry.name for entry in new.iterdir()}))
     if not (new / "pydantic" / "__pycache__").exists():
         # Some installers leave compiling to the first import, and our users may not write here.
         _compile(new, "-j", "0", "-x", "kubernetes|sklearn|scipy|/tests?/")
@@ -212,9 +211,9 @@ def _not_in_base(_folder: str, names: list[str]) -> set[str]:
     return {name for name in names if name in _LEFT_OUT or name.startswith("config-")}
 
 
-def _not_in_site(is_top: bool, names: list[str], present: set[str]) -> set[str]:
+def _not_in_site(folder: str, names: list[str], *, top: str, present: set[str]) -> set[str]:
     ours = {*PACKAGES, *present}
-    return {name for name in names if is_top and (name in ours or name.startswith(_EDITABLE))}
+    return {name for name in names if folder == top and (name in ours or name.startswith(_EDITABLE))}
 
 
 def _compile(folder: Path, *options: str) -> None:

@@ -7,21 +7,18 @@ and take nudges and nothing else. The inspector's password stays with the operat
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import redis
 
-from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.files import bring_file, make_folder, secret_in, write_file
 from nordan_core.embedded.layout import Identities, Identity, Layout
 from nordan_core.embedded.packaged import valkey_server
 from nordan_core.embedded.ports import LOOPBACK
-from nordan_core.embedded.processes import ProcessSpec, log_hint
+from nordan_core.embedded.processes import ProcessSpec
 
-START_TIMEOUT_S = 20.0
 INSPECTOR = "inspector"
 MEMORY_LIMIT = "64mb"
 #: Keys of the queue and of Kombu's book-keeping about it.
@@ -83,23 +80,13 @@ class Valkey:
             cwd=self._folder,
         )
 
-    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the server answers to the region's user.
-
-        Raises:
-            OperatorError: it does not within the time.
-        """
-        deadline = time.monotonic() + timeout_s
+    def answers(self) -> bool:
+        """Tell whether the server answers to the region's user."""
         with redis.Redis.from_url(self.url, socket_timeout=2.0) as client:
-            while True:
-                try:
-                    client.ping()
-                except redis.RedisError as error:
-                    if time.monotonic() > deadline:
-                        raise OperatorError(self._silent(timeout_s)) from error
-                    time.sleep(0.02)
-                else:
-                    return
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
 
     @property
     def _identity(self) -> Identity:
@@ -147,9 +134,6 @@ class Valkey:
                 "",
             )
         )
-
-    def _silent(self, timeout_s: float) -> str:
-        return f"Valkey of {self.code} did not answer within {timeout_s:g} s. {log_hint(self.spec().log)}"
 
 
 def _hashed(password: str) -> str:

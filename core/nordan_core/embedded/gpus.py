@@ -1,0 +1,69 @@
+"""Which GPUs this machine has, as its driver says.
+
+Used by `up` to describe the home region. Asking must not fail: a machine without driver or library has no GPUs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from types import ModuleType
+
+_USUAL_POWER_W = 300
+_BRANDS = re.compile(r"^(NVIDIA|Tesla|Quadro|GeForce)\s+", re.IGNORECASE)
+_MODEL = re.compile(r"^(?:(?P<family>RTX|GTX|TITAN)\s+)?(?P<number>[A-Za-z]*\d+[A-Za-z]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuModel:
+    """GPUs of one model in this machine."""
+
+    name: str
+    """As job documents ask for it, such as H100."""
+    memory_mib: int
+    count: int
+    power_w: int
+    """The limit that the driver enforces, per GPU."""
+
+
+def found_gpus() -> tuple[GpuModel, ...]:
+    """Return this machine's GPUs by model, most frequent first; empty where NVML finds none."""
+    try:
+        import pynvml
+    except ImportError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        devices = Counter(_describe(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+    return tuple(GpuModel(name, memory, count, power) for (name, memory, power), count in devices.most_common())
+
+
+def model_name(product: str) -> str:
+    """Return the short name of a product: `NVIDIA H100 80GB HBM3` is H100, `NVIDIA A100-SXM4-80GB` is A100."""
+    rest = product.strip()
+    while (shorter := _BRANDS.sub("", rest)) != rest:
+        rest = shorter
+    match = _MODEL.match(rest)
+    if not match:
+        return rest.split()[0] if rest else "GPU"
+    return f"{match['family'] or ''}{match['number']}".upper() if match["family"] else match["number"]
+
+
+def _describe(nvml: ModuleType, index: int) -> tuple[str, int, int]:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    product = nvml.nvmlDeviceGetName(handle)
+    text = product.decode() if isinstance(product, bytes) else str(product)
+    try:
+        power_w = nvml.nvmlDeviceGetEnforcedPowerLimit(handle) // 1000
+    except nvml.NVMLError:
+        # Not every board tells; the figure only serves estimates before anything was measured.
+        power_w = _USUAL_POWER_W
+    return model_name(text), nvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20, power_w

@@ -1,0 +1,57 @@
+"""A PostgreSQL that lives as long as a test or a command: `python -m nordan_core.embedded.temporary COMMAND...`.
+
+Used by tests and by `make migrations-check`. The command finds the database in DATABASE_URL. Never for data that
+anybody wants to keep.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from nordan_core.embedded.data_dir import prepare_data_dir
+from nordan_core.embedded.invoker import whole_environment
+from nordan_core.embedded.layout import Identities, Layout
+from nordan_core.embedded.postgres import DATABASE, ROLE, START_TIMEOUT_S, Postgres
+from nordan_core.embedded.processes import ProcessTable, wait_until
+
+
+@contextmanager
+def temporary_postgres() -> Iterator[str]:
+    """Run a server in a new folder and yield the URL of an empty database, password included; all goes at the end.
+
+    Raises:
+        OperatorError: the server cannot be started.
+    """
+    # Not below the caller's temporary folder: as root the server's user has to reach it, and sockets need a short path.
+    data = Path(tempfile.mkdtemp(prefix="nordan-", dir="/tmp"))
+    layout, identities = Layout(data), Identities.of_this_process()
+    table = ProcessTable(layout.processes)
+    try:
+        prepare_data_dir(layout, identities)
+        server = Postgres(layout, identities)
+        server.prepare()
+        wait_until(table.ensure(server.spec()), server.answers, START_TIMEOUT_S)
+        server.ensure_database()
+        password = layout.database_password.read_text().strip()
+        yield f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(server.socket_folder), safe='')}"
+    finally:
+        table.stop(table.names())
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def main(command: Sequence[str]) -> int:
+    """Run a command with DATABASE_URL set, and return its exit code."""
+    with temporary_postgres() as url:
+        environment = {**whole_environment(), "DATABASE_URL": url}
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
