@@ -20,7 +20,7 @@ from nordan_core.domain.reasons import RETRIED_BY_DEFAULT, RETRYABLE, Reason
 from nordan_core.wire import ManifestMessage
 
 MAX_NODES = 4096
-MAX_GPUS_PER_NODE = 64
+MAX_GPUS_PER_NODE = 32
 MAX_ENV_BYTES = 32 * 1024
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -50,8 +50,8 @@ class Attempt:
     ended_at: datetime | None = None
     usage: Mapping[str, object] = field(default_factory=dict)
     verdicts: Mapping[str, object] = field(default_factory=dict)
-    price: Price = Price(0)
-    cost: Cost = Cost(0)
+    price: Price = field(default=Price(0))
+    cost: Cost = field(default=Cost(0))
 
     @property
     def gpus(self) -> int:

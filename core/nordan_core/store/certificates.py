@@ -12,9 +12,7 @@ from sqlmodel import Session
 
 from nordan_core.domain.ids import JobId
 
-_REQUEST = text(
-    "insert into certificate (job_id, created_at) values (:job, :at) on conflict (job_id) do nothing"
-)
+_REQUEST = text("insert into certificate (job_id, created_at) values (:job, :at) on conflict (job_id) do nothing")
 _READY = text(
     """
     select c.job_id from certificate c
@@ -61,4 +59,6 @@ class Certificates:
     def get(self, job: JobId) -> StoredCertificate | None:
         """Return a job's certificate, pending or issued; None when the job has not ended."""
         row = self._session.execute(_GET, {"job": job}).first()
-        return None if row is None else StoredCertificate(JobId(row.job_id), row.created_at, row.issued_at, row.envelope)
+        return (
+            None if row is None else StoredCertificate(JobId(row.job_id), row.created_at, row.issued_at, row.envelope)
+        )

@@ -99,11 +99,6 @@ class Jobs:
         """Return the project of a job."""
         return ProjectId(self._session.scalars(select(col(JobRow.project_id)).where(col(JobRow.id) == job)).one())
 
-    def count_by_state(self, project: ProjectId) -> dict[str, int]:
-        """Return how many jobs of a project are in each state."""
-        statement = text("select state, count(*) from job where project_id = :project group by state")
-        return {state: count for state, count in self._session.execute(statement, {"project": project})}
-
 
 def job_of(row: JobRow) -> Job:
     """Return the domain object of a row."""

@@ -1,0 +1,200 @@
+"""World documents: what an operator tells a control plane about companies, data centres and pools.
+
+`docs/reference/world.md` explains every field. Codes are checked against the atlas by the caller that has one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from nordan_core.documents import Name
+from nordan_core.domain.errors import Invalid
+from nordan_core.domain.places import ExecutorKind
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Territory = Annotated[str, Field(min_length=2, max_length=6)]
+_LOCODE = re.compile(r"[A-Z]{2}[A-Z2-9]{3}")
+
+
+def _instant(value: object) -> object:
+    """Read a bare date as the end of that day, since `valid until the 31st` includes the 31st."""
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        value = date.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, 23, 59, 59, tzinfo=UTC)
+    return value
+
+
+Until = Annotated[datetime, BeforeValidator(_instant)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def stored(self) -> dict[str, Any]:  # Any: JSON
+        """Return the document as it is kept."""
+        return self.model_dump(mode="json")
+
+
+class ControlPlaneDocument(_Document):
+    """Where the control plane itself stands."""
+
+    kind: Literal["ControlPlane"]
+    territory: Territory
+    operator: Name
+
+
+class OwnerDocument(_Document):
+    """One holding in an entity."""
+
+    owner: Name
+    capital_percent: Percent = 0.0
+    votes_percent: Percent = 0.0
+    control: Literal["none", "veto", "board_majority"] = "none"
+
+
+class EntityDocument(_Document):
+    """A legal person."""
+
+    kind: Literal["Entity"]
+    name: Name
+    legal_name: Annotated[str, Field(max_length=200)] = ""
+    seat: Territory
+    presences: tuple[Territory, ...] = ()
+    owners: tuple[OwnerDocument, ...] | None = None
+    """None: nobody matters beyond the seat. A list that does not add up to 100 leaves the rest unknown."""
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> EntityDocument:
+        for share in ("capital_percent", "votes_percent"):
+            if sum(getattr(one, share) for one in self.owners or ()) > 100.0 + 1e-9:
+                raise ValueError(f"owners hold more than 100 in {share}")
+        return self
+
+
+class EndpointDocument(_Document):
+    """A store, log or key endpoint that stands or is run elsewhere than its region."""
+
+    territory: Territory
+    operator: Name
+
+
+class EndpointsDocument(_Document):
+    """The region's endpoints; its own where absent."""
+
+    store: EndpointDocument | None = None
+    log: EndpointDocument | None = None
+    key: EndpointDocument | None = None
+
+
+class RegionDocument(_Document):
+    """A data centre under one operator."""
+
+    kind: Literal["Region"]
+    name: Name
+    territory: Territory
+    operator: Name
+    host: Name | None = None
+    locode: str = ""
+    grid_zone: Annotated[str, Field(max_length=32)] = ""
+    pue: Annotated[float, Field(ge=1.0, le=3.0)] = 1.0
+    executor: ExecutorKind = ExecutorKind.LOCAL
+    evidence: Literal["E0", "E1", "E2", "E3", "E4"] = "E0"
+    access_territories: tuple[Territory, ...] = ()
+    endpoints: EndpointsDocument = EndpointsDocument()
+
+    @model_validator(mode="after")
+    def _locode_is_in_the_territory(self) -> RegionDocument:
+        if self.locode and not _LOCODE.fullmatch(self.locode):
+            raise ValueError(f"locode {self.locode!r} is not a UN/LOCODE such as FRPAR")
+        if self.locode and self.locode[:2] != self.territory[:2]:
+            raise ValueError(f"locode {self.locode} is not in {self.territory}")
+        return self
+
+
+class CertificationDocument(_Document):
+    """A certificate that a pool's provider holds."""
+
+    scheme: str
+    level: str
+    scope: tuple[str, ...]
+    valid_from: Until | None = None
+    valid_until: Until
+
+
+class PoolDocument(_Document):
+    """Homogeneous GPU nodes."""
+
+    kind: Literal["Pool"]
+    name: Name
+    region: Name
+    provider: Name
+    accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]{1,64}$")]
+    gpu_memory_mib: Annotated[int, Field(ge=1)]
+    nodes: Annotated[int, Field(ge=1, le=10_000)]
+    gpus_per_node: Annotated[int, Field(ge=1, le=32)]
+    cpus: Annotated[int, Field(ge=1)]
+    memory_mib: Annotated[int, Field(ge=1)]
+    price_eur_per_gpu_h: Annotated[Decimal, Field(ge=0, le=10_000)]
+    power_w_per_gpu: Annotated[int, Field(ge=0, le=5000)] = 700
+    certifications: tuple[CertificationDocument, ...] = ()
+    seal: tuple[Annotated[int, Field(ge=0, le=4)], ...] | None = None
+    tenancy: Literal["shared", "dedicated", "single"] = "shared"
+    encryption: Literal["none", "rest", "byok", "hyok"] = "none"
+    compute: Literal["none", "tee", "tee_gpu"] = "none"
+    enforces: tuple[Literal["egress", "isolation"], ...] = ()
+    facts_valid_until: Until | None = None
+    has_made_up_gpus: bool = True
+
+
+class OrganisationDocument(_Document):
+    """A tenant."""
+
+    kind: Literal["Organisation"]
+    name: Name
+    floor: dict[str, Any] = Field(default_factory=dict)  # Any: the residency package checks it
+
+
+class ProjectDocument(_Document):
+    """A tenant's workspace."""
+
+    kind: Literal["Project"]
+    name: Name
+    organisation: Name
+    floor: dict[str, Any] | None = None  # Any: as above
+
+
+WorldDocument = Annotated[
+    ControlPlaneDocument | EntityDocument | RegionDocument | PoolDocument | OrganisationDocument | ProjectDocument,
+    Field(discriminator="kind"),
+]
+_ADAPTER: TypeAdapter[WorldDocument] = TypeAdapter(WorldDocument)
+KINDS = ("Entity", "ControlPlane", "Region", "Pool", "Organisation", "Project")
+
+
+def parse_world(documents: list[Mapping[str, Any]]) -> list[WorldDocument]:
+    """Check world documents and return them.
+
+    Raises:
+        Invalid: for the first fault, with document, field and what would be right.
+    """
+    return [_parse(document, place) for place, document in enumerate(documents)]
+
+
+def _parse(document: Mapping[str, Any], place: int) -> WorldDocument:
+    kind = document.get("kind") if isinstance(document, Mapping) else None
+    if kind not in KINDS:
+        raise Invalid(f"documents.{place}.kind", f"{kind!r} is not a kind; one of {', '.join(KINDS)}")
+    try:
+        return _ADAPTER.validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        path = ".".join(str(part) for part in first["loc"][1:])
+        name = document.get("name", kind)
+        raise Invalid(f"documents.{place}.{path}", f"{kind} {name}: {first['msg']}") from None
