@@ -1,0 +1,46 @@
+"""A region's Celery worker: `python -m nordan_workers.app`. It takes nudges off the broker and does nothing else.
+
+Everything comes from the environment and the join file; the arguments of the process say nothing about a tenant.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from celery import Celery
+
+from nordan_core.domain.errors import OperatorError
+from nordan_core.queue import celery_app
+from nordan_core.settings import RegionSettings
+from nordan_workers import log, tasks
+from nordan_workers.broker import PatientConnection
+from nordan_workers.joining import read_join_file
+
+
+def worker_app(broker_url: str, run_folder: Path) -> Celery:
+    """Return the Celery application of one region's worker, with the gate in front of it."""
+    app = celery_app(broker_url)
+    app.conf.broker_transport = "nordan_workers.broker:GatedTransport"
+    app.amqp.Connection = PatientConnection
+    tasks.register(app, run_folder / tasks.SUPERVISOR_SOCKET)
+    return app
+
+
+def main() -> int:
+    """Run the worker until it is told to stop; 1 with a sentence on standard error when its set-up is at fault."""
+    log.configure("celery")
+    settings = RegionSettings()
+    try:
+        joined = read_join_file(settings.join_file)
+    except OperatorError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    app = worker_app(joined.broker_url, settings.region_dir / "run")
+    options = ("--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING")
+    app.worker_main(["--quiet", "worker", *options, f"--hostname={joined.region}@nordan"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

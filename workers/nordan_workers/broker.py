@@ -1,0 +1,116 @@
+"""The gate between a region's broker and Celery: lets nudges in, and drops everything else unread.
+
+Whoever can write to the broker can write anything. Celery assumes that messages were made by Celery: other bytes
+stop its worker, and an ETA, a retry or a foreign task name moves it to work for the sender. So each message is
+compared with the one form that `nordan_core.queue.nudge` makes before Celery sees it. Used by `app` alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from kombu import Connection
+from kombu.transport import redis
+
+from nordan_core.clock import Clock, SystemClock
+from nordan_core.domain.ids import is_id
+from nordan_core.queue import QUEUE, TASK
+
+MAX_BODY = 1024
+_DROPPABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+#: Headers by which a message would make Celery do more than run one task once, now.
+_IDLE_HEADERS = ("eta", "group", "group_index", "shadow", "parent_id", "stamped_headers", "stamps")
+
+
+class _Dropped:
+    """Counts what was dropped and says so at most once a second: a flood of messages is no flood of lines."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._count = 0
+        self._told_at_s = -math.inf
+
+    def count(self, error: str) -> None:
+        self._count += 1
+        now_s = self._clock.monotonic()
+        if now_s >= self._told_at_s + 1:
+            structlog.get_logger().warning("broker_messages_dropped", count=self._count, last_error=error)
+            self._count, self._told_at_s = 0, now_s
+
+
+_dropped = _Dropped(SystemClock())
+
+
+class PatientConnection(Connection):
+    """Tries again every two seconds for as long as the broker is away, where Celery would wait for up to thirty."""
+
+    def ensure_connection(self, *arguments: Any, **options: Any) -> Any:  # Any: handed on as they came
+        """Connect, however long it takes, as far as the caller's options allow."""
+        return super().ensure_connection(*arguments, **{**options, "interval_max": 2})
+
+
+class GatedChannel(redis.Channel):
+    """Reads the queue; bytes that are no message are dropped instead of stopping the worker."""
+
+    def _brpop_read(self, **options: Any) -> bool:  # Any: the base class passes them to redis-py
+        try:
+            return bool(super()._brpop_read(**options))  # type: ignore[misc]  # kombu's stubs leave it out
+        except _DROPPABLE as error:
+            _dropped.count(type(error).__name__)
+            return True
+
+
+class GatedTransport(redis.Transport):
+    """Kombu's Redis transport with the gate in front of delivery."""
+
+    Channel = GatedChannel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:  # Any: whatever JSON was on the list
+        if queue != QUEUE or nudged_grant(message) is None:
+            _dropped.count("not_a_nudge")
+            return
+        super()._deliver(message, queue)
+
+
+def nudged_grant(message: object) -> str | None:
+    """Return the grant id of a message that is exactly a nudge, None for every other value."""
+    try:
+        return _grant_of(message)
+    except _DROPPABLE:
+        return None
+
+
+def _grant_of(message: Any) -> str | None:  # Any: whatever JSON holds; a wrong shape raises and is dropped
+    headers, properties, body = message["headers"], message["properties"], message["body"]
+    if not isinstance(headers, Mapping) or not isinstance(body, str) or len(body) > MAX_BODY:
+        return None
+    has_form = (
+        headers["task"] == TASK
+        and isinstance(headers["id"], str)
+        and len(headers["id"]) <= 64
+        and not any(headers.get(name) for name in _IDLE_HEADERS)
+        and headers.get("retries") == 0
+        and message["content-type"] == "application/json"
+        and message["content-encoding"] == "utf-8"
+        and properties["body_encoding"] == "base64"
+        and isinstance(properties["delivery_tag"], str)
+        and isinstance(properties["delivery_info"], Mapping)
+    )
+    return _only_argument(body) if has_form else None
+
+
+def _only_argument(body: str) -> str | None:
+    try:
+        arguments, options, embedded = json.loads(base64.b64decode(body, validate=True))
+    except binascii.Error:
+        return None
+    if options or not isinstance(embedded, Mapping) or any(embedded.values()):
+        return None
+    [grant_id] = arguments
+    return grant_id if isinstance(grant_id, str) and is_id(grant_id, "grt") else None

@@ -1,0 +1,49 @@
+"""How a region's processes log: one JSON line per event on standard error, constant event names, identifiers only.
+
+Each entry point calls `configure` once. Libraries may put content into their messages (Celery quotes whole bodies),
+so of theirs only the place that spoke is kept, never what it said.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def configure(process: str) -> None:
+    """Set structlog and the standard library's root logger up for this process."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    root = logging.getLogger()
+    root.handlers[:] = [ContentFree()]
+    root.setLevel(logging.WARNING)
+
+
+class ContentFree(logging.Handler):
+    """Logs that a library spoke, where and how loud, without its words."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one event for the record; its message and arguments are dropped."""
+        kind = record.exc_info[0] if record.exc_info else None
+        structlog.get_logger().log(
+            record.levelno,
+            "library_message",
+            library=record.name,
+            place=f"{record.module}:{record.lineno}",
+            error=kind.__name__ if kind else None,
+        )
