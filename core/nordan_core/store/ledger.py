@@ -10,21 +10,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, text
-from sqlmodel import Session
+from sqlalchemy import Select, select, text
+from sqlmodel import Session, col
 
-_COLUMNS = "id, act, subject, organisation_id, actor, at, body, salt, leaf_index"
-_UNSEALED = text(
-    f"select {_COLUMNS} from audit_entry where leaf_index is null order by id limit :limit for update skip locked"
-)
-_OF_SUBJECT = text(f"select {_COLUMNS} from audit_entry where subject = :subject order by leaf_index, id")
-_PAGE = text(f"select {_COLUMNS} from audit_entry where leaf_index >= :start order by leaf_index limit :limit")
+from nordan_core.store.tables.proof import AuditEntryRow
+
 _HEAD = text("select size, root, envelope, at from audit_checkpoint order by size desc limit 1")
 _NODES = text(
     """
-    select n.level, n.index, n.hash from merkle_node n
+    select n.level, n.index as position, n.hash from merkle_node n
     join jsonb_to_recordset(cast(:named as jsonb)) as v(level int, index bigint)
       on v.level = n.level and v.index = n.index
     """
@@ -92,15 +87,18 @@ class Ledger:
 
     def unsealed(self, limit: int) -> tuple[LoggedEntry, ...]:
         """Take entries that have no place yet, in order of id; each stays locked until this transaction ends."""
-        return tuple(_entry(row) for row in self._session.execute(_UNSEALED, {"limit": limit}))
+        unsealed = select(AuditEntryRow).where(col(AuditEntryRow.leaf_index).is_(None))
+        return self._entries(unsealed.order_by(col(AuditEntryRow.id)).limit(limit).with_for_update(skip_locked=True))
 
     def of_subject(self, subject: str) -> tuple[LoggedEntry, ...]:
         """Return all entries about one job, key or pool: sealed ones first, in order of the tree."""
-        return tuple(_entry(row) for row in self._session.execute(_OF_SUBJECT, {"subject": subject}))
+        about = select(AuditEntryRow).where(col(AuditEntryRow.subject) == subject)
+        return self._entries(about.order_by(col(AuditEntryRow.leaf_index).nulls_last(), col(AuditEntryRow.id)))
 
     def page(self, start: int, limit: int) -> tuple[LoggedEntry, ...]:
         """Return sealed entries from a leaf on, in order of the tree."""
-        return tuple(_entry(row) for row in self._session.execute(_PAGE, {"start": start, "limit": limit}))
+        sealed = select(AuditEntryRow).where(col(AuditEntryRow.leaf_index) >= start)
+        return self._entries(sealed.order_by(col(AuditEntryRow.leaf_index)).limit(limit))
 
     def head(self) -> Head | None:
         """Return the newest checkpoint; None before the first batch was sealed."""
@@ -112,7 +110,7 @@ class Ledger:
         if not named:
             return {}
         rows = self._session.execute(_NODES, {"named": json.dumps([{"level": lv, "index": ix} for lv, ix in named])})
-        return {(row.level, row.index): bytes(row.hash) for row in rows}
+        return {(row.level, row.position): bytes(row.hash) for row in rows}
 
     def place(self, leaves: Iterable[tuple[str, int]]) -> None:
         """Give entries their leaf index."""
@@ -129,8 +127,11 @@ class Ledger:
         values = {"size": head.size, "root": head.root, "envelope": json.dumps(head.envelope), "at": head.at}
         self._session.execute(_ADD_HEAD, values)
 
+    def _entries(self, statement: Select[tuple[AuditEntryRow]]) -> tuple[LoggedEntry, ...]:
+        return tuple(_entry(row) for row in self._session.scalars(statement))
 
-def _entry(row: Row[Any]) -> LoggedEntry:  # Any: a row of a textual statement has no column types
+
+def _entry(row: AuditEntryRow) -> LoggedEntry:
     return LoggedEntry(
         row.id, row.act, row.subject, row.organisation_id, row.actor, row.at, row.body, bytes(row.salt), row.leaf_index
     )

@@ -33,7 +33,8 @@ _POSTPONE = text(
 _ADD = text(
     """
     insert into outbox (grant_id, region, not_before)
-    select grant_id, region, clock_timestamp() from jsonb_to_recordset(cast(:rows as jsonb)) as v(grant_id text, region text)
+    select grant_id, region, clock_timestamp()
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(grant_id text, region text)
     """
 )
 _REGIONS = text("select distinct region from outbox where not_before <= clock_timestamp()")
