@@ -1,0 +1,100 @@
+"""Every example in the docs is accepted by what it is an example for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+import yaml
+
+from nordan_cli.main import app
+from nordan_core.documents import parse_job
+from nordan_core.domain.jobs import JobSpec
+from nordan_core.residency.atlas import load_atlas
+from nordan_core.residency.policy import parse_policy
+from support.pages import ROOT, Block, Page, pages
+
+#: Commands that a package other than the CLI brings as an entry point are looked up like the CLI's own.
+COMMANDS = typer.main.get_command(app)
+
+
+def blocks(info: str) -> list[Block]:
+    return [block for page in pages() for block in page.blocks(info)]
+
+
+def at(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+def job_of(document: Mapping[str, object]) -> JobSpec:
+    # In a person's file `files` are paths; the CLI sends a manifest of what it put through a gateway.
+    paths = document.get("files", [])
+    assert isinstance(paths, list)
+    files = [{"path": str(path), "digest": "0" * 64, "size_bytes": 1} for path in paths]
+    return parse_job({**document, "files": {"files": files}})
+
+
+@pytest.mark.parametrize("block", blocks("yaml job"), ids=at)
+def test_a_job_document_shown_is_valid(block: Block) -> None:
+    spec = job_of(yaml.safe_load(block.body))
+    parse_policy(spec.policy, load_atlas())
+
+
+@pytest.mark.parametrize("block", blocks("yaml policy"), ids=at)
+def test_a_policy_shown_is_valid(block: Block) -> None:
+    parse_policy(yaml.safe_load(block.body), load_atlas())
+
+
+def test_no_yaml_is_shown_without_saying_what_it_is() -> None:
+    assert [at(block) for block in blocks("yaml")] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_command_shown_exists(page: Page) -> None:
+    faults = [f"{' '.join(words)}: {fault}" for words in page.commands() if (fault := fault_of(words))]
+    assert faults == []
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    assert fault_of(["nordan", "fly"]) == "no command fly"
+    assert fault_of(["nordan", "list", "--colour"]) == "no option --colour"
+    assert fault_of(["nordan", "list"]) is None
+
+
+def test_every_file_of_the_repository_that_a_command_names_exists() -> None:
+    named = {
+        word for page in pages() for words in page.commands() for word in words if word.startswith(("deploy/", "docs/"))
+    }
+    assert [word for word in sorted(named) if not Path(ROOT, word).exists()] == []
+
+
+def fault_of(words: list[str]) -> str | None:
+    """Return what is wrong with the command's words, up to where arguments of the user's own begin."""
+    command, rest = COMMANDS, words[1:]
+    options = option_names(command)
+    for word in rest:
+        if word == "--":
+            return None
+        if word.startswith("-"):
+            if word.split("=", maxsplit=1)[0] not in options:
+                return f"no option {word}"
+        elif isinstance(command, click.Group) and not is_placeholder(word):
+            found = command.get_command(click.Context(command), word)
+            if found is None:
+                return f"no command {word}"
+            command, options = found, option_names(found)
+    return None
+
+
+def option_names(command: click.Command) -> set[str]:
+    """Return the options of a command, `--help` among them."""
+    own = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return {name for name in own if name.startswith("-")} | {"--help"}
+
+
+def is_placeholder(word: str) -> bool:
+    """Tell whether a word stands for something else: JOB, FILE, or three dots."""
+    return word.isupper() or word == "…" or "|" in word
