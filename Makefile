@@ -57,7 +57,8 @@ contracts: venv  ## which package may import which
 	$(PY) -c 'import sys; from importlinter.cli import lint_imports_command as main; sys.exit(main())'
 
 migrations-check: venv  ## the tables and the migrations say the same, on a fresh embedded PostgreSQL
-	$(PY) -m nordan_core.store.migrate check
+	$(PY) -m nordan_core.embedded.temporary sh -c \
+		'$(PY) -m nordan_core.store.migrate && $(PY) -m nordan_core.store.migrate check'
 
 docs-check: venv  ## the documents, commands and links shown in the docs are real
 	$(PY) -m pytest -q tests/docs

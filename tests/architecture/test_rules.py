@@ -22,7 +22,6 @@ ALL = [
     rules.pure_code_imports_values_only,
     rules.pure_code_reads_no_clock,
     rules.broker_carries_grant_ids_only,
-    rules.environment_read_in_settings_only,
     rules.folders_of_tests_have_no_init,
 ]
 
@@ -63,16 +62,6 @@ BROKEN = {
         rules.broker_carries_grant_ids_only,
         "scheduler/nordan_scheduler/relay.py",
         "app.send_task('nordan.nudge', args=[spec])",
-    ),
-    "a service reads the environment": (
-        rules.environment_read_in_settings_only,
-        SERVICE,
-        "os.getenv('A')",
-    ),
-    "a service imports the environment": (
-        rules.environment_read_in_settings_only,
-        SERVICE,
-        "from os import environ",
     ),
     "a test folder is a package": (rules.folders_of_tests_have_no_init, "tests/api/__init__.py", ""),
 }
