@@ -88,7 +88,7 @@ class Residency:
 
 
 @dataclass(frozen=True, slots=True)
-class RankPlacement:
+class RankChoice:
     """Where one process of a gang goes."""
 
     rank: int
@@ -102,7 +102,7 @@ class Placement:
     """A pool and GPUs on distinct nodes of it, in order of rank."""
 
     pool: PoolState
-    ranks: tuple[RankPlacement, ...]
+    ranks: tuple[RankChoice, ...]
     tenant: OrganisationId | None = None
     """The organisation that the pool serves alone once this is applied."""
 

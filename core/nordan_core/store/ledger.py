@@ -127,7 +127,7 @@ class Ledger:
         values = {"size": head.size, "root": head.root, "envelope": json.dumps(head.envelope), "at": head.at}
         self._session.execute(_ADD_HEAD, values)
 
-    def _entries(self, statement: Select[tuple[AuditEntryRow]]) -> tuple[LoggedEntry, ...]:
+    def _entries(self, statement: Select[AuditEntryRow]) -> tuple[LoggedEntry, ...]:
         return tuple(_entry(row) for row in self._session.scalars(statement))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from nordan_core.domain.jobs import Resources
-from nordan_core.domain.queueing import NodeFree, RankPlacement
+from nordan_core.domain.queueing import NodeFree, RankChoice
 
 
 class Shelf:
@@ -35,7 +35,7 @@ class Shelf:
         """Return how many GPUs would stay free beside the job on the chosen nodes."""
         return sum(self._masks[position].bit_count() - need.gpus for position in chosen)
 
-    def take(self, chosen: Iterable[int], need: Resources) -> tuple[RankPlacement, ...]:
+    def take(self, chosen: Iterable[int], need: Resources) -> tuple[RankChoice, ...]:
         """Take what `pick` chose and return the places by rank."""
         return tuple(self._take_one(rank, position, need) for rank, position in enumerate(chosen))
 
@@ -47,7 +47,7 @@ class Shelf:
                     if cpus[position] >= need.cpus and memory_mib[position] >= need.memory_mib:
                         yield position
 
-    def _take_one(self, rank: int, position: int, need: Resources) -> RankPlacement:
+    def _take_one(self, rank: int, position: int, need: Resources) -> RankChoice:
         before = self._masks[position]
         taken = lowest_bits(before, need.gpus)
         self._masks[position] = before & ~taken
@@ -55,7 +55,7 @@ class Shelf:
         self._memory_mib[position] -= need.memory_mib
         self._move(position, before.bit_count(), (before & ~taken).bit_count())
         node = self._nodes[position]
-        return RankPlacement(rank, node.name, taken, node.version)
+        return RankChoice(rank, node.name, taken, node.version)
 
     def _move(self, position: int, before: int, after: int) -> None:
         row = self._rows[before]

@@ -1,0 +1,309 @@
+"""Write decisions: attempt, lease, grant, allocation, audit entry and outbox row together, or none of them.
+
+Locks come in the one order: residency epoch and lead (taken by the caller), jobs ascending, nodes ascending. Under
+the locks each decision is checked against the rows as they are now; one that no longer fits is dropped alone. A chunk
+costs a fixed number of statements, whatever its size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, text
+from sqlmodel import Session, SQLModel, col
+
+from nordan_core.domain.ids import GrantId, JobId
+from nordan_core.domain.places import NodeState
+from nordan_core.domain.queueing import Applied, Decision, Placed, Residency
+from nordan_core.domain.states import WAITING, AttemptState, AttemptView, JobState, check_job_move, job_state
+from nordan_core.identifiers import new_id
+from nordan_core.store.audit import Act, Audit, AuditEntry
+from nordan_core.store.outbox import Outbox
+from nordan_core.store.tables.jobs import AttemptRow, GrantRow, JobRow, LeaseRow
+from nordan_core.store.tables.places import NodeRow
+
+#: Life of a grant without renewal: how long an attempt may go on when its region has fallen silent.
+GRANT_TTL_S = 900.0
+GRANT_TTL_SENSITIVE_S = 45.0
+SENSITIVE = frozenset({"confidential", "restricted"})
+ACTOR = "scheduler"
+
+_LIVE = text("select job_id from attempt where job_id = any(:ids) and state <> 'ended'")
+_TAKE_NODES = text(
+    """
+    update node n set free_mask = v.mask, free_cpus = v.cpus, free_memory_mib = v.memory
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(name text, mask bigint, cpus int, memory int)
+    where n.name = v.name
+    """
+)
+_BIND_POOLS = text(
+    """
+    update pool p set single_tenant = v.tenant
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(name text, tenant text)
+    where p.name = v.name and (p.single_tenant is not null or v.tenant is not null)
+    """
+)
+_MOVE_JOBS = text(
+    """
+    update job j set state = v.state, reason = null, message = '', why = '[]', attempts_made = v.number,
+           history = j.history || v.line, version = j.version + 1
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(id text, state text, number int, line jsonb)
+    where j.id = v.id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a decision is checked against, from the locked row."""
+
+    state: JobState
+    version: int
+    attempts_made: int
+    klass: str
+    is_cancel_requested: bool
+
+
+@dataclass(slots=True)
+class _Node:
+    """What is still free on a locked node while a chunk is written."""
+
+    row: NodeRow
+    mask: int
+    cpus: int
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A decision that holds, with the locked job and the names of what is written for it."""
+
+    decision: Decision
+    job: _Job
+    number: int
+    attempt: str
+    grant: GrantId
+    after: JobState
+
+
+def apply_decisions(
+    session: Session, decisions: Sequence[Decision], residency: Mapping[str, Residency], at: datetime
+) -> Applied:
+    """Write those of the decisions whose rows still match, and name the others."""
+    # 1. Lock jobs, then nodes, each in ascending order.
+    jobs = _lock_jobs(session, decisions)
+    nodes = _lock_nodes(session, decisions)
+    # 2. Keep what holds against the rows as they are now.
+    starts = [start for one in decisions if (start := _check(one, jobs, nodes, residency, at)) is not None]
+    if starts:
+        # 3. Write, a statement per table.
+        _write(session, starts, nodes, residency, at)
+    started = {start.decision.job.id for start in starts}
+    dropped = tuple(one.job.id for one in decisions if one.job.id not in started)
+    placed = tuple(Placed(start.decision.job.id, start.grant, start.decision.placement.pool.region) for start in starts)
+    return Applied(placed, dropped)
+
+
+def _lock_jobs(session: Session, decisions: Sequence[Decision]) -> dict[JobId, _Job]:
+    ids = sorted({one.job.id for one in decisions})
+    columns = (JobRow.id, JobRow.state, JobRow.version, JobRow.attempts_made, JobRow.klass, JobRow.cancel_requested_at)
+    statement = select(*(col(one) for one in columns)).where(col(JobRow.id).in_(ids)).order_by(col(JobRow.id))
+    rows = {
+        JobId(key): _Job(JobState(state), version, made, klass, cancelled_at is not None)
+        for key, state, version, made, klass, cancelled_at in session.execute(statement.with_for_update())
+    }
+    for row in session.execute(_LIVE, {"ids": ids}):
+        rows.pop(row.job_id, None)
+    return rows
+
+
+def _lock_nodes(session: Session, decisions: Sequence[Decision]) -> dict[str, _Node]:
+    names = sorted({rank.node for one in decisions for rank in one.placement.ranks})
+    statement = select(NodeRow).where(col(NodeRow.name).in_(names)).order_by(col(NodeRow.name)).with_for_update()
+    rows = session.scalars(statement)
+    return {row.name: _Node(row, row.free_mask, row.free_cpus, row.free_memory_mib) for row in rows}
+
+
+def _check(
+    decision: Decision,
+    jobs: Mapping[JobId, _Job],
+    nodes: Mapping[str, _Node],
+    residency: Mapping[str, Residency],
+    at: datetime,
+) -> _Start | None:
+    """Take a decision's GPUs if all of it still holds; else leave everything as it was."""
+    job = jobs.get(decision.job.id)
+    if job is None or not _may_start(job, decision) or not _is_lawful(decision, residency, at):
+        return None
+    if not all(_has_room(nodes.get(rank.node), decision, rank.gpu_mask) for rank in decision.placement.ranks):
+        return None
+    if any(nodes[rank.node].row.version != rank.node_version for rank in decision.placement.ranks):
+        return None
+    need = decision.job.resources
+    for rank in decision.placement.ranks:
+        node = nodes[rank.node]
+        node.mask &= ~rank.gpu_mask
+        node.cpus -= need.cpus
+        node.memory_mib -= need.memory_mib
+    number = job.attempts_made + 1
+    placed = [AttemptView(AttemptState.ENDED)] * (number - 1) + [AttemptView(AttemptState.PLACED)]
+    after = job_state(placed)
+    check_job_move(job.state, after)
+    return _Start(decision, job, number, new_id("att"), GrantId(new_id("grt")), after)
+
+
+def _may_start(job: _Job, decision: Decision) -> bool:
+    return job.version == decision.job.version and job.state in WAITING and not job.is_cancel_requested
+
+
+def _is_lawful(decision: Decision, residency: Mapping[str, Residency], at: datetime) -> bool:
+    said = residency.get(decision.job.policy_digest)
+    if said is None or decision.placement.pool.name not in said.allowed:
+        return False
+    return said.good_until is None or at < said.good_until
+
+
+def _has_room(node: _Node | None, decision: Decision, mask: int) -> bool:
+    need = decision.job.resources
+    return (
+        node is not None
+        and node.row.pool == decision.placement.pool.name
+        and node.row.state == NodeState.READY
+        and node.mask & mask == mask
+        and node.cpus >= need.cpus
+        and node.memory_mib >= need.memory_mib
+    )
+
+
+def _write(
+    session: Session,
+    starts: Sequence[_Start],
+    nodes: Mapping[str, _Node],
+    residency: Mapping[str, Residency],
+    at: datetime,
+) -> None:
+    touched = sorted({rank.node for start in starts for rank in start.decision.placement.ranks})
+    _send(session, _TAKE_NODES, [_node_values(nodes[name]) for name in touched])
+    tenants = {start.decision.placement.pool.name: start.decision.placement.tenant for start in starts}
+    _send(session, _BIND_POOLS, [{"name": pool, "tenant": tenants[pool]} for pool in sorted(tenants)])
+    _insert(session, AttemptRow, [_attempt_values(start, residency, at) for start in starts])
+    _insert(session, LeaseRow, [_lease_values(start, at) for start in starts])
+    _insert(session, GrantRow, [_grant_values(start, at) for start in starts])
+    _send(session, _MOVE_JOBS, [_job_values(start, at) for start in starts])
+    Audit(session).write_all(_entry(start, residency, at) for start in starts)
+    Outbox(session).add((start.grant, start.decision.placement.pool.region) for start in starts)
+
+
+def _send(session: Session, statement: Any, rows: list[dict[str, Any]]) -> None:  # Any: textual SQL, JSON rows
+    session.execute(statement, {"rows": json.dumps(rows)})
+
+
+def _insert(session: Session, table: type[SQLModel], rows: list[dict[str, Any]]) -> None:  # Any: column values
+    session.connection().execute(insert(table), rows)
+
+
+def _node_values(node: _Node) -> dict[str, Any]:
+    return {"name": node.row.name, "mask": node.mask, "cpus": node.cpus, "memory": node.memory_mib}
+
+
+def _attempt_values(start: _Start, residency: Mapping[str, Residency], at: datetime) -> dict[str, Any]:
+    job, place = start.decision.job, start.decision.placement
+    return {
+        "id": start.attempt,
+        "job_id": job.id,
+        "organisation_id": job.organisation,
+        "number": start.number,
+        "fence": start.number,
+        "pool": place.pool.name,
+        "region": place.pool.region,
+        "placement": [
+            {"rank": one.rank, "node": one.node, "gpu_mask": one.gpu_mask, "gpus": one.gpu_mask.bit_count()}
+            for one in place.ranks
+        ],
+        "cpus_per_rank": job.resources.cpus,
+        "memory_mib_per_rank": job.resources.memory_mib,
+        "state": AttemptState.PLACED.value,
+        "message": "",
+        "resume_from": job.resume_from,
+        "seq": 0,
+        "is_ready": False,
+        "stop_grace_s": 0.0,
+        "verdicts": {"apply": _verdict(start.decision, residency, at)},
+        "created_at": at,
+        "usage": {},
+    }
+
+
+def _verdict(decision: Decision, residency: Mapping[str, Residency], at: datetime) -> dict[str, Any]:
+    said = residency[decision.job.policy_digest]
+    return {
+        "allowed": True,
+        "epoch": said.epoch,
+        "facts_version": decision.placement.pool.facts_version,
+        "atlas": said.atlas,
+        "good_until": said.good_until.isoformat() if said.good_until else None,
+        "at": at.isoformat(),
+    }
+
+
+def _lease_values(start: _Start, at: datetime) -> dict[str, Any]:
+    job, pool = start.decision.job, start.decision.placement.pool
+    return {
+        "attempt_id": start.attempt,
+        "organisation_id": job.organisation,
+        "project_id": job.project,
+        "provider": pool.provider,
+        "price_micro_eur_per_gpu_s": pool.price.micro_eur_per_gpu_s,
+        "gpus": job.nodes * job.resources.gpus,
+        "opened_at": at,
+        "gpu_seconds": 0.0,
+        "cost_micro_eur": 0,
+    }
+
+
+def _grant_values(start: _Start, at: datetime) -> dict[str, Any]:
+    return {
+        "id": start.grant,
+        "attempt_id": start.attempt,
+        "region": start.decision.placement.pool.region,
+        "fence": start.number,
+        "state": "issued",
+        "ttl_s": GRANT_TTL_SENSITIVE_S if start.job.klass in SENSITIVE else GRANT_TTL_S,
+        "created_at": at,
+    }
+
+
+def _job_values(start: _Start, at: datetime) -> dict[str, Any]:
+    line = {
+        "state": start.after.value,
+        "reason": None,
+        "message": f"attempt {start.number} placed in {start.decision.placement.pool.name}",
+        "at": at.isoformat(),
+    }
+    return {"id": start.decision.job.id, "state": start.after.value, "number": start.number, "line": [line]}
+
+
+def _entry(start: _Start, residency: Mapping[str, Residency], at: datetime) -> AuditEntry:
+    job, place = start.decision.job, start.decision.placement
+    return AuditEntry(
+        act=Act.GRANT_ISSUED,
+        subject=job.id,
+        actor=ACTOR,
+        at=at,
+        organisation=job.organisation,
+        body={
+            "attempt": start.attempt,
+            "number": start.number,
+            "fence": start.number,
+            "grant": start.grant,
+            "region": place.pool.region,
+            "pool": place.pool.name,
+            "nodes": [rank.node for rank in place.ranks],
+            "policy": job.policy_digest,
+            "verdict": _verdict(start.decision, residency, at),
+        },
+    )
