@@ -150,8 +150,8 @@ class Executor(Protocol):
     def seal(self, folders: WorkFolders) -> None:
         """Make the inputs read-only and give job files and checkpoint to the attempt's user; idempotent.
 
-        A staged file may be a hard link into the region's store: then its mode becomes read-only for all, its owner
-        stays, and the folder around it is what keeps others out.
+        Raises:
+            LaunchFailed: a staged file is a hard link to something outside, which the job could then change.
         """
         ...
 

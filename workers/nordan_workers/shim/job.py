@@ -36,9 +36,7 @@ def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
         os.umask(0o077)
         # 4. Become the attempt's user, for good.
         if order.uid is not None:
-            os.setgroups([])
-            os.setresgid(order.uid, order.uid, order.uid)
-            os.setresuid(order.uid, order.uid, order.uid)
+            linux.become_user(order.uid)
         linux.forbid_new_privileges()
         linux.die_with_parent()
         # 5. Start, but only once the shim has written it down.

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,15 @@ def user_of(pid: int) -> int | None:
     return next((int(line.split()[2]) for line in lines if line.startswith("Uid:")), None)
 
 
+def has_marks(pid: int, marks: Mapping[str, str]) -> bool:
+    """Tell whether the process was started with all these variables in its environment."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return all(f"{name}={value}".encode() in variables for name, value in marks.items())
+
+
 def kill_user(uid: int) -> None:
     """Kill every process of this user at once; the caller is root, and the user is one of the attempts' range.
 
@@ -127,16 +136,28 @@ def kill_user(uid: int) -> None:
     """
     child = os.fork()
     if child == 0:
-        with contextlib.suppress(OSError):
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
+        try:
+            become_user(uid)
             # Were this still root, -1 would mean every process of the machine.
             if uid != 0 and os.getresuid() == (uid, uid, uid):
                 os.kill(-1, signal.SIGKILL)
-        os._exit(0)
+        finally:
+            os._exit(0)
     # A process of that user may shoot the helper first; callers look again and repeat.
     os.waitpid(child, 0)
+
+
+def can_become(uid: int) -> bool:
+    """Tell whether the caller may take this user and group: root in a container may lack the right or the number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            become_user(uid)
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def become_subreaper() -> None:
@@ -161,6 +182,13 @@ def oom_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def become_user(uid: int) -> None:
+    """Give up root for this user, the group of the same number, and no other groups, for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -12,7 +12,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DEADLINE = "deadline.json"
 STOP = "stop.json"
@@ -105,17 +108,17 @@ class ExitRecord:
     """Boot-time clock."""
 
 
-Record = TypeVar("Record", Deadline, Stop, RankOrder, Claim, PidRecord, ExitRecord)
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
-def write(path: Path, record: Record, *, is_durable: bool = False) -> None:
+def write(path: Path, record: DataclassInstance, *, is_durable: bool = False) -> None:
     """Replace the file by the record; `is_durable` waits for the disk, so that it survives a loss of power."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     _fill(temporary, record, os.O_TRUNC, is_durable=is_durable)
     temporary.replace(path)
 
 
-def create(path: Path, record: Record) -> bool:
+def create(path: Path, record: DataclassInstance) -> bool:
     """Make the file unless it exists; tell whether it was made."""
     try:
         _fill(path, record, os.O_EXCL, is_durable=False)
@@ -130,16 +133,13 @@ def read(path: Path, kind: type[Record]) -> Record | None:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
-    return kind(**_fields(json.loads(text))) if text else None
+    if not text:
+        return None
+    # JSON knows lists only; records hold tuples.
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()})
 
 
-def _fields(document: dict[str, Any]) -> dict[str, Any]:  # Any: JSON; the record's constructor names the fields
-    if "command" in document:
-        document["command"] = tuple(document["command"])
-    return document
-
-
-def _fill(path: Path, record: Record, flag: int, *, is_durable: bool) -> None:
+def _fill(path: Path, record: DataclassInstance, flag: int, *, is_durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)
     try:
         os.write(descriptor, json.dumps(asdict(record)).encode())
