@@ -15,9 +15,6 @@ from nordan_core.domain.errors import NordanError
 
 SCHEDULER = "scheduler"
 
-_ENSURE = text(
-    "insert into leader (role, epoch, holder, until) values (:role, 0, '', '-infinity') on conflict do nothing"
-)
 _VACANT = text("select epoch from leader where role = :role and until < clock_timestamp() for update skip locked")
 _TAKE = text(
     "update leader set epoch = epoch + 1, holder = :holder, until = clock_timestamp() + make_interval(secs => :lease_s)"
@@ -54,7 +51,6 @@ class Leadership:
 
         Waits for nothing: a row that somebody works under counts as held.
         """
-        self._session.execute(_ENSURE, {"role": self._role})
         if self._session.execute(_VACANT, {"role": self._role}).first() is None:
             return None
         taken = self._session.execute(_TAKE, {"role": self._role, "holder": holder, "lease_s": lease_s})
