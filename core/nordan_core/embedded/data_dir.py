@@ -57,8 +57,8 @@ def prepare_region(region: RegionLayout, identities: Identities, index: int) -> 
     make_folder(region.run, shared, _SET_GROUP | 0o710)
     make_folder(region.attempts, identities.operator, 0o700)
     make_folder(region.work, identities.operator, 0o711)
-    make_folder(region.store, user, _SET_GROUP | 0o750)
-    make_folder(region.logs, shared, _SET_GROUP | 0o751)
+    make_folder(region.store, user, _SET_GROUP | 0o770)
+    make_folder(region.logs, shared, _SET_GROUP | 0o750)
 
 
 def region_number(file: Path, code: str, owner: Identity) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from types import ModuleType
+
+import pynvml
 
 _USUAL_POWER_W = 300
 _BRANDS = re.compile(r"^(NVIDIA|Tesla|Quadro|GeForce)\s+", re.IGNORECASE)
@@ -30,15 +31,11 @@ class GpuModel:
 def found_gpus() -> tuple[GpuModel, ...]:
     """Return this machine's GPUs by model, most frequent first; empty where NVML finds none."""
     try:
-        import pynvml
-    except ImportError:
-        return ()
-    try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return ()
     try:
-        devices = Counter(_describe(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        devices = Counter(_describe(index) for index in range(pynvml.nvmlDeviceGetCount()))
     except pynvml.NVMLError:
         return ()
     finally:
@@ -57,13 +54,13 @@ def model_name(product: str) -> str:
     return f"{match['family'] or ''}{match['number']}".upper() if match["family"] else match["number"]
 
 
-def _describe(nvml: ModuleType, index: int) -> tuple[str, int, int]:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    product = nvml.nvmlDeviceGetName(handle)
+def _describe(index: int) -> tuple[str, int, int]:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    product = pynvml.nvmlDeviceGetName(handle)
     text = product.decode() if isinstance(product, bytes) else str(product)
     try:
-        power_w = nvml.nvmlDeviceGetEnforcedPowerLimit(handle) // 1000
-    except nvml.NVMLError:
+        power_w = pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) // 1000
+    except pynvml.NVMLError:
         # Not every board tells; the figure only serves estimates before anything was measured.
         power_w = _USUAL_POWER_W
-    return model_name(text), nvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20, power_w
+    return model_name(text), pynvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20, power_w

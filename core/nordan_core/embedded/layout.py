@@ -229,6 +229,13 @@ class RegionLayout:
         return self.folder / "broker"
 
 
+def default_data_dir(xdg_data_home: str = "") -> Path:
+    """Return the machine's data folder for root, the user's own for everybody else."""
+    if os.geteuid() == 0:
+        return DEFAULT_ROOT_DATA_DIR
+    return (Path(xdg_data_home) if xdg_data_home else Path.home() / ".local" / "share") / "nordan"
+
+
 def check_data_dir(data: Path) -> Path:
     """Return the absolute path of a data folder that sockets fit below.
 

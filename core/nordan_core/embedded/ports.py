@@ -24,6 +24,10 @@ class Ports:
         self._owner = owner
         self._ports: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
 
+    def kept(self, name: str) -> int | None:
+        """Return the port that this name had last."""
+        return self._ports.get(name)
+
     def take(self, name: str) -> int:
         """Return the port of this name: the one used last if it is free, else a new one."""
         port = self._ports.get(name)
@@ -60,6 +64,15 @@ def is_free(port: int) -> bool:
     """Tell whether a server could listen on the loopback port now."""
     try:
         _bind(port)
+    except OSError:
+        return False
+    return True
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether a server takes connections at the loopback port."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1.0).close()
     except OSError:
         return False
     return True

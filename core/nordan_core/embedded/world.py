@@ -6,6 +6,7 @@ in the data folder, so that the next `up` finds it without being told.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ def choose_world(given: Path | None, layout: Layout, gpus: tuple[GpuModel, ...])
     if given is None and layout.world.exists():
         given = layout.world
     if given is not None:
-        return World(read_documents(given), "The GPUs of this world are made up: jobs get numbers, not devices.")
+        documents = read_documents(given)
+        return World(documents, _about_gpus(documents))
     documents = read_documents(Path(str(files(__package__) / "home.yaml")))
     if not gpus:
         return World(documents, "No GPU was found by NVML: region home-1 offers 8 made-up ones.")
@@ -72,16 +74,25 @@ def read_documents(path: Path) -> tuple[Document, ...]:
     """
     try:
         # A loader of ours below SafeLoader: it builds plain data only.
-        documents = [one for one in yaml.load_all(path.read_text(), _Loader) if one is not None]  # noqa: S506
+        documents = [one for one in yaml.load_all(path.read_text(), _Loader) if one is not None]
     except OSError as error:
         raise OperatorError(f"The world in {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise OperatorError(f"The world in {path} is not valid YAML: {error}") from error
     if not documents or not all(isinstance(one, dict) and "kind" in one for one in documents):
         raise OperatorError(
-            f"The world in {path} is not a list of documents that each have a `kind`; deploy/world/europe.yaml shows one."
+            f"The world in {path} is not a list of documents that each have a `kind`; "
+            "deploy/world/europe.yaml shows one."
         )
     return tuple(documents)
+
+
+def _about_gpus(documents: tuple[Document, ...]) -> str:
+    pools = [document for document in documents if document["kind"] == "Pool"]
+    real = [str(pool.get("name")) for pool in pools if pool.get("has_made_up_gpus") is False]
+    if real:
+        return f"Pools with real GPUs: {', '.join(real)}."
+    return f"The GPUs of this world's {len(pools)} pools are made up: jobs get numbers, not devices."
 
 
 def _real_pool(pool: Document, model: GpuModel) -> Document:
@@ -92,7 +103,9 @@ def _real_pool(pool: Document, model: GpuModel) -> Document:
         "gpu_memory_mib": model.memory_mib,
         "gpus_per_node": model.count,
         "power_w_per_gpu": model.power_w,
-        "made_up_gpus": False,
+        "cpus": os.cpu_count() or 1,
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "has_made_up_gpus": False,
     }
 
 

@@ -1,0 +1,129 @@
+"""What `up` asks of the api: is it there, apply this world, which regions are local, let one join.
+
+Used by `up` alone, with the admin key. Answers are read narrowly, so api and `up` may differ by a version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from nordan_core.domain.errors import OperatorError, Unavailable
+from nordan_core.embedded.world import Document
+from nordan_core.wire import JoinBundle, JoinRequest
+
+LOCAL = "local"
+_TIMEOUT_S = 10.0
+#: Applying checks every document and may judge live work again.
+_APPLY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveJob:
+    """A job that is not over."""
+
+    project: str
+    id: str
+
+
+class Admin:
+    """The api, called with the admin key."""
+
+    def __init__(self, url: str, key: str = "", transport: httpx.BaseTransport | None = None) -> None:
+        headers = {"User-Agent": "nordan-up"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        # A proxy of the environment has no business between this machine and itself.
+        self._client = httpx.Client(
+            base_url=url, headers=headers, timeout=_TIMEOUT_S, transport=transport, trust_env=False
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def answers(self) -> bool:
+        """Tell whether the api is up and reaches its database."""
+        try:
+            return self._client.get("/readyz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def apply(self, documents: Sequence[Document]) -> int:
+        """Apply a world and return how many documents changed something.
+
+        Raises:
+            OperatorError: the api refuses a document; the message is its own.
+            Unavailable: it does not answer.
+        """
+        body = {"documents": list(documents)}
+        answer = self._send("POST", "/v1/admin:apply", json=body, timeout=_APPLY_TIMEOUT_S)
+        return sum(1 for one in _items(answer, "results") if one.get("action") != "unchanged")
+
+    def local_regions(self) -> tuple[str, ...]:
+        """Return the codes of the regions that run on this machine.
+
+        Raises:
+            OperatorError, Unavailable: as `apply`.
+        """
+        regions = _items(self._send("GET", "/v1/regions"), "items")
+        return tuple(str(one.get("code") or one["name"]) for one in regions if one.get("executor") == LOCAL)
+
+    def join(self, code: str, request: JoinRequest) -> JoinBundle:
+        """Let a region join and return its bundle, which holds a new credential.
+
+        Raises:
+            OperatorError, Unavailable: as `apply`.
+        """
+        answer = self._send("POST", f"/v1/regions/{code}:join", json=request.model_dump(mode="json"))
+        try:
+            return JoinBundle.model_validate(answer)
+        except ValidationError as error:
+            raise OperatorError(
+                f"The api's join bundle of {code} cannot be read: are api and CLI of one version?"
+            ) from error
+
+    def live_jobs(self) -> tuple[LiveJob, ...]:
+        """Return the jobs that are not over, in every project that the key may see."""
+        found = []
+        for project in _items(self._send("GET", "/v1/projects"), "items"):
+            for state in _LIVE_STATES:
+                jobs = self._send("GET", f"/v1/projects/{project['id']}/jobs", params={"state": state, "limit": 100})
+                found += [LiveJob(str(project["id"]), str(one["id"])) for one in _items(jobs, "items")]
+        return tuple(found)
+
+    def cancel(self, job: LiveJob) -> None:
+        """Ask for a job's cancellation."""
+        self._send("POST", f"/v1/projects/{job.project}/jobs/{job.id}:cancel")
+
+    def _send(self, method: str, path: str, **options: Any) -> Any:  # Any: httpx's options, and JSON
+        try:
+            answer = self._client.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise Unavailable(f"the api at {self._client.base_url} does not answer") from error
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise Unavailable(f"the api answered {answer.status_code} to {method} {path}")
+        if answer.is_error:
+            raise OperatorError(f"The api refused {method} {path}: {_detail(answer)}")
+        return answer.json() if answer.content else {}
+
+
+#: Jobs in these states hold, or will want, a place to run.
+_LIVE_STATES = ("queued", "starting", "running", "recovering", "cancelling")
+
+
+def _items(answer: Any, name: str) -> list[dict[str, Any]]:  # Any: JSON
+    found = answer.get(name, []) if isinstance(answer, dict) else answer
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        problem = answer.json()
+    except ValueError:
+        return f"status {answer.status_code}"
+    text = str(problem.get("detail") or problem.get("title") or f"status {answer.status_code}")
+    faults = [f"{one.get('field')}: {one.get('message')}" for one in _items(problem, "errors")]
+    return "; ".join([text, *faults])

@@ -1,0 +1,61 @@
+"""The wish to stop, from Ctrl-C or SIGTERM, and sleeping that ends when it is made.
+
+Used by `up`. The handler only notes the wish: what is being started is finished or given up at the next pause, so no
+child is ever started and forgotten.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+#: Longest time until a wish is noticed.
+_SLICE_S = 0.05
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequested(Exception):
+    """Somebody asked this `up` to stop."""
+
+
+class Stopping:
+    """Whether somebody asked."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+
+    def request(self) -> None:
+        """Ask."""
+        self.is_requested = True
+
+    def pause(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            StopRequested: somebody asked, before or meanwhile.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.is_requested:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _SLICE_S))
+        raise StopRequested
+
+
+@contextmanager
+def stop_on_signals(stopping: Stopping) -> Iterator[None]:
+    """Let the usual signals ask for a stop during the block."""
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        stopping.request()
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
