@@ -32,6 +32,15 @@ class Idempotency:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    def answer(self, scope: str, request_digest: str) -> StoredAnswer | None:
+        """Return the answer that a key already has, without waiting for one that is at work.
+
+        Raises:
+            Conflict: `idempotency_key_reused` when the key came with another request.
+        """
+        row = self._session.get(IdempotencyRow, scope)
+        return _stored(row, request_digest) if row is not None else None
+
     def claim(self, scope: str, request_digest: str, now: datetime) -> StoredAnswer | None:
         """Take a key for this transaction, or return the answer that it already has.
 
@@ -56,11 +65,7 @@ class Idempotency:
             self._session.execute(text("set local lock_timeout = 0"))
             return None
         row = self._session.scalars(select(IdempotencyRow).where(col(IdempotencyRow.scope) == scope)).one()
-        if row.request_digest != request_digest:
-            raise Conflict(
-                "idempotency_key_reused", "this Idempotency-Key was used for another request; take a new one"
-            )
-        return StoredAnswer(row.status, row.body, row.location)
+        return _stored(row, request_digest)
 
     def keep(self, scope: str, answer: StoredAnswer) -> None:
         """Store the answer beside the effect."""
@@ -71,3 +76,9 @@ class Idempotency:
         """Delete answers older than an instant; returns how many."""
         statement = delete(IdempotencyRow).where(col(IdempotencyRow.created_at) < instant)
         return int(self._session.connection().execute(statement).rowcount)
+
+
+def _stored(row: IdempotencyRow, request_digest: str) -> StoredAnswer:
+    if row.request_digest != request_digest:
+        raise Conflict("idempotency_key_reused", "this Idempotency-Key was used for another request; take a new one")
+    return StoredAnswer(row.status, row.body, row.location)
