@@ -1,0 +1,1 @@
+"""The packaged atlas: territories, groups, adequacy decisions and certification levels as dated data."""
