@@ -1,0 +1,55 @@
+"""A region's folder, and executors on it that leave nothing running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nordan_core.clock import SystemClock
+from nordan_workers.executors import local
+from nordan_workers.executors.local import LocalExecutor
+from nordan_workers.executors.uids import UidRange
+from nordan_workers.gpus import Gpus
+from support.attempts import region_folder
+
+UIDS = UidRange(270_000, 270_099)
+MakeExecutor = Callable[[], LocalExecutor]
+
+
+@pytest.fixture
+def region_dir() -> Iterator[Path]:
+    with region_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(params=["own users", "one user"])
+def make_executor(
+    request: pytest.FixtureRequest, region_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeExecutor]:
+    """Make executors on the same region, one after another as if the supervisor had been restarted."""
+    has_own_users = request.param == "own users"
+    if has_own_users and os.geteuid() != 0:
+        pytest.skip("needs uid 0: only root can give attempts users of their own")
+    if not has_own_users:
+        # Run by root, these tests would be refused; what is tested is the code that knows one user only.
+        monkeypatch.setattr(local, "_check_users", lambda _region_dir, _uid_range: None)
+    gpus = Gpus()
+
+    def make() -> LocalExecutor:
+        return LocalExecutor(region_dir, SystemClock(), uid_range=UIDS if has_own_users else None, gpus=gpus)
+
+    yield make
+    last = make()
+    for attempt_id in last.adopt():
+        last.forget(attempt_id)
+    last.close()
+
+
+@pytest.fixture
+def executor(make_executor: MakeExecutor) -> Iterator[LocalExecutor]:
+    made = make_executor()
+    yield made
+    made.close()
