@@ -23,13 +23,12 @@ command: [echo, hej]
 
 #: In Sweden, but a control plane and people in France may know of it.
 SWEDISH_FLOOR: dict[str, object] = {
-    "class": "confidential",
+    "class": "internal",
     "process": ["SE"],
     "store": ["SE"],
     "key": ["SE"],
     "describe": ["SE", "FR"],
     "access": ["SE", "FR"],
-    "egress": "unenforced",
 }
 
 
@@ -49,7 +48,7 @@ def keep_a_description_in_sweden(console: Console, stack: Stack) -> None:
     """A project whose description may be in SE alone cannot use a control plane in FR, and is told what can be done."""
     console.heading("A project that keeps its description in SE alone")
     only: dict[str, object] = {facet: ["SE"] for facet in ("process", "store", "describe", "access", "key")}
-    _make_project(stack, "se-alone", only | {"class": "confidential", "egress": "unenforced"})
+    _make_project(stack, "se-alone", only | {"class": "internal"})
     (stack.files / "hello.yaml").write_text(HELLO)
     refused = stack.nordan("submit", "--project", "se-alone", "-f", "hello.yaml")
     console.say(refused.text)

@@ -129,7 +129,7 @@ def train_through_a_loss(console: Console, stack: Stack) -> Training:
 
 
 def _joined(stack: Stack) -> list[dict[str, Any]] | None:
-    answer = stack.nordan("admin", "regions", "-o", "json")
+    answer = stack.nordan("regions", "-o", "json")
     regions: list[dict[str, Any]] = answer.data["items"] if answer.code == 0 else []
     seen = [region for region in regions if region.get("seen_at")]
     return seen if len(seen) >= len(REGIONS) else None
@@ -167,7 +167,7 @@ def _kill(console: Console, stack: Stack, attempt: dict[str, Any]) -> None:
 
 
 def _model(stack: Stack, job: str) -> str:
-    listing = stack.nordan("artifacts", job, "-o", "json").data
+    listing = stack.nordan("artifact", "list", job, "-o", "json").data
     found = [one["id"] for one in listing["items"] if one["kind"] == "output" and one["name"] == "model"]
     if not found:
         raise Stopped(f"the job published no model: {listing}")

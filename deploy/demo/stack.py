@@ -18,7 +18,8 @@ from typing import Any
 from console import Stopped, until
 
 ROOT = Path(__file__).resolve().parents[2]
-NORDAN = [sys.executable, "-m", "nordan_cli"]
+#: The command as a person has it, from the virtual environment that runs the demo.
+NORDAN = [str(Path(sys.executable).with_name("nordan"))]
 COMMAND_WITHIN_S = 60.0
 START_WITHIN_S = 90.0
 STOP_WITHIN_S = 30.0
@@ -145,7 +146,9 @@ class Stack:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def _start(self) -> None:
-        command = [*NORDAN, "up", "--data-dir", str(self.data_dir), "--world", str(self._world), "--port", "0"]
+        # Jobs outlive the stack unless it is told otherwise; a demo leaves nothing behind.
+        command = [*NORDAN, "up", "--data-dir", str(self.data_dir), "--world", str(self._world)]
+        command += ["--port", "0", "--stop-jobs"]
         with (self._home / "up.log").open("wb") as log:
             self._up = subprocess.Popen(
                 command,
@@ -161,7 +164,7 @@ class Stack:
         assert self._up is not None
         if self._up.poll() is not None:
             raise Stopped(f"nordan up ended with {self._up.returncode}:\n{self.up_log()}")
-        return True if self.nordan("admin", "regions", "-o", "json").code == 0 else None
+        return True if self.nordan("regions", "-o", "json").code == 0 else None
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}

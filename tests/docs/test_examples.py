@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
-import yaml
 
+from nordan_cli import jobfile
 from nordan_cli.main import app
+from nordan_cli.verbs import LazyCommand, load
+from nordan_core.atlas.loader import default_atlas
 from nordan_core.documents import parse_job
 from nordan_core.domain.jobs import JobSpec
-from nordan_core.residency.atlas import load_atlas
 from nordan_core.residency.policy import parse_policy
 from support.pages import ROOT, Block, Page, pages
 
 #: Commands that a package other than the CLI brings as an entry point are looked up like the CLI's own.
+HELP = ("-h", "--help")
 COMMANDS = typer.main.get_command(app)
 
 
@@ -27,6 +29,12 @@ def blocks(info: str) -> list[Block]:
 
 def at(block: Block) -> str:
     return f"{block.page}:{block.line}"
+
+
+def document_in(block: Block) -> Mapping[str, Any]:  # Any: the parser under test checks it
+    (document,) = jobfile.parse(block.body, block.page)
+    assert isinstance(document, dict)
+    return document
 
 
 def job_of(document: Mapping[str, object]) -> JobSpec:
@@ -39,13 +47,13 @@ def job_of(document: Mapping[str, object]) -> JobSpec:
 
 @pytest.mark.parametrize("block", blocks("yaml job"), ids=at)
 def test_a_job_document_shown_is_valid(block: Block) -> None:
-    spec = job_of(yaml.safe_load(block.body))
-    parse_policy(spec.policy, load_atlas())
+    spec = job_of(document_in(block))
+    parse_policy(spec.policy, default_atlas())
 
 
 @pytest.mark.parametrize("block", blocks("yaml policy"), ids=at)
 def test_a_policy_shown_is_valid(block: Block) -> None:
-    parse_policy(yaml.safe_load(block.body), load_atlas())
+    parse_policy(document_in(block), default_atlas())
 
 
 def test_no_yaml_is_shown_without_saying_what_it_is() -> None:
@@ -72,27 +80,39 @@ def test_every_file_of_the_repository_that_a_command_names_exists() -> None:
 
 
 def fault_of(words: list[str]) -> str | None:
-    """Return what is wrong with the command's words, up to where arguments of the user's own begin."""
-    command, rest = COMMANDS, words[1:]
-    options = option_names(command)
-    for word in rest:
+    """Return what is wrong with a command's words, up to where the words of the user's own command begin."""
+    command, rest = COMMANDS, list(words[1:])
+    while rest:
+        word = rest.pop(0)
         if word == "--":
             return None
         if word.startswith("-"):
-            if word.split("=", maxsplit=1)[0] not in options:
+            option = options_of(command).get(word.split("=", maxsplit=1)[0])
+            if option is None and word not in HELP:
                 return f"no option {word}"
-        elif isinstance(command, click.Group) and not is_placeholder(word):
-            found = command.get_command(click.Context(command), word)
+            if takes_value(option) and "=" not in word:
+                rest = rest[1:]
+        elif hasattr(command, "get_command") and not is_placeholder(word):
+            found = command.get_command(None, word)
             if found is None:
                 return f"no command {word}"
-            command, options = found, option_names(found)
+            command = unwrapped(found)
     return None
 
 
-def option_names(command: click.Command) -> set[str]:
-    """Return the options of a command, `--help` among them."""
-    own = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
-    return {name for name in own if name.startswith("-")} | {"--help"}
+def options_of(command: Any) -> dict[str, Any]:  # Any: Typer's command base is private
+    """Return the options of a command by every name they have."""
+    return {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+
+
+def takes_value(option: Any) -> bool:
+    """Tell whether an option is followed by a value."""
+    return option is not None and not getattr(option, "is_flag", False)
+
+
+def unwrapped(command: Any) -> Any:
+    """Return the real command behind a stand-in that loads it when it is used."""
+    return load(command._verb) if isinstance(command, LazyCommand) else command
 
 
 def is_placeholder(word: str) -> bool:
