@@ -1,0 +1,152 @@
+"""`nordan admin`: the world, tenants, keys, regions and the audit log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nordan_cli import jobfile, render
+from nordan_cli.client import connect, path_of
+from nordan_cli.commands import admin_audit, admin_places
+from nordan_cli.decode import decode, decode_items
+from nordan_cli.invocation import note
+from nordan_cli.models import Applied, IssuedKey, Named
+from nordan_cli.options import Limit, Project, seconds
+from nordan_cli.render import Format, Output
+from nordan_core.domain.tenants import Role
+
+_HELP = "Administer: world, organisations, projects, keys, regions, audit."
+
+
+def _group(help_text: str) -> typer.Typer:
+    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+
+
+app = _group(_HELP)
+organisations = _group("Tenants.")
+projects = _group("Workspaces of a tenant.")
+keys = _group("API keys.")
+for _name, _commands in (("organisations", organisations), ("projects", projects), ("keys", keys)):
+    app.add_typer(_commands, name=_name)
+app.add_typer(admin_places.regions, name="regions")
+app.command("pools")(admin_places.pools)
+app.command("nodes")(admin_places.nodes)
+app.command("audit")(admin_audit.audit)
+
+FloorFile = Annotated[Path | None, typer.Option("--floor", metavar="FILE", help="Policy that holds for all in it.")]
+
+
+@app.command("apply")
+def apply(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Option("-f", "--file", metavar="FILE", help="World documents, parted by ---.")],
+    *,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make the world be as the documents say: all of them, or none."""
+    documents = jobfile.load_all(file)
+    with connect(ctx) as api:
+        answer = api.post("admin:apply", {"documents": documents})
+    results = decode_items(Applied, answer.get("results"))
+    render.show(
+        answer,
+        output,
+        lambda: render.table(("kind", "name", ""), ((one.kind, one.name, one.action) for one in results)),
+    )
+
+
+@organisations.command("create")
+def create_organisation(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name.")],
+    *,
+    floor: FloorFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a tenant."""
+    _create(ctx, "organisations", {"name": name, **_floor(floor)}, output)
+
+
+@organisations.command("list")
+def list_organisations(ctx: typer.Context, *, limit: Limit = 1000, output: Output = Format.TABLE) -> None:
+    """List tenants."""
+    _list(ctx, "organisations", limit, output)
+
+
+@projects.command("create")
+def create_project(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name.")],
+    *,
+    organisation: Annotated[str | None, typer.Option(help="Tenant; your own if unsaid.")] = None,
+    floor: FloorFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a workspace. Without a floor it gets the control plane's template."""
+    owner = {} if organisation is None else {"organisation": organisation}
+    _create(ctx, "projects", {"name": name, **owner, **_floor(floor)}, output)
+
+
+@projects.command("list")
+def list_projects(ctx: typer.Context, *, limit: Limit = 1000, output: Output = Format.TABLE) -> None:
+    """List the workspaces that your key can see."""
+    _list(ctx, "projects", limit, output)
+
+
+@keys.command("create")
+def create_key(
+    ctx: typer.Context,
+    organisation: Annotated[str, typer.Argument(help="Whose key it is.")],
+    *,
+    role: Annotated[Role, typer.Option(help="What it may do.")],
+    project: Project = None,
+    territory: Annotated[str | None, typer.Option(metavar="CODE", help="Where its holder sits: FR.")] = None,
+    expires_in: Annotated[str | None, typer.Option("--expires-in", metavar="TIME", help="Life: 90d.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make an API key. It is shown this once.
+
+    Without --territory its holder reads no logs and artifacts above class internal: nobody knows where they sit.
+    """
+    asked: dict[str, object] = {"role": role, "project": project, "territory": territory}
+    asked["expires_in_s"] = None if expires_in is None else seconds(expires_in)
+    with connect(ctx) as api:
+        body = {name: value for name, value in asked.items() if value is not None}
+        answer = api.post(path_of("organisations", organisation, "keys"), body)
+    issued = decode(IssuedKey, answer)
+    note("the key is shown this once; keep it safe")
+    render.show(answer, output, lambda: render.fields((("id", issued.id), ("key", issued.key))))
+
+
+@keys.command("revoke")
+def revoke_key(
+    ctx: typer.Context,
+    organisation: Annotated[str, typer.Argument(help="Whose key it is.")],
+    key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, not the key.")],
+) -> None:
+    """Make an API key worthless at once."""
+    with connect(ctx) as api:
+        api.delete(path_of("organisations", organisation, "keys", key))
+    typer.echo(f"{key} revoked")
+
+
+def _create(ctx: typer.Context, path: str, body: dict[str, object], output: Format) -> None:
+    with connect(ctx) as api:
+        answer = api.post(path, body)
+    made = decode(Named, answer)
+    render.show(answer, output, lambda: f"{made.name} {made.id}")
+
+
+def _list(ctx: typer.Context, path: str, limit: int, output: Format) -> None:
+    with connect(ctx) as api:
+        answer = {"items": api.items(path, limit=limit)}
+        now = api.run.clock.now()
+    found = decode_items(Named, answer)
+    rows = ((one.name, one.id, one.organisation, render.ago(one.created_at, now)) for one in found)
+    render.show(answer, output, lambda: render.table(("name", "id", "organisation", "age"), rows))
+
+
+def _floor(file: Path | None) -> dict[str, object]:
+    return {} if file is None else {"floor": jobfile.load(file)}

@@ -1,0 +1,174 @@
+"""`nordan certificate`: fetch a residency certificate, and check one offline.
+
+`verify` opens no connection: two public keys, fetched once with `certificate keys`, and the atlas that comes with
+Nordan are all it needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nordan_cli import references, render
+from nordan_cli.client import Answer, Api, connect
+from nordan_cli.decode import decode
+from nordan_cli.errors import Failed, Problem, WrongUse
+from nordan_cli.invocation import note
+from nordan_cli.models import IssuedCertificate, TrustedKeys
+from nordan_cli.options import OutFile, Project
+from nordan_cli.references import JobArgument
+from nordan_cli.render import Format, Output
+from nordan_core.atlas.loader import default_atlas
+from nordan_core.proof.canonical import canonical_json
+from nordan_core.proof.certificate import verify_certificate
+from nordan_core.proof.errors import KeyUnusable
+from nordan_core.proof.keys import PublicKey, trusted
+from nordan_core.proof.report import VerificationReport
+from nordan_core.residency.atlas import parse_atlas
+
+app = typer.Typer(help="Get and verify residency certificates.", no_args_is_help=True, rich_markup_mode=None)
+
+WAITED_S = 60.0
+PAUSE_S = 0.5
+REFUSED = 1
+
+
+@app.command("get")
+def get(
+    ctx: typer.Context,
+    job: JobArgument,
+    *,
+    to: OutFile = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended and the audit log is sealed.")] = False,
+    project: Project = None,
+) -> None:
+    """Fetch the certificate of a job that has ended, in the one form in which it verifies."""
+    with connect(ctx, project) as api:
+        identity = references.job_id(api, job)
+        issued = _issued(api, identity, wait=wait)
+    text = canonical_json(issued.envelope).decode()
+    if to is None:
+        typer.echo(text)
+        return
+    to.write_text(f"{text}\n", encoding="utf-8")
+    note(f"{to}: certificate of {identity}; nordan certificate verify {to} --keys keys.json")
+
+
+@app.command("keys")
+def keys(ctx: typer.Context, *, to: OutFile = None) -> None:
+    """Fetch the public keys that certificates are verified with. Keep them: that is what makes verifying offline."""
+    with connect(ctx) as api:
+        answer = api.get("keys")
+    decode(TrustedKeys, answer)
+    text = json.dumps(answer, indent=2)
+    if to is None:
+        typer.echo(text)
+        return
+    to.write_text(f"{text}\n", encoding="utf-8")
+    note(f"{to}: the public keys of {api.url}")
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate.")],
+    *,
+    keys_file: Annotated[Path, typer.Option("--keys", metavar="FILE", help="Public keys, of: certificate keys.")],
+    atlas_file: Annotated[Path | None, typer.Option("--atlas", metavar="FILE", help="Another atlas.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Check a certificate offline: signature, place in the audit log, and every judgement again.
+
+    Exits with 1 when any check fails.
+    """
+    known = _known_keys(keys_file)
+    report = verify_certificate(
+        _bytes(file),
+        grant_keys=_keyring(known.grant_keys, keys_file),
+        certificate_keys=_keyring(known.certificate_keys, keys_file),
+        atlas=parse_atlas(_bytes(atlas_file)) if atlas_file else default_atlas(),
+    )
+    render.show(_document(report), output, lambda: _describe(report))
+    if not report.ok:
+        raise typer.Exit(REFUSED)
+
+
+def _issued(api: Api, identity: str, *, wait: bool) -> IssuedCertificate:
+    until = api.run.clock.monotonic() + WAITED_S
+    while True:
+        issued = _ask(api, identity, wait=wait)
+        if issued is not None and issued.envelope is not None:
+            return issued
+        if not wait:
+            raise Failed("the certificate is pending until the audit log is sealed, about a second; --wait waits")
+        if issued is not None and api.run.clock.monotonic() >= until:
+            raise Failed(f"the certificate is still pending after {WAITED_S:.0f} s; does the scheduler run?")
+        api.run.sleep(PAUSE_S)
+
+
+def _ask(api: Api, identity: str, *, wait: bool) -> IssuedCertificate | None:
+    """Return what the server has; None while the job goes on and we wait for its end."""
+    try:
+        return decode(IssuedCertificate, api.get(api.within("jobs", identity, "certificate")))
+    except Problem as problem:
+        if wait and problem.code == "job_not_ended":
+            return None
+        raise
+
+
+def _known_keys(path: Path) -> TrustedKeys:
+    try:
+        document = json.loads(_bytes(path))
+    except ValueError as error:
+        raise WrongUse(f"{path} is not JSON; nordan certificate keys --out {path} writes it") from error
+    return decode(TrustedKeys, document)
+
+
+def _keyring(pems: Mapping[str, str], path: Path) -> Mapping[str, PublicKey]:
+    try:
+        return trusted(*(PublicKey.from_pem(pem) for pem in pems.values()))
+    except KeyUnusable as error:
+        raise WrongUse(f"{path}: {error}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WrongUse(f"cannot read {path}: {error.strerror}") from error
+
+
+def _document(report: VerificationReport) -> Answer:
+    return {
+        "verified": report.ok,
+        "checks": [{"name": one.name, "ok": one.ok, "detail": one.detail} for one in report.checks],
+        "gaps": list(report.gaps),
+        "assumptions": list(report.assumptions),
+    }
+
+
+def _describe(report: VerificationReport) -> str:
+    rows = ((one.name, "holds" if one.ok else "fails", one.detail) for one in report.checks)
+    failed = sum(not one.ok for one in report.checks)
+    verdict = "verified" if report.ok else f"REFUSED: {failed} of {len(report.checks)} checks failed"
+    return render.sections(
+        ("", _subject(report)),
+        ("Checks", render.table(("check", "", "detail"), rows)),
+        ("Gaps", "\n".join(f"- {gap}" for gap in report.gaps) or ("none" if report.certificate else "")),
+        ("Assumptions", "\n".join(f"- {one}" for one in report.assumptions)),
+        ("", verdict),
+    )
+
+
+def _subject(report: VerificationReport) -> str:
+    found = report.certificate
+    if found is None:
+        return ""
+    attempts = [(one.number, one.region, one.pool, one.result.value, one.placed_at) for one in found.attempts]
+    return render.sections(
+        ("", render.fields((("job", found.job.id), ("state", found.job.state.value)))),
+        ("", render.table(("attempt", "region", "pool", "result", "placed"), attempts)),
+    )

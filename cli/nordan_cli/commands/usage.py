@@ -1,0 +1,67 @@
+"""`nordan usage`: what jobs used and cost, at the prices that were frozen when they started."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nordan_cli import references, render
+from nordan_cli.client import Answer, Api, connect
+from nordan_cli.decode import decode, decode_items
+from nordan_cli.models import Job, Usage
+from nordan_cli.options import Limit, Project
+from nordan_cli.render import Format, Output
+
+
+def usage(
+    ctx: typer.Context,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One job; the project's newest if unsaid.")] = None,
+    *,
+    limit: Limit = 20,
+    output: Output = Format.TABLE,
+    project: Project = None,
+) -> None:
+    """Show what jobs used and cost."""
+    with connect(ctx, project) as api:
+        answer = _of_jobs(api, limit) if job is None else _of_job(api, job)
+    render.show(answer, output, lambda: _jobs(answer) if job is None else _attempts(decode(Usage, answer)))
+
+
+def _of_jobs(api: Api, limit: int) -> Answer:
+    jobs = decode_items(Job, {"items": api.items(api.within("jobs"), limit=limit)})
+    return {"items": [{"job": job.id, "name": job.name, "state": job.state, **_cost(api, job)} for job in jobs]}
+
+
+def _of_job(api: Api, reference: str) -> Answer:
+    return api.get(api.within("jobs", references.job_id(api, reference), "usage"))
+
+
+def _cost(api: Api, job: Job) -> Answer:
+    found = decode(Usage, _of_job(api, job.id))
+    return {"gpu_seconds": sum(one.gpu_seconds for one in found.items), "cost_eur": found.cost_eur}
+
+
+def _jobs(answer: Answer) -> str:
+    jobs: list[Answer] = answer["items"]
+    rows = [(one["name"], one["job"], one["state"], *_sums([one])) for one in jobs]
+    return render.table(("name", "id", "state", "gpu-hours", "cost"), [*rows, ("total", "", "", *_sums(jobs))])
+
+
+def _sums(jobs: list[Answer]) -> tuple[str, str]:
+    hours = sum(one["gpu_seconds"] for one in jobs) / 3600
+    return f"{hours:.4f}", render.eur(sum(one["cost_eur"] for one in jobs))
+
+
+def _attempts(used: Usage) -> str:
+    titles = ("attempt", "pool", "gpus", "gpu-hours", "EUR/GPU-h", "energy", "cost")
+    rows: list[tuple[object, ...]] = [
+        (
+            *(one.number, one.pool, one.gpus, f"{one.gpu_seconds / 3600:.4f}", one.price_eur_per_gpu_h),
+            *("" if one.energy_wh is None else f"{one.energy_wh:.1f} Wh", render.eur(one.cost_eur)),
+        )
+        for one in used.items
+    ]
+    hours = sum(one.gpu_seconds for one in used.items) / 3600
+    total = ("total", "", "", f"{hours:.4f}", "", "", render.eur(used.cost_eur))
+    return render.table(titles, [*rows, total])

@@ -1,0 +1,320 @@
+"""The parts of REST answers that commands look into. Narrow on purpose: a server may send more (`decode`).
+
+`-o json` and `-o yaml` print what the server sent, never these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Who the key belongs to."""
+
+    organisation: str = ""
+    role: str = ""
+    project: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at running a job."""
+
+    id: str
+    number: int
+    state: str
+    result: str | None = None
+    region: str = ""
+    pool: str = ""
+    nodes: tuple[str, ...] = ()
+    reason: str | None = None
+    message: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cost_eur: float | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing more will come of it."""
+        return self.state == "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a job's history."""
+
+    state: str
+    at: datetime
+    reason: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """One counted reason why a job waits."""
+
+    code: str
+    count: int = 1
+    facet: str = ""
+    want: str = ""
+    have: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds for a job, and which layers asked for it."""
+
+    effective: Mapping[str, object] = field(default_factory=dict)
+    stated_by: Mapping[str, object] = field(default_factory=dict)
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as its owner sees it."""
+
+    id: str
+    name: str
+    state: str
+    created_at: datetime
+    kind: str = "batch"
+    gpus: int = 0
+    nodes: int = 1
+    project: str = ""
+    reason: str | None = None
+    message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    spec: Mapping[str, object] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    attempts: tuple[Attempt, ...] = ()
+    status_history: tuple[Change, ...] = ()
+    why: tuple[Why, ...] = ()
+    cost_eur: float | None = None
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """Return the newest try, if there was any."""
+        return max(self.attempts, key=lambda one: one.number, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRefusal:
+    """Why a pool was not taken."""
+
+    code: str
+    facet: str = ""
+    want: str = ""
+    have: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """What the plan says about one pool."""
+
+    region: str
+    pool: str
+    allowed: bool
+    refusals: tuple[PlanRefusal, ...] = ()
+    holds_inputs: bool = True
+    fits_now: bool = False
+    price_eur_per_gpu_h: float | None = None
+    estimated_start: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a job could run, and why not elsewhere."""
+
+    startable: bool
+    regions: tuple[PlanRow, ...] = ()
+    snapshot_age_s: float = 0.0
+    never: Mapping[str, object] | None = None
+    """Why submission would refuse the job for good: `code`, `message`, and `conflict` and `relaxation` if known."""
+
+    @property
+    def can_wait(self) -> bool:
+        """Tell whether a lawful pool holds the data, so that waiting makes sense."""
+        return self.never is None and any(row.allowed and row.holds_inputs for row in self.regions)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where content is, and the right to it until `expires_at`."""
+
+    url: str
+    token: str
+    expires_at: datetime | None = None
+    upload_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a committed upload became."""
+
+    artifact_id: str
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a manifest."""
+
+    path: str
+    digest: str
+    size_bytes: int
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as a gateway answers it."""
+
+    files: tuple[StoredFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A version of a dataset, a checkpoint or an output."""
+
+    id: str
+    digest: str
+    kind: str = ""
+    name: str = ""
+    size_bytes: int | None = None
+    regions: tuple[str, ...] = ()
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled data and the versions of it."""
+
+    id: str
+    name: str
+    policy: Mapping[str, object] = field(default_factory=dict)
+    versions: tuple[Artifact, ...] = ()
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A data centre."""
+
+    code: str
+    territory: str = ""
+    operator: str = ""
+    executor: str = ""
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Homogeneous GPU nodes of one provider in one region."""
+
+    name: str
+    region: str
+    provider: str = ""
+    accelerator: str = ""
+    gpus_per_node: int = 0
+    nodes: int = 0
+    free_gpus: int | None = None
+    price_eur_per_gpu_h: float | None = None
+    tenancy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine."""
+
+    name: str
+    pool: str
+    state: str
+    gpus: int = 0
+    free_gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What one attempt used, at the price that was frozen when it started."""
+
+    attempt: str = ""
+    number: int = 0
+    region: str = ""
+    pool: str = ""
+    gpus: int = 0
+    gpu_seconds: float = 0.0
+    running_s: float = 0.0
+    price_eur_per_gpu_h: float | None = None
+    cost_eur: float = 0.0
+    energy_wh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a job used."""
+
+    items: tuple[UsageRow, ...] = ()
+    cost_eur: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A job's certificate; the envelope is absent while it is `pending`."""
+
+    state: str
+    envelope: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeys:
+    """Public keys in PEM by their ids."""
+
+    grant_keys: Mapping[str, str]
+    certificate_keys: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Anything with a name: a project, an organisation."""
+
+    name: str
+    id: str = ""
+    organisation: str = ""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new API key; `key` is shown this once."""
+
+    id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one world document."""
+
+    kind: str
+    name: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One act in the log."""
+
+    index: int | None = None
+    """Its place in the tree; None until it is sealed."""
+    at: datetime | None = None
+    act: str = ""
+    subject: str = ""
+    actor: str = ""
