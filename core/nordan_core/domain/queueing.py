@@ -85,6 +85,8 @@ class Residency:
     epoch: int = 0
     atlas: str = ""
     """Digest of the atlas that it was said under."""
+    facts: Mapping[PoolName, str] = field(default_factory=dict)
+    """Digest of each pool's facts that it was said about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class Certificates:
         """Store the signed envelope; one that is there already stays."""
         self._session.execute(_ISSUE, {"job": job, "envelope": json.dumps(envelope), "at": at})
 
+    def envelope(self, job: JobId) -> Mapping[str, object] | None:
+        """Return a job's signed envelope; None while it is pending or before the job has ended."""
+        found = self.get(job)
+        return None if found is None else found.envelope
+
     def get(self, job: JobId) -> StoredCertificate | None:
         """Return a job's certificate, pending or issued; None when the job has not ended."""
         row = self._session.execute(_GET, {"job": job}).first()

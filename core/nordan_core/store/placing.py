@@ -244,6 +244,7 @@ def _verdict(decision: Decision, residency: Mapping[str, Residency], at: datetim
         "allowed": True,
         "epoch": said.epoch,
         "facts_version": decision.placement.pool.facts_version,
+        "facts": said.facts.get(decision.placement.pool.name, ""),
         "atlas": said.atlas,
         "good_until": said.good_until.isoformat() if said.good_until else None,
         "at": at.isoformat(),

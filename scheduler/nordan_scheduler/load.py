@@ -1,0 +1,137 @@
+"""Takes the snapshot that the engine plans on: short reads, then the judge, outside any transaction.
+
+What a job asks for is read once per version; where its data lie, and all capacity, are read each time. Once a minute
+everything is read again, and what that catches is counted: it must be nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from nordan_core.clock import Clock
+from nordan_core.domain.ids import JobId
+from nordan_core.domain.queueing import NodeFree, PoolState, QueuedJob
+from nordan_core.facts import FactsBook, FactsCache
+from nordan_core.residency.places import Atlas
+from nordan_core.store.scheduling import JobData, WaitingJob
+from nordan_core.store.unit_of_work import Store, UnitOfWork
+from nordan_scheduler.engine.snapshot import Snapshot
+from nordan_scheduler.law import Law
+
+_log = structlog.get_logger()
+#: Jobs that one plan looks at; the others are further back in the queue.
+QUEUE_LIMIT = 2_000
+REREAD_S = 60.0
+
+Guard = Callable[[UnitOfWork], None]
+"""Called first in the transaction; raises when the caller may not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A snapshot with the residency epoch and the facts that it was judged under."""
+
+    snapshot: Snapshot
+    epoch: int
+    taken_at: float
+    """On the monotonic clock."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """What one transaction brought."""
+
+    epoch: int
+    waiting: tuple[WaitingJob, ...]
+    pools: tuple[PoolState, ...]
+    nodes: tuple[NodeFree, ...]
+    data: dict[JobId, JobData] = field(default_factory=dict)
+
+
+class Loader:
+    """Loads snapshots for one owner; not for sharing between threads."""
+
+    def __init__(self, store: Store, clock: Clock, atlas: Atlas, facts: FactsCache) -> None:
+        self._store = store
+        self._clock = clock
+        self._facts = facts
+        self._jobs: dict[JobId, QueuedJob] = {}
+        self._with_data: set[JobId] = set()
+        self._reread_at = clock.monotonic() + REREAD_S
+        self.law = Law(atlas)
+        self.stale = 0
+        """Job rows that a full re-read found changed under an unchanged version."""
+
+    def load(self, guard: Guard | None = None) -> Picture:
+        """Return the present picture.
+
+        Raises:
+            Unavailable: jobs wait, but nobody has said yet where the control plane stands.
+        """
+        # 1. One short transaction.
+        taken_at, now = self._clock.monotonic(), self._clock.now()
+        with self._store.begin() as work:
+            if guard is not None:
+                guard(work)
+            read = self._read(work)
+        jobs = tuple(self._with_regions(self._jobs[one.id], read.data) for one in read.waiting)
+        # 2. The judge, once per policy.
+        digests = {job.policy_digest for job in jobs}
+        book = self._facts.at(read.epoch, self._store) if digests else None
+        residency = {digest: self.law.residency(digest, book, now) for digest in digests} if book else {}
+        snapshot = Snapshot(jobs, read.pools, read.nodes, residency, now)
+        return Picture(snapshot, book.epoch if book else read.epoch, taken_at)
+
+    def book(self, epoch: int) -> FactsBook:
+        """Return the facts at a residency epoch, or at the newer one that has replaced it."""
+        return self._facts.at(epoch, self._store)
+
+    def _read(self, work: UnitOfWork) -> _Read:
+        epoch = work.epoch.current()
+        waiting = work.scheduling.waiting(QUEUE_LIMIT)
+        self._read_jobs(work, waiting)
+        return _Read(
+            epoch=epoch,
+            waiting=waiting,
+            pools=work.scheduling.pools(),
+            nodes=work.scheduling.nodes(),
+            data=work.scheduling.data(sorted(self._with_data)),
+        )
+
+    def _read_jobs(self, work: UnitOfWork, waiting: Sequence[WaitingJob]) -> None:
+        before = self._jobs
+        everything = self._is_reread_due()
+        known = {one.id for one in waiting if one.id in before and before[one.id].version == one.version}
+        wanted = [one.id for one in waiting if everything or one.id not in known]
+        fresh = {job.id: job for job in work.scheduling.jobs(wanted)}
+        self._count_stale(fresh, known)
+        self._jobs = {one.id: fresh.get(one.id) or before[one.id] for one in waiting}
+        self._with_data &= known
+        self._with_data |= work.scheduling.data(wanted).keys()
+        self._learn_policies(work, fresh)
+
+    def _is_reread_due(self) -> bool:
+        if self._clock.monotonic() < self._reread_at:
+            return False
+        self._reread_at = self._clock.monotonic() + REREAD_S
+        return True
+
+    def _count_stale(self, fresh: dict[JobId, QueuedJob], known: set[JobId]) -> None:
+        changed = [job for job in known if job in fresh and fresh[job] != self._jobs[job]]
+        if changed:
+            self.stale += len(changed)
+            _log.error("queue_was_stale", jobs=len(changed))
+
+    def _learn_policies(self, work: UnitOfWork, fresh: dict[JobId, QueuedJob]) -> None:
+        by_digest = {job.policy_digest: job.id for job in fresh.values()}
+        unknown = self.law.unknown(by_digest)
+        if unknown:
+            self.law.learn(work.scheduling.effective([by_digest[digest] for digest in sorted(unknown)]))
+
+    @staticmethod
+    def _with_regions(job: QueuedJob, data: dict[JobId, JobData]) -> QueuedJob:
+        found = data.get(job.id)
+        return job if found is None else replace(job, data_regions=found.regions, resume_from=found.resume_from)
