@@ -36,7 +36,7 @@ from nordan_workers.executors.base import (
 )
 from nordan_workers.executors.book import Book, Energy, Launched, Prepared
 from nordan_workers.executors.environment import free_port, rank_environment
-from nordan_workers.executors.ranks import RankPlace, kill_rank, rank_status
+from nordan_workers.executors.ranks import RankPlace, kill_rank, rank_status, wake_shim
 from nordan_workers.executors.shims import ShimParent
 from nordan_workers.executors.uids import UidAllocator, UidRange
 from nordan_workers.gpus import Gpus, watt_hours
@@ -177,7 +177,8 @@ class LocalExecutor:
     def stop(self, attempt_id: AttemptId, grace_s: float) -> None:
         """Keep `Executor.stop`."""
         with self._turn:
-            if attempt_id not in self._prepared:
+            known = self._prepared.get(attempt_id)
+            if known is None:
                 return
             wanted = Stop(self._clock.monotonic(), max(0.0, grace_s))
             earlier = self._book.stop(attempt_id)
@@ -185,6 +186,8 @@ class LocalExecutor:
                 self._book.note_stop(attempt_id, wanted)
             elif wanted.kill_at_s < earlier.kill_at_s:
                 self._book.note_stop(attempt_id, Stop(earlier.at_s, wanted.kill_at_s - earlier.at_s))
+        for place in self._places(known):
+            wake_shim(place, self._boot_id)
 
     def adopt(self) -> tuple[AttemptId, ...]:
         """Keep `Executor.adopt`."""

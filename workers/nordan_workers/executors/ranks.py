@@ -54,14 +54,24 @@ def rank_status(place: RankPlace, launched_at_s: float, *, boot_id: str, now_s: 
     return _told(place) or _lose(place, boot_id=boot_id, now_s=now_s)
 
 
+def wake_shim(place: RankPlace, boot_id: str) -> None:
+    """Have the rank's shim look at its files now instead of at its next interval."""
+    _signal_shim(place, boot_id, signal.SIGUSR1)
+
+
 def kill_rank(place: RankPlace, boot_id: str) -> None:
     """Kill a rank with its shim; nothing of another attempt, another boot, or a stranger with a number used again."""
-    claim = read(place.folder / CLAIM, Claim)
-    if claim is not None and claim.boot_id == boot_id:
-        shim = linux.process(claim.shim_pid)
-        if shim is not None and shim.start_time == claim.shim_start_time:
-            linux.send(shim, signal.SIGKILL)
+    _signal_shim(place, boot_id, signal.SIGKILL)
     _kill_left(place, boot_id)
+
+
+def _signal_shim(place: RankPlace, boot_id: str, number: signal.Signals) -> None:
+    claim = read(place.folder / CLAIM, Claim)
+    if claim is None or claim.boot_id != boot_id:
+        return
+    shim = linux.process(claim.shim_pid)
+    if shim is not None and shim.start_time == claim.shim_start_time:
+        linux.send(shim, number)
 
 
 def _told(place: RankPlace) -> RankStatus | None:

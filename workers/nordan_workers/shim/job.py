@@ -16,6 +16,8 @@ from nordan_workers.shim.records import RankOrder
 OOM_SCORE = 500
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
+#: What Python and the shims ignore and would hand down: handlers end with exec, ignoring does not.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1)
 
 
 def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
@@ -50,7 +52,7 @@ def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
 
 
 def _restore_signals() -> None:
-    for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGXFSZ):
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

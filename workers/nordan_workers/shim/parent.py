@@ -157,6 +157,8 @@ def main(region_dir: Path) -> None:
     except BlockingIOError:
         return
     os.umask(0o027)
+    # A shim may be told to look at its files before it listens for that.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     linux.become_subreaper()
     with _listen(run_dir / SOCKET) as listener:
         # What is imported by now is never freed: keeping the collector off it keeps its pages shared with all shims.

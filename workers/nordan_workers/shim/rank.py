@@ -13,7 +13,6 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +92,6 @@ def _start(order: RankOrder, rank_dir: Path, me: Claim) -> tuple[int, Pump]:
         become_job(order, output=output, gate=gate_out)
     os.close(output)
     os.close(gate_out)
-    pump = Pump(source, log)
-    pump.start()
     found = linux.process(child)
     assert found is not None, "a child stays in /proc until it is reaped"
     now_s = SystemClock().monotonic()
@@ -103,6 +100,8 @@ def _start(order: RankOrder, rank_dir: Path, me: Claim) -> tuple[int, Pump]:
     with contextlib.suppress(BrokenPipeError):
         os.write(gate_in, b"g")
     os.close(gate_in)
+    pump = Pump(source, log)
+    pump.start()
     return child, pump
 
 
@@ -110,12 +109,13 @@ def _watch(child: int, control: Control, order: RankOrder) -> Ending:
     ending = Ending()
     is_terminated = False
     kill_at_s = float("inf")
-    is_shutdown = _note_shutdown()
+    waker = Waker()
     poll = select.poll()
-    poll.register(os.pidfd_open(child), select.POLLIN)
+    for descriptor in (os.pidfd_open(child), waker.descriptor):
+        poll.register(descriptor, select.POLLIN)
     while (status := _reap(child)) is None:
         now_s, plan = control.now(), control.schedule()
-        if not is_terminated and (plan.term_at_s <= now_s or is_shutdown()):
+        if not is_terminated and (plan.term_at_s <= now_s or waker.is_shutdown):
             is_terminated, ending.at_deadline = True, plan.is_term_by_deadline and plan.term_at_s <= now_s
             # A deadline that moves on later does not bring back what was already told to go.
             kill_at_s = plan.kill_at_s if plan.term_at_s <= now_s else now_s + SHUTDOWN_GRACE_S
@@ -127,6 +127,7 @@ def _watch(child: int, control: Control, order: RankOrder) -> Ending:
             _kill(order)
         due_s = min(kill_at_s, plan.kill_at_s) if is_terminated else plan.term_at_s
         poll.poll(1000 * _pause_s(due_s - now_s))
+        waker.clear()
     code = os.waitstatus_to_exitcode(status)
     ending.exit_code, ending.signal = (code, None) if code >= 0 else (None, -code)
     return ending
@@ -137,10 +138,23 @@ def _pause_s(left_s: float) -> float:
     return min(POLL_S, max(0.02, left_s))
 
 
-def _note_shutdown() -> Callable[[], bool]:
-    noted: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: noted.append(number))
-    return lambda: bool(noted)
+class Waker:
+    """Ends the shim's waiting: SIGUSR1 says that a file changed, SIGTERM that the machine goes down."""
+
+    def __init__(self) -> None:
+        self.descriptor, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.is_shutdown = False
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self._note_shutdown())
+
+    def clear(self) -> None:
+        """Forget the signals that came until now."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.descriptor, 4096)
+
+    def _note_shutdown(self) -> None:
+        self.is_shutdown = True
 
 
 def _reap(child: int) -> int | None:

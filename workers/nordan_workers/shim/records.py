@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from nordan_workers.shim.linux import read_bytes
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -130,7 +132,7 @@ def create(path: Path, record: DataclassInstance) -> bool:
 def read(path: Path, kind: type[Record]) -> Record | None:
     """Return the record, or None where there is none (an empty file is one that is being created)."""
     try:
-        text = path.read_bytes()
+        text = read_bytes(path)
     except FileNotFoundError:
         return None
     if not text:
