@@ -1,1 +1,1 @@
-"""Nordan: api."""
+"""The control plane's front: REST for tenants and operators, the worker API for regions."""

@@ -7,7 +7,7 @@ Locks are taken in the one order: residency epoch, leader, jobs ascending, nodes
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -64,6 +64,10 @@ class LiveAttempt:
     verdicts: dict[str, Any]  # Any: JSON
     stop_reason: Reason | None
     stop_grace_s: float
+
+    def stopped(self, reason: Reason, grace_s: float) -> LiveAttempt:
+        """Return it as it is once somebody wants it stopped."""
+        return replace(self, stop_reason=self.stop_reason or reason, stop_grace_s=grace_s)
 
 
 class Attempts:

@@ -24,6 +24,11 @@ class ResidencyEpoch:
         statement = text("select epoch from residency_epoch where id = 1 for share")
         return int(self._session.execute(statement).scalar_one())
 
+    def hold(self) -> int:
+        """Return the number and keep everyone else from sharing or raising it until this transaction ends."""
+        statement = text("select epoch from residency_epoch where id = 1 for update")
+        return int(self._session.execute(statement).scalar_one())
+
     def step(self) -> int:
         """Raise the number by one; other changes and all acts wait for this transaction. Keep it short."""
         statement = text("update residency_epoch set epoch = epoch + 1 where id = 1 returning epoch")

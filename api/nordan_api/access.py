@@ -1,0 +1,34 @@
+"""Where to go for content: a URL of a region's gateway and a token for one object and one action."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from nordan_api.context import Context
+from nordan_core.domain.errors import Unavailable
+from nordan_core.domain.places import Region
+from nordan_core.domain.tenants import Principal
+from nordan_core.proof.tokens import AccessClaims, mint_access
+from nordan_core.wire import Access
+
+READ_S = 15 * 60.0
+CALL_S = 60 * 60.0
+PUT_S = 60 * 60.0
+
+
+def grant_access(
+    context: Context, principal: Principal, region: Region, *, path: str, obj: str, act: str, seconds: float
+) -> Access:
+    """Return the way to one object of a region, for one action, for some seconds.
+
+    Raises:
+        Unavailable: the region has not joined yet, so nobody knows its gateway.
+    """
+    if not region.gateway_url:
+        raise Unavailable(f"region {region.code} has not joined; its gateway is not known yet", 5.0)
+    expires = context.clock.now() + timedelta(seconds=seconds)
+    claims = AccessClaims(
+        audience=f"gateway:{region.code}", obj=obj, act=act, subject=principal.key, expires_at=expires
+    )
+    token = mint_access(claims, context.grant_key)
+    return Access(url=f"{region.gateway_url}{path}", token=token, expires_at=expires.isoformat())

@@ -1,0 +1,66 @@
+"""Routes of the audit log, and of what anybody needs to verify a certificate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from nordan_api.auth.callers import permitted
+from nordan_api.auth.permissions import Permission
+from nordan_api.context import context_of
+from nordan_core.domain.errors import NotFound
+from nordan_core.domain.tenants import Principal
+
+router = APIRouter(prefix="/v1", tags=["audit"])
+Json = dict[str, Any]  # Any: JSON
+Looker = Annotated[Principal, Depends(permitted(Permission.LOOK))]
+Auditor = Annotated[Principal, Depends(permitted(Permission.READ_AUDIT))]
+
+
+@router.get("/keys")
+def keys(request: Request, _principal: Looker) -> Json:
+    """Return the public keys by which grants and certificates are verified offline."""
+    context = context_of(request)
+    grant, certificate = context.grant_key.public, context.certificate_key
+    return {
+        "grant": {"key_id": grant.key_id, "pem": grant.pem()},
+        "certificate": {"key_id": certificate.key_id, "pem": certificate.pem()} if certificate else None,
+    }
+
+
+@router.get("/cell")
+def cell(request: Request, _principal: Looker) -> Json:
+    """Return where this control plane stands, who runs it and which atlas it judges by."""
+    context = context_of(request)
+    with context.store.begin() as work:
+        world = work.places.world()
+    return {
+        "territory": world.cell["territory"] if world.cell else None,
+        "operator": world.cell["operator"] if world.cell else None,
+        "atlas": {"version": context.atlas.version, "digest": context.atlas.digest},
+    }
+
+
+@router.get("/audit/checkpoint")
+def checkpoint(request: Request, _principal: Auditor) -> Json:
+    """Return the newest signed checkpoint of the audit log."""
+    with context_of(request).store.begin() as work:
+        newest = work.ledger.checkpoint()
+    if newest is None:
+        raise NotFound("checkpoint", "yet")
+    return {"checkpoint": newest}
+
+
+@router.get("/audit/entries")
+def entries(
+    request: Request,
+    _principal: Auditor,
+    *,
+    after: Annotated[int, Query(ge=-1)] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Json:
+    """Return sealed entries in their order in the log, after an index."""
+    with context_of(request).store.begin() as work:
+        found = work.ledger.entries(after=after, limit=limit)
+    return {"items": found, "next_after": found[-1]["index"] if len(found) == limit else None}

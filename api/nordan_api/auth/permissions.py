@@ -1,0 +1,40 @@
+"""The one table of who may do what. `tests/api/test_permissions.py` walks every route with every role."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from nordan_core.domain.tenants import Role
+
+
+class Permission(StrEnum):
+    """Something that a route does."""
+
+    LOOK = "look"
+    """See oneself and the market: regions, pools, prices."""
+    READ_JOBS = "read_jobs"
+    READ_CONTENT = "read_content"
+    """Logs, artifacts, services: also judged by where the reader sits."""
+    SUBMIT = "submit"
+    PUT_DATA = "put_data"
+    MANAGE_PROJECTS = "manage_projects"
+    MANAGE_KEYS = "manage_keys"
+    MANAGE_PLATFORM = "manage_platform"
+    READ_AUDIT = "read_audit"
+
+
+_VIEWER = frozenset({Permission.LOOK, Permission.READ_JOBS, Permission.READ_CONTENT})
+_SUBMITTER = _VIEWER | {Permission.SUBMIT, Permission.PUT_DATA}
+_OWNER = _SUBMITTER | {Permission.MANAGE_PROJECTS, Permission.MANAGE_KEYS}
+
+ALLOWED: dict[Role, frozenset[Permission]] = {
+    Role.VIEWER: _VIEWER,
+    Role.SUBMITTER: _SUBMITTER,
+    Role.OWNER: _OWNER,
+    Role.ADMIN: _OWNER | {Permission.MANAGE_PLATFORM, Permission.READ_AUDIT},
+}
+
+
+def may(role: Role, permission: Permission) -> bool:
+    """Tell whether a role holds a permission."""
+    return permission in ALLOWED[role]

@@ -1,0 +1,85 @@
+"""Request bodies: bounded before they are read, strict JSON, no key twice."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from nordan_core.domain.errors import Invalid, TooLarge
+
+#: The control plane takes documents only; content goes to a region's gateway.
+MAX_BODY_BYTES = 256 * 1024
+#: Regions report many attempts, with manifests, in one message.
+MAX_WORKER_BODY_BYTES = 32 * 1024 * 1024
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def document(request: Request) -> dict[str, Any]:  # Any: JSON
+    """Return the body as a JSON object.
+
+    Raises:
+        TooLarge: before reading, when the length says so; while reading, when it did not say.
+        Invalid: for anything but one JSON object without a key that stands twice.
+    """
+    return parse_object(await bounded_body(request, MAX_BODY_BYTES))
+
+
+async def bounded_body(request: Request, limit: int) -> bytes:
+    """Return the body, refusing one over the limit unread."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(limit)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:  # Any: JSON
+    """Return the JSON object that a body holds; an empty body is an empty object."""
+    if not body:
+        return {}
+    try:
+        value = json.loads(body, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(
+            "", f"the body is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else 'not UTF-8'}"
+        ) from None
+    except RecursionError:
+        raise Invalid("", "the body is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise Invalid("", "the body must be a JSON object")
+    return value
+
+
+def read_model(kind: type[Model], value: dict[str, Any]) -> Model:  # Any: JSON
+    """Return a checked request model.
+
+    Raises:
+        Invalid: for the first fault, with the field's path.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = "no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise Invalid(".".join(str(part) for part in first["loc"]), message) from None
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # Any: JSON
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Invalid(key[:100], "this key stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> None:
+    raise Invalid("", f"{text} is not a number in JSON")

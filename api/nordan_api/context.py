@@ -1,0 +1,79 @@
+"""What every route needs, built once at start and handed down: no module-level state."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from fastapi import Request
+
+from nordan_core.atlas.loader import default_atlas
+from nordan_core.clock import Clock, SystemClock
+from nordan_core.facts import FactsBook, FactsCache
+from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.residency.places import Atlas
+from nordan_core.settings import ApiSettings, DatabaseSettings
+from nordan_core.store.database import open_engine
+from nordan_core.store.unit_of_work import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The api's dependencies."""
+
+    store: Store
+    clock: Clock
+    settings: ApiSettings
+    grant_key: SigningKey
+    certificate_key: PublicKey | None
+    atlas: Atlas
+    facts_cache: FactsCache
+    brokers: Brokers
+
+    def facts(self, epoch: int) -> FactsBook:
+        """Return the facts at this residency epoch, read anew when it has moved."""
+        return self.facts_cache.at(epoch, self.store)
+
+
+@dataclass(slots=True)
+class Brokers:
+    """The file in which the relay finds each region's broker; written by rename, readable by the control plane only."""
+
+    path: Path | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, region: str, url: str) -> None:
+        """Note a region's broker URL."""
+        if self.path is None:
+            return
+        with self._lock:
+            known = json.loads(self.path.read_text()) if self.path.exists() else {}
+            known[region] = url
+            fresh = self.path.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(json.dumps(known, indent=1, sort_keys=True))
+            fresh.replace(self.path)
+
+
+def build_context(settings: ApiSettings, database: DatabaseSettings, clock: Clock | None = None) -> Context:
+    """Return the context of a process: opens no connection yet."""
+    public = settings.certificate_public_key_file
+    atlas = default_atlas()
+    return Context(
+        store=Store(open_engine(database)),
+        clock=clock or SystemClock(),
+        settings=settings,
+        grant_key=SigningKey.load(settings.grant_key_file),
+        certificate_key=PublicKey.from_pem(public.read_bytes()) if public is not None and public.exists() else None,
+        atlas=atlas,
+        facts_cache=FactsCache(atlas),
+        brokers=Brokers(settings.brokers_file),
+    )
+
+
+def context_of(request: Request) -> Context:
+    """Return the context of the app that serves this request."""
+    return cast(Context, request.app.state.context)

@@ -1,0 +1,1 @@
+"""Datasets and artifacts: names, policies, leave to put and to read bytes."""

@@ -1,0 +1,208 @@
+"""Datasets and artifacts. Bytes never come here: a client is given leave to talk to a region's gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from nordan_api.access import PUT_S, READ_S, grant_access
+from nordan_api.auth.callers import find_project
+from nordan_api.context import Context
+from nordan_api.jobs.inputs import resolve_inputs
+from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job
+from nordan_api.readers import check_reader
+from nordan_core.documents import parse_job
+from nordan_core.domain.artifacts import Artifact, Dataset, Upload
+from nordan_core.domain.contents import ArtifactKind
+from nordan_core.domain.errors import Conflict, Invalid, NotFound, Refused
+from nordan_core.domain.ids import ArtifactId, RegionCode, UploadId, is_name
+from nordan_core.domain.places import Region
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.tenants import Principal, Project
+from nordan_core.identifiers import new_id
+from nordan_core.residency.effective_text import effective_document
+from nordan_core.residency.judge import judge_storage
+from nordan_core.residency.layers import Effective
+from nordan_core.residency.policy import parse_policy, policy_document
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.wire import Access
+
+Json = dict[str, Any]  # Any: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """What somebody wants to put where."""
+
+    region: RegionCode
+    kind: ArtifactKind
+    name: str
+    policy: Json
+    dataset: str | None = None
+
+
+def create(context: Context, principal: Principal, project_name: str, name: object, policy: Json) -> Dataset:
+    """Name a dataset and state its policy; the policy is the data owner's word and stands above every job.
+
+    Raises:
+        Invalid: a bad name or policy. Conflict: the name is taken with another policy. Refused: the control plane
+            itself is outside the policy's `describe`.
+    """
+    if not isinstance(name, str) or not is_name(name):
+        raise Invalid("name", f"{name!r} is not a name; use a-z, 0-9 and '-', at most 63 characters")
+    now = context.clock.now()
+    stated = policy_document(parse_policy(policy, context.atlas))
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        epoch = work.epoch.current()
+    of = effective_of_data(project, name, stated, context.atlas)
+    check_described_here(of, context.facts(epoch), context.atlas, now)
+    with context.store.begin() as work:
+        known = work.contents.dataset(project.id, name)
+        if known is not None and dict(known.policy) == stated:
+            return known
+        if known is not None:
+            raise Conflict("dataset_exists", f"dataset {name} exists with another policy")
+        dataset = Dataset(new_id("dts"), project.id, name, stated, now)
+        work.contents.add_dataset(dataset)
+        work.epoch.step()
+        body: dict[str, object] = {"policy_digest": of.digest}
+        work.audit.write(AuditEntry(Act.POLICY_CHANGED, dataset.id, principal.key, now, project.organisation, body))
+    return dataset
+
+
+def find_dataset(context: Context, principal: Principal, project: str, name: str) -> tuple[Dataset, list[Artifact]]:
+    """Return a dataset and its versions, newest first.
+
+    Raises:
+        NotFound: this caller has no such dataset.
+    """
+    with context.store.begin() as work:
+        owner = find_project(work, principal, project)
+        dataset = work.contents.dataset(owner.id, name)
+        if dataset is None:
+            raise NotFound("dataset", name)
+        return dataset, work.contents.versions(dataset.id)
+
+
+def list_datasets(context: Context, principal: Principal, project: str) -> list[tuple[Dataset, list[Artifact]]]:
+    """Return a project's datasets with their versions."""
+    with context.store.begin() as work:
+        owner = find_project(work, principal, project)
+        return [(one, work.contents.versions(one.id)) for one in work.contents.datasets(owner.id)]
+
+
+def allow_dataset_put(context: Context, principal: Principal, project_name: str, name: str, region: object) -> Access:
+    """Give leave to put a new version's bytes into one region, if the policy allows it to rest there."""
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        dataset = work.contents.dataset(project.id, name)
+    if dataset is None:
+        raise NotFound("dataset", name)
+    of = effective_of_data(project, name, dict(dataset.policy), context.atlas)
+    what = _Put(_code(region), ArtifactKind.DATASET, name, dict(dataset.policy), dataset.id)
+    return _allow_put(context, principal, project, of, what)
+
+
+def allow_files_put(context: Context, principal: Principal, project_name: str, region: object, job: Json) -> Access:
+    """Give leave to put a job's files into one region; they are judged by the policy of that job."""
+    spec = parse_job({**job, "files": {"files": []}})
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        inputs = resolve_inputs(work, project.id, spec)
+    of = effective_of_job(project, spec, inputs, context.atlas)
+    policy = policy_document(parse_policy(spec.policy, context.atlas))
+    return _allow_put(context, principal, project, of, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))
+
+
+def _allow_put(context: Context, principal: Principal, project: Project, of: Effective, what: _Put) -> Access:
+    now = context.clock.now()
+    upload = Upload(
+        id=UploadId(new_id("upl")),
+        organisation=project.organisation,
+        project=project.id,
+        region=what.region,
+        kind=what.kind,
+        name=what.name,
+        policy=what.policy,
+        created_by=principal.key,
+        created_at=now,
+        expires_at=now + timedelta(seconds=PUT_S),
+        dataset=what.dataset,
+    )
+    with context.store.begin() as work:
+        epoch = work.epoch.current()
+        region = work.places.region(upload.region)
+    if region is None:
+        raise NotFound("region", upload.region)
+    _check_may_rest(context, principal, of, upload, epoch)
+    access = grant_access(context, principal, region, path="", obj=f"upload:{upload.id}", act="put", seconds=PUT_S)
+    with context.store.begin() as work:
+        work.contents.add_upload(upload)
+        body: dict[str, object] = {"region": upload.region, "policy_digest": of.digest}
+        work.audit.write(AuditEntry(Act.UPLOAD_ALLOWED, upload.id, principal.key, now, upload.organisation, body))
+    return access.model_copy(update={"upload_id": upload.id})
+
+
+def _check_may_rest(context: Context, principal: Principal, of: Effective, upload: Upload, epoch: int) -> None:
+    now = context.clock.now()
+    facts = context.facts(epoch)
+    pools = [pool for pool in facts.pools if pool.region == upload.region]
+    verdicts = [judge_storage(of, pool, context.atlas, now) for pool in pools]
+    if any(verdict.allowed for verdict in verdicts):
+        return
+    with context.store.begin() as work:
+        body: dict[str, object] = {"region": upload.region, "policy_digest": of.digest}
+        work.audit.write(AuditEntry(Act.UPLOAD_REFUSED, upload.id, principal.key, now, upload.organisation, body))
+    if not verdicts:
+        raise Refused(Reason.REJECTED_BY_POLICY, f"region {upload.region} has no pool whose facts are known")
+    refusals = verdicts[0].refusals
+    message = f"the data may not rest in {upload.region}: " + "; ".join(one.message for one in refusals)
+    detail = {"refusals": [{"facet": one.facet, "want": one.want, "have": one.have} for one in refusals]}
+    raise Refused(Reason.REJECTED_BY_POLICY, message, detail)
+
+
+def _code(region: object) -> RegionCode:
+    if not isinstance(region, str) or not region:
+        raise Invalid("region", "name the region to put the bytes into; `nordan regions list` shows them")
+    return RegionCode(region)
+
+
+def find_artifact(context: Context, principal: Principal, project: str, artifact: str) -> Artifact:
+    """Return an artifact of a project.
+
+    Raises:
+        NotFound: this caller has no such artifact.
+    """
+    with context.store.begin() as work:
+        owner = find_project(work, principal, project)
+        found = work.contents.artifact(owner.id, ArtifactId(artifact))
+    if found is None:
+        raise NotFound("artifact", artifact)
+    return found
+
+
+def allow_read(context: Context, principal: Principal, project_name: str, artifact: str) -> Access:
+    """Give leave to read an artifact from a region that holds it, if the reader may.
+
+    Raises:
+        Refused: the reader sits where `access` does not allow, or the artifact is fenced.
+    """
+    found = find_artifact(context, principal, project_name, artifact)
+    if found.fenced_at is not None:
+        raise Refused(Reason.FENCED, f"artifact {found.id} is fenced: its place became unlawful")
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        region = _first_joined([work.places.region(code) for code in found.regions])
+    of = effective_of_data(project, found.name, dict(found.policy), context.atlas)
+    check_reader(context, principal, effective_document(of), subject=found.id)
+    path, obj = f"/v1/manifests/{found.digest}", f"manifest:{found.digest}"
+    return grant_access(context, principal, region, path=path, obj=obj, act="read", seconds=READ_S)
+
+
+def _first_joined(regions: list[Region | None]) -> Region:
+    known = [one for one in regions if one is not None]
+    if not known:
+        raise NotFound("region that holds", "the artifact's bytes")
+    return next((one for one in known if one.gateway_url), known[0])

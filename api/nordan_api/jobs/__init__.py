@@ -1,0 +1,1 @@
+"""Jobs: submit, plan, look, cancel, and the way to logs and services."""

@@ -1,0 +1,145 @@
+"""The effective policy of a job and whether anything may ever run it: the judgement at submission.
+
+Everything here is a value from values; the routes bring facts and contents and store the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nordan_core.domain.artifacts import Artifact
+from nordan_core.domain.contents import ArtifactKind
+from nordan_core.domain.errors import Refused
+from nordan_core.domain.jobs import JobSpec
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.tenants import Project
+from nordan_core.facts import FactsBook, PoolCapacity
+from nordan_core.residency.explain import Never, explain_never
+from nordan_core.residency.judge import judge_control_plane
+from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
+from nordan_core.residency.masks import Mask
+from nordan_core.residency.places import Atlas
+from nordan_core.residency.policy import parse_policy
+
+
+@dataclass(frozen=True, slots=True)
+class NamedInput:
+    """An artifact under the name that it is staged at; job files have the name `.files`."""
+
+    name: str
+    artifact: Artifact
+
+
+FILES_INPUT = ".files"
+
+
+def floors(project: Project, atlas: Atlas) -> list[Layer]:
+    """Return the layers that hold for everything in a project."""
+    return [
+        Layer(LayerKind.ORGANISATION, project.organisation_name, parse_policy(project.organisation_floor, atlas)),
+        Layer(LayerKind.PROJECT, project.name, parse_policy(project.floor, atlas)),
+    ]
+
+
+def effective_of_job(project: Project, spec: JobSpec, inputs: Sequence[NamedInput], atlas: Atlas) -> Effective:
+    """Return the meet of organisation, project, every input and the job itself, with defaults applied once.
+
+    Raises:
+        PolicyError: the job's own policy is malformed, or says what only a data owner may say.
+    """
+    layers = floors(project, atlas)
+    for one in inputs:
+        if one.artifact.kind is not ArtifactKind.FILES:
+            layers.append(Layer(_kind(one.artifact), one.name, parse_policy(one.artifact.policy, atlas)))
+    layers.append(Layer(LayerKind.JOB, spec.name, parse_policy(spec.policy, atlas)))
+    return effective(layers, has_content=spec.has_content)
+
+
+def effective_of_data(project: Project, name: str, policy: dict[str, Any], atlas: Atlas) -> Effective:
+    """Return the policy that data are stored and read under: their owner's, met with the floors."""
+    layers = [*floors(project, atlas), Layer(LayerKind.INPUT, name, parse_policy(policy, atlas))]
+    return effective(layers, has_content=True)
+
+
+def _kind(artifact: Artifact) -> LayerKind:
+    return LayerKind.INPUT if artifact.kind is ArtifactKind.DATASET else LayerKind.PARENT
+
+
+def check_described_here(of: Effective, facts: FactsBook, atlas: Atlas, now: datetime) -> None:
+    """Refuse a job that this control plane may not even describe.
+
+    Raises:
+        Refused: `control_plane_outside_describe`, with the sentence that says what to do.
+    """
+    verdict = judge_control_plane(of, facts.control_plane, atlas, now)
+    if not verdict.allowed:
+        first = verdict.refusals[0]
+        raise Refused(
+            Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE,
+            first.message,
+            {"refusals": [{"facet": one.facet, "want": one.want, "have": one.have} for one in verdict.refusals]},
+        )
+
+
+def check_possible(
+    spec: JobSpec, of: Effective, inputs: Sequence[NamedInput], facts: FactsBook, mask: Mask, now: datetime
+) -> None:
+    """Refuse a job that no registered pool may ever run, whatever the load, cordons or price.
+
+    Raises:
+        Refused: `residency_unsatisfiable` with the smallest conflict and the nearest relaxation; `data_not_in_region`
+            when no lawful pool's region holds the inputs; `no_capacity` when none is large enough.
+    """
+    lawful = [pool for place, pool in enumerate(facts.pools) if mask.bits >> place & 1]
+    if not lawful:
+        never = explain_never(of, facts.pools, facts.atlas, now)
+        raise Refused(Reason.RESIDENCY_UNSATISFIABLE, never.sentence, never_document(never))
+    if spec.max_wait_s is not None:
+        return
+    holding = [pool for pool in lawful if all(pool.region in one.artifact.regions for one in inputs)]
+    if not holding:
+        regions = ", ".join(sorted({pool.region for pool in lawful}))
+        raise Refused(Reason.DATA_NOT_IN_REGION, f"no lawful region holds all inputs; put them into one of {regions}")
+    if not any(fits(spec, facts.capacity[pool.pool]) for pool in holding):
+        raise Refused(Reason.NO_CAPACITY, _too_large(spec, [facts.capacity[pool.pool] for pool in holding]))
+
+
+def fits(spec: JobSpec, pool: PoolCapacity) -> bool:
+    """Tell whether a pool, empty, could hold the whole gang."""
+    want = spec.resources
+    return (
+        (not want.accelerators or pool.accelerator in want.accelerators)
+        and want.gpus <= pool.gpus_per_node
+        and want.cpus <= pool.cpus
+        and want.memory_mib <= pool.memory_mib
+        and spec.nodes <= pool.nodes
+    )
+
+
+def _too_large(spec: JobSpec, pools: Sequence[PoolCapacity]) -> str:
+    offered = "; ".join(
+        f"{pool.name}: {pool.nodes} nodes of {pool.gpus_per_node} {pool.accelerator}" for pool in pools[:4]
+    )
+    kinds = "|".join(spec.resources.accelerators) or "any"
+    return f"no lawful pool has {spec.nodes} nodes of {spec.resources.gpus} GPUs ({kinds}); there are {offered}"
+
+
+def never_document(never: Never) -> dict[str, object]:
+    """Return conflict and relaxation as JSON values."""
+    relaxation = never.relaxation
+    return {
+        "conflict": [{"facet": one.facet, "layer": one.layer, "sentence": one.sentence} for one in never.conflict],
+        "relaxation": None
+        if relaxation is None
+        else {
+            "pool": relaxation.pool,
+            "region": relaxation.region,
+            "changes": [
+                {"facet": one.facet, "value": one.value, "stated_by": list(one.stated_by), "sentence": one.sentence}
+                for one in relaxation.changes
+            ],
+        },
+    }

@@ -1,0 +1,129 @@
+"""Routes of jobs: thin, one service call each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from nordan_api.auth.callers import permitted
+from nordan_api.auth.permissions import Permission
+from nordan_api.bodies import document
+from nordan_api.context import context_of
+from nordan_api.idempotency import key_of
+from nordan_api.jobs import contents, planning, service
+from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
+from nordan_core.domain.errors import Invalid
+from nordan_core.domain.states import JobState
+from nordan_core.domain.tenants import Principal
+
+router = APIRouter(prefix="/v1/projects/{project}", tags=["jobs"])
+Reader = Annotated[Principal, Depends(permitted(Permission.READ_JOBS))]
+ContentReader = Annotated[Principal, Depends(permitted(Permission.READ_CONTENT))]
+Submitter = Annotated[Principal, Depends(permitted(Permission.SUBMIT))]
+Body = Annotated[dict[str, Any], Depends(document)]  # Any: JSON
+
+
+@router.post("/jobs", status_code=202)
+async def submit(project: str, request: Request, principal: Submitter, body: Body) -> JSONResponse:
+    """Submit a job; 202 with its id, or 422 with the reason why it can never run."""
+    key = key_of(request, principal, body)
+    answer = await run_in_threadpool(service.submit, context_of(request), principal, project, body, key)
+    headers = {"Location": answer.location} if answer.location else {}
+    return JSONResponse(answer.body, status_code=answer.status, headers=headers)
+
+
+@router.post("/jobs:plan")
+async def plan(project: str, request: Request, principal: Reader, body: Body) -> JSONResponse:
+    """Say for every pool whether the job may and could run there now; nothing is changed."""
+    return JSONResponse(await run_in_threadpool(planning.plan, context_of(request), principal, project, body))
+
+
+@router.get("/jobs")
+def list_jobs(  # each argument is one query parameter
+    project: str,
+    request: Request,
+    principal: Reader,
+    *,
+    state: Annotated[list[JobState] | None, Query()] = None,
+    name: str | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> dict[str, Any]:  # Any: JSON
+    """Return jobs, newest first."""
+    states = [one.value for one in state or ()]
+    jobs, after = service.page(
+        context_of(request), principal, project, states=states, name=name, before=cursor, limit=limit
+    )
+    return {"items": [job_line(one) for one in jobs], "next_cursor": after}
+
+
+@router.get("/jobs/{job}")
+def get_job(project: str, job: str, request: Request, principal: Reader, response: Response) -> dict[str, Any]:
+    """Return one job in full; the ETag is its version."""
+    view = service.view(context_of(request), principal, project, job)
+    response.headers["ETag"] = f'"{view.job.version}"'
+    return job_document(view)
+
+
+@router.get("/jobs/{job}/attempts")
+def attempts(project: str, job: str, request: Request, principal: Reader) -> dict[str, Any]:  # Any: JSON
+    """Return a job's attempts in order."""
+    view = service.view(context_of(request), principal, project, job)
+    return {"items": [attempt_document(one) for one in view.attempts]}
+
+
+@router.get("/jobs/{job}/artifacts")
+def artifacts(project: str, job: str, request: Request, principal: Reader) -> dict[str, Any]:  # Any: JSON
+    """Return what a job stored: checkpoints and outputs."""
+    view = service.view(context_of(request), principal, project, job)
+    return {"items": [artifact_line(one) for one in view.artifacts]}
+
+
+@router.get("/jobs/{job}/usage")
+def usage(project: str, job: str, request: Request, principal: Reader) -> dict[str, Any]:  # Any: JSON
+    """Return what each attempt used and cost, from the price frozen when it was placed."""
+    return contents.usage(context_of(request), principal, project, job)
+
+
+@router.get("/jobs/{job}/certificate")
+def certificate(project: str, job: str, request: Request, principal: Reader) -> JSONResponse:
+    """Return a finished job's certificate, or `pending` until its audit entries are sealed."""
+    return JSONResponse(contents.certificate(context_of(request), principal, project, job))
+
+
+@router.post("/jobs/{job}:cancel")
+def cancel(project: str, job: str, request: Request, principal: Submitter, body: Body) -> dict[str, Any]:  # Any: JSON
+    """Ask a job to end; with `grace_s` for the time between SIGTERM and SIGKILL."""
+    if unknown := sorted(body.keys() - {"grace_s"}):
+        raise Invalid(unknown[0], "no such field; only grace_s may be given")
+    grace = body.get("grace_s")
+    if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= 3600):
+        raise Invalid("grace_s", "give seconds from 0 to 3600")
+    return job_line(service.cancel(context_of(request), principal, project, job, grace))
+
+
+@router.get("/jobs/{job}/logs")
+def logs(  # each argument is one query parameter
+    project: str,
+    job: str,
+    request: Request,
+    principal: ContentReader,
+    *,
+    attempt: Annotated[int | None, Query(ge=1)] = None,
+    rank: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """Say where the log of one rank is read, and give leave to; a browser is sent there."""
+    access = contents.log_access(context_of(request), principal, project, job, attempt=attempt, rank=rank)
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(access.url, status_code=307)
+    return JSONResponse(access.model_dump(exclude_none=True))
+
+
+@router.post("/jobs/{job}:connect")
+def connect(project: str, job: str, request: Request, principal: ContentReader) -> JSONResponse:
+    """Say where an inference job is reached, and give leave to call it."""
+    access = contents.service_access(context_of(request), principal, project, job)
+    return JSONResponse(access.model_dump(exclude_none=True))

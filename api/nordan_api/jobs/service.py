@@ -1,0 +1,264 @@
+"""Submit, look at and cancel jobs. Load, then decide with no session open, then write."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from nordan_api.auth.callers import find_project
+from nordan_api.context import Context
+from nordan_api.idempotency import IdempotencyKey
+from nordan_api.jobs.inputs import resolve_inputs
+from nordan_api.jobs.policy import NamedInput, check_described_here, check_possible, effective_of_job
+from nordan_core.documents import parse_job
+from nordan_core.domain.artifacts import Artifact
+from nordan_core.domain.attempts import Attempt, Ending
+from nordan_core.domain.errors import Conflict, NotFound, Refused
+from nordan_core.domain.ids import JobId
+from nordan_core.domain.jobs import Job, JobSpec
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult, AttemptState, JobState
+from nordan_core.domain.tenants import Principal, Project
+from nordan_core.facts import FactsBook
+from nordan_core.identifiers import new_id
+from nordan_core.residency.conflicts import empty_facets
+from nordan_core.residency.effective_text import effective_document
+from nordan_core.residency.layers import Effective, Layer
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.idempotency import StoredAnswer
+from nordan_core.store.unit_of_work import UnitOfWork
+
+#: Retried by whoever sends it; a job's id, or the name of its newest.
+_JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job document with everything that a decision needs."""
+
+    project: Project
+    spec: JobSpec
+    inputs: tuple[NamedInput, ...]
+    effective: Effective
+    facts: FactsBook
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with its attempts and outputs, as routes show it."""
+
+    job: Job
+    attempts: tuple[Attempt, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+
+
+def prepare(context: Context, principal: Principal, project_name: str, document: dict[str, Any]) -> Prepared:
+    """Check a job document and gather what it will be judged on.
+
+    Raises:
+        Invalid: a malformed document or policy. NotFound: an input that this project does not have.
+    """
+    spec = parse_job(document)
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        inputs = resolve_inputs(work, project.id, spec)
+        epoch = work.epoch.current()
+    facts = context.facts(epoch)
+    return Prepared(project, spec, inputs, effective_of_job(project, spec, inputs, context.atlas), facts)
+
+
+def judge_submission(context: Context, prepared: Prepared, now: datetime) -> None:
+    """Refuse what can never run.
+
+    Raises:
+        Refused: with the reason, the conflict and what would help.
+    """
+    conflicts = empty_facets(prepared.effective, context.atlas, now)
+    if conflicts:
+        raise Refused(
+            Reason.RESIDENCY_UNSATISFIABLE,
+            "; ".join(one.message for one in conflicts),
+            {
+                "conflict": [
+                    {"facet": one.facet, "layers": [_layer(layer) for layer in one.layers]} for one in conflicts
+                ]
+            },
+        )
+    check_described_here(prepared.effective, prepared.facts, context.atlas, now)
+    mask = prepared.facts.mask(prepared.effective, now)
+    check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, mask, now)
+
+
+def _layer(layer: Layer) -> str:
+    return f"{layer.kind.value} {layer.name}"
+
+
+def submit(
+    context: Context, principal: Principal, project: str, document: dict[str, Any], key: IdempotencyKey | None
+) -> StoredAnswer:
+    """Accept a job or refuse it for good; either is one audit entry. Returns 202 with the job's id and state."""
+    now = context.clock.now()
+    # 1. A repeated request gets the answer of the first, even if the world has changed since.
+    if key is not None and (answer := _known_answer(context, key)) is not None:
+        return answer
+    # 2. Check and judge, no session open.
+    prepared = prepare(context, principal, project, document)
+    try:
+        judge_submission(context, prepared, now)
+    except Refused as refused:
+        _audit_refusal(context, principal, prepared, refused, now)
+        raise
+    # 3. Write.
+    job = _new_job(prepared, principal, now)
+    answer = StoredAnswer(202, {"id": job.id, "name": job.spec.name, "state": job.state.value}, _location(job))
+    with context.store.begin() as work:
+        if key is not None and (known := work.idempotency.claim(key.scope, key.request_digest, now)) is not None:
+            return known
+        _insert(work, job, prepared, principal, now)
+        if key is not None:
+            work.idempotency.keep(key.scope, answer)
+    return answer
+
+
+def _known_answer(context: Context, key: IdempotencyKey) -> StoredAnswer | None:
+    with context.store.begin() as work:
+        return work.idempotency.answer(key.scope, key.request_digest)
+
+
+def _new_job(prepared: Prepared, principal: Principal, now: datetime) -> Job:
+    return Job(
+        id=JobId(new_id("job")),
+        organisation=prepared.project.organisation,
+        project=prepared.project.id,
+        spec=prepared.spec,
+        effective=effective_document(prepared.effective),
+        state=JobState.QUEUED,
+        reason=None,
+        message="",
+        created_at=now,
+        version=1,
+        submitted_by=principal.key,
+    )
+
+
+def _insert(work: UnitOfWork, job: Job, prepared: Prepared, principal: Principal, now: datetime) -> None:
+    wait = prepared.spec.max_wait_s
+    work.jobs.add(
+        job,
+        policy_digest=prepared.effective.digest,
+        klass=prepared.effective.class_.word,
+        inputs={one.name: one.artifact.id for one in prepared.inputs},
+        wait_until=None if wait is None else now + timedelta(seconds=wait),
+    )
+    work.audit.write(
+        AuditEntry(
+            Act.JOB_ACCEPTED,
+            job.id,
+            principal.key,
+            now,
+            job.organisation,
+            {"policy_digest": prepared.effective.digest, "inputs": [one.artifact.id for one in prepared.inputs]},
+        )
+    )
+
+
+def _audit_refusal(context: Context, principal: Principal, prepared: Prepared, refused: Refused, now: datetime) -> None:
+    with context.store.begin() as work:
+        work.audit.write(
+            AuditEntry(
+                Act.JOB_REFUSED,
+                prepared.project.id,
+                principal.key,
+                now,
+                prepared.project.organisation,
+                {"policy_digest": prepared.effective.digest, "reason": refused.reason.value},
+            )
+        )
+
+
+def _location(job: Job) -> str:
+    return f"/v1/projects/{job.project}/jobs/{job.id}"
+
+
+def view(context: Context, principal: Principal, project: str, job_id: str) -> JobView:
+    """Return one job with attempts and outputs.
+
+    Raises:
+        NotFound: this caller has no such job.
+    """
+    with context.store.begin() as work:
+        job = find_job(work, principal, project, job_id)
+        return JobView(job, tuple(work.attempts.of_job(job.id)), tuple(work.contents.of_job(job.id)))
+
+
+def find_job(work: UnitOfWork, principal: Principal, project: str, job_id: str) -> Job:
+    """Return a job by id, or the newest of that name.
+
+    Raises:
+        NotFound: this caller has no such job.
+    """
+    owner = find_project(work, principal, project)
+    if _JOB_ID.fullmatch(job_id):
+        job = work.jobs.get(owner.id, job_id)
+    else:
+        newest = work.jobs.page(owner.id, states=(), name=job_id, before=None, limit=1)
+        job = newest[0] if newest else None
+    if job is None:
+        raise NotFound("job", job_id)
+    return job
+
+
+def cancel(context: Context, principal: Principal, project: str, job_id: str, grace_s: float | None) -> Job:
+    """Ask a job to end; one that does not run ends at once. Asking twice changes nothing.
+
+    Raises:
+        Conflict: the job has ended already.
+    """
+    now = context.clock.now()
+    with context.store.begin() as work:
+        found = find_job(work, principal, project, job_id)
+        job = work.jobs.lock(found.project, found.id)
+        if job is None:
+            raise NotFound("job", job_id)
+        if job.finished_at is not None:
+            raise Conflict("job_ended", f"the job has {job.state} already")
+        if not job.is_cancel_requested:
+            work.jobs.request_cancel(job, now)
+            _stop(work, job, principal, grace_s, now)
+            entry = AuditEntry(Act.CANCEL_REQUESTED, job.id, principal.key, now, job.organisation)
+            work.audit.write(entry)
+    with context.store.begin() as work:
+        return find_job(work, principal, project, found.id)
+
+
+def _stop(work: UnitOfWork, job: Job, principal: Principal, grace_s: float | None, now: datetime) -> None:
+    live = [one for one in work.attempts.of_job(job.id) if one.state is not AttemptState.ENDED]
+    if not live:
+        work.jobs.move(job, JobState.CANCELLED, Reason.CANCELLED_BY_USER, "", now)
+    elif live[-1].state is AttemptState.PLACED:
+        # Nobody redeemed its grant, so nothing runs: closing the grant makes sure that nothing ever will.
+        ending = Ending(live[-1].id, AttemptResult.CANCELLED, Reason.CANCELLED_BY_USER)
+        work.attempts.close([ending], now, actor=principal.key)
+    else:
+        grace = job.spec.grace_s if grace_s is None else grace_s
+        work.attempts.ask_to_stop(live[-1].id, Reason.CANCELLED_BY_USER, grace)
+        work.jobs.move(job, JobState.CANCELLING, Reason.CANCELLED_BY_USER, "", now)
+
+
+def page(
+    context: Context,
+    principal: Principal,
+    project: str,
+    *,
+    states: list[str],
+    name: str | None,
+    before: str | None,
+    limit: int,
+) -> tuple[list[Job], str | None]:
+    """Return a page of jobs, newest first, and where the next one begins."""
+    with context.store.begin() as work:
+        owner = find_project(work, principal, project)
+        jobs = work.jobs.page(owner.id, states=states, name=name, before=before, limit=limit)
+    return jobs[:limit], jobs[limit - 1].id if len(jobs) > limit else None

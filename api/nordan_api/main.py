@@ -1,0 +1,71 @@
+"""Put the app together: middleware, errors, routes. `python -m nordan_api` serves it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from nordan_api import errors
+from nordan_api.audit.routes import router as audit
+from nordan_api.auth.callers import PrincipalCache
+from nordan_api.context import Context
+from nordan_api.datasets.routes import router as datasets
+from nordan_api.jobs.routes import router as jobs
+from nordan_api.places.routes import router as places
+from nordan_api.projects.routes import router as projects
+from nordan_api.workers.routes import router as workers
+from nordan_core.domain.errors import Unavailable
+
+_ROUTERS = (jobs, datasets, projects, places, audit, workers)
+
+
+def create_app(context: Context) -> FastAPI:
+    """Return the api over a context. It owns the context's store and closes it at the end."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.store.close()
+
+    app = FastAPI(title="Nordan", version="0.1.0", lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    app.state.context = context
+    app.state.principals = PrincipalCache()
+    errors.install(app)
+    _install_request_ids(app)
+    _install_health(app, context)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _install_request_ids(app: FastAPI) -> None:
+    @app.middleware("http")
+    async def _request_id(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.request_id = f"req_{uuid.uuid4().hex}"
+        response = await proceed(request)
+        response.headers["X-Request-Id"] = request.state.request_id
+        return response
+
+
+def _install_health(app: FastAPI, context: Context) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def _alive() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def _ready() -> dict[str, str]:
+        try:
+            await run_in_threadpool(_touch, context)
+        except SQLAlchemyError as error:
+            raise Unavailable("the database does not answer") from error
+        return {"status": "ready"}
+
+
+def _touch(context: Context) -> None:
+    with context.store.begin() as work:
+        work.epoch.current()

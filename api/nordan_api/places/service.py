@@ -1,0 +1,204 @@
+"""Apply world documents: all of them or none, one step of the residency epoch, one audit entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nordan_api.context import Context
+from nordan_api.projects.service import floor_template
+from nordan_core.domain.errors import Conflict, Invalid, NotFound
+from nordan_core.domain.ids import OrganisationId, ProjectId, RegionCode
+from nordan_core.domain.tenants import Organisation, Principal, Project
+from nordan_core.facts import entity_of
+from nordan_core.identifiers import new_id, new_secret
+from nordan_core.residency.policy import parse_policy, policy_document
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.tenants import hash_secret
+from nordan_core.store.unit_of_work import UnitOfWork
+from nordan_core.wire import JoinBundle, JoinRequest
+from nordan_core.world import (
+    KINDS,
+    ControlPlaneDocument,
+    EntityDocument,
+    OrganisationDocument,
+    PoolDocument,
+    ProjectDocument,
+    RegionDocument,
+    WorldDocument,
+    parse_world,
+)
+
+Json = dict[str, Any]  # Any: JSON
+
+
+def apply_world(context: Context, principal: Principal, documents: Sequence[Json]) -> list[Json]:
+    """Store documents in the order that their references need; returns what became of each, as they came.
+
+    Raises:
+        Invalid: a malformed document, an unknown code, or a reference to nothing; nothing is changed then.
+    """
+    parsed = parse_world(list(documents))
+    _check_codes(context, parsed)
+    results: dict[int, str] = {}
+    with context.store.begin() as work:
+        # Taken before anything is read, so that two applies never work from the same state.
+        work.epoch.hold()
+        for place in sorted(range(len(parsed)), key=lambda one: KINDS.index(parsed[one].kind)):
+            results[place] = _apply_one(context, work, parsed[place], place)
+        _check_references(work)
+        if any(action != "unchanged" for action in results.values()):
+            work.epoch.step()
+            work.audit.write(_entry(context, principal, parsed, results))
+            work.notify("nordan_queue")
+    return [{"kind": one.kind, "name": _name(one), "action": results[place]} for place, one in enumerate(parsed)]
+
+
+def _entry(
+    context: Context, principal: Principal, parsed: Sequence[WorldDocument], results: dict[int, str]
+) -> AuditEntry:
+    changed = [f"{one.kind} {_name(one)}" for place, one in enumerate(parsed) if results[place] != "unchanged"]
+    return AuditEntry(Act.FACTS_CHANGED, "world", principal.key, context.clock.now(), None, {"changed": changed})
+
+
+def _name(document: WorldDocument) -> str:
+    return "" if isinstance(document, ControlPlaneDocument) else document.name
+
+
+def _apply_one(context: Context, work: UnitOfWork, document: WorldDocument, place: int) -> str:
+    now = context.clock.now()
+    match document:
+        case EntityDocument():
+            action = work.places.put_entity(document, now)
+        case ControlPlaneDocument():
+            return work.places.put_cell(document, now)
+        case RegionDocument():
+            action = work.places.put_region(document, now)
+        case PoolDocument():
+            return _put_pool(context, work, document, place)
+        case OrganisationDocument():
+            return _put_organisation(context, work, document)
+        case ProjectDocument():
+            return _put_project(context, work, document, place)
+    if action == "updated":
+        work.places.step_facts()
+    return action
+
+
+def _put_pool(context: Context, work: UnitOfWork, document: PoolDocument, place: int) -> str:
+    known = next((pool for pool in work.places.pools() if pool.name == document.name), None)
+    if known is not None and known.gpus_per_node != document.gpus_per_node:
+        message = f"pool {document.name} has nodes of {known.gpus_per_node} GPUs; make another pool for other nodes"
+        raise Conflict("pool_shape", message)
+    if known is not None and known.region != document.region:
+        raise Conflict("pool_shape", f"pool {document.name} is in {known.region}; pools do not move")
+    if work.places.region(document.region) is None:
+        raise Invalid(f"documents.{place}.region", f"no region {document.region!r}")
+    return work.places.put_pool(document, context.clock.now())
+
+
+def _put_organisation(context: Context, work: UnitOfWork, document: OrganisationDocument) -> str:
+    floor = policy_document(parse_policy(document.floor, context.atlas))
+    known = work.tenants.organisation(document.name)
+    if known is None:
+        identity = OrganisationId(new_id("org"))
+        work.tenants.add_organisation(Organisation(identity, document.name, floor, context.clock.now()))
+        return "created"
+    if dict(known.floor) == floor:
+        return "unchanged"
+    work.tenants.set_organisation_floor(known.id, floor)
+    return "updated"
+
+
+def _put_project(context: Context, work: UnitOfWork, document: ProjectDocument, place: int) -> str:
+    owner = work.tenants.organisation(document.organisation)
+    if owner is None:
+        raise Invalid(f"documents.{place}.organisation", f"no organisation {document.organisation!r}")
+    stated = document.floor if document.floor is not None else floor_template(context, work)
+    floor = policy_document(parse_policy(stated, context.atlas))
+    known = work.tenants.project(owner.id, document.name)
+    if known is None:
+        fresh = Project(
+            ProjectId(new_id("prj")), owner.id, owner.name, document.name, floor, owner.floor, context.clock.now()
+        )
+        work.tenants.add_project(fresh)
+        return "created"
+    if document.floor is None or dict(known.floor) == floor:
+        return "unchanged"
+    work.tenants.set_project_floor(known.id, floor)
+    return "updated"
+
+
+def _check_codes(context: Context, documents: Sequence[WorldDocument]) -> None:
+    for place, document in enumerate(documents):
+        for field, code in _territories(document):
+            context.atlas.parse_territory(code, f"documents.{place}.{field}")
+        if isinstance(document, EntityDocument):
+            entity_of(document.stored())
+
+
+def _territories(document: WorldDocument) -> list[tuple[str, str]]:
+    match document:
+        case EntityDocument():
+            return [("seat", document.seat), *(("presences", one) for one in document.presences)]
+        case ControlPlaneDocument():
+            return [("territory", document.territory)]
+        case RegionDocument():
+            ends = [document.endpoints.store, document.endpoints.log, document.endpoints.key]
+            return [
+                ("territory", document.territory),
+                *(("access_territories", one) for one in document.access_territories),
+                *(("endpoints", one.territory) for one in ends if one is not None),
+            ]
+        case _:
+            return []
+
+
+def _check_references(work: UnitOfWork) -> None:
+    world = work.places.world()
+    for name, entity in world.entities.items():
+        for owner in entity["owners"] or ():
+            _must_exist(owner["owner"], world.entities, f"entity {name} names the owner")
+    for code, region in world.regions.items():
+        ends = [one["operator"] for one in region["endpoints"].values() if one]
+        for party in filter(None, [region["operator"], region["host"], *ends]):
+            _must_exist(party, world.entities, f"region {code} names")
+    for name, pool in world.pools.items():
+        _must_exist(pool["provider"], world.entities, f"pool {name} names the provider")
+    if world.cell is not None:
+        _must_exist(world.cell["operator"], world.entities, "the control plane names the operator")
+
+
+def _must_exist(name: str, entities: object, sentence: str) -> None:
+    if name not in entities:  # type: ignore[operator]  # a mapping; typed loosely to serve both stored forms
+        raise Invalid("documents", f"{sentence} {name!r}, but there is no such Entity document")
+
+
+def join_region(context: Context, principal: Principal, code: str, request: JoinRequest) -> JoinBundle:
+    """Give a region its credential and note where its gateway and broker are; an older credential stops working.
+
+    Raises:
+        NotFound: no such region.
+    """
+    credential = new_secret("nr")
+    now = context.clock.now()
+    with context.store.begin() as work:
+        work.epoch.step()
+        region = work.places.region(code)
+        if region is None:
+            raise NotFound("region", code)
+        work.places.join(
+            RegionCode(code),
+            credential_hash=hash_secret(credential),
+            gateway_url=request.gateway_url,
+            offers=request.offers_tenancy,
+        )
+        work.places.step_facts()
+        work.audit.write(AuditEntry(Act.REGION_JOINED, code, principal.key, now))
+    context.brokers.put(code, request.broker_url)
+    return JoinBundle(
+        api_url=context.settings.api_url,
+        region=code,
+        credential=credential,
+        grant_keys={context.grant_key.public.key_id: context.grant_key.public.pem()},
+    )

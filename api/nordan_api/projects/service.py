@@ -1,0 +1,177 @@
+"""Organisations, projects and keys."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from nordan_api.auth.callers import scope_of
+from nordan_api.context import Context
+from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
+from nordan_core.domain.ids import KeyId, OrganisationId, ProjectId, is_name
+from nordan_core.domain.tenants import Organisation, Principal, Project, Role
+from nordan_core.identifiers import new_id, new_secret
+from nordan_core.residency.policy import parse_policy, policy_document
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.unit_of_work import UnitOfWork
+
+Json = dict[str, Any]  # Any: JSON
+#: The widest group that the control plane's own territory belongs to becomes a new project's floor.
+_TEMPLATE_GROUPS = ("EEA", "EU")
+_RANK = (Role.VIEWER, Role.SUBMITTER, Role.OWNER, Role.ADMIN)
+
+
+def floor_template(context: Context, work: UnitOfWork) -> Json:
+    """Return the floor of a project that states none: class internal, places as wide as the control plane's group.
+
+    Raises:
+        Unavailable: the control plane's own place is not known yet.
+    """
+    cell = work.places.world().cell
+    if cell is None:
+        raise Unavailable("the control plane's own place is not known; apply a world with a ControlPlane document", 5.0)
+    territory, now = cell["territory"], context.clock.now()
+    group = next((one for one in _TEMPLATE_GROUPS if territory in context.atlas.group(one, now)), territory)
+    return {"class": "internal", "residency": [group]}
+
+
+def create_organisation(context: Context, principal: Principal, name: object, floor: Json) -> Organisation:
+    """Add a tenant.
+
+    Raises:
+        Invalid: a bad name or floor. Conflict: the name is taken.
+    """
+    organisation = Organisation(
+        OrganisationId(new_id("org")),
+        _name(name),
+        policy_document(parse_policy(floor, context.atlas)),
+        context.clock.now(),
+    )
+    with context.store.begin() as work:
+        if work.tenants.organisation(organisation.name) is not None:
+            raise Conflict("organisation_exists", f"there is an organisation {organisation.name} already")
+        work.tenants.add_organisation(organisation)
+        _audit(context, work, Act.TENANT_CHANGED, organisation.id, principal, organisation.id)
+    return organisation
+
+
+def create_project(
+    context: Context, principal: Principal, name: object, organisation: object, floor: Json | None
+) -> Project:
+    """Add a workspace; without a floor it gets the template's.
+
+    Raises:
+        Invalid: a bad name or floor. NotFound: no such organisation for this caller. Conflict: the name is taken.
+    """
+    now = context.clock.now()
+    with context.store.begin() as work:
+        owner = _organisation(work, principal, organisation)
+        stated = floor if floor is not None else floor_template(context, work)
+        if work.tenants.project(owner.id, _name(name)) is not None:
+            raise Conflict("project_exists", f"there is a project {name} already")
+        project = Project(
+            ProjectId(new_id("prj")),
+            owner.id,
+            owner.name,
+            _name(name),
+            policy_document(parse_policy(stated, context.atlas)),
+            owner.floor,
+            now,
+        )
+        work.tenants.add_project(project)
+        work.epoch.step()
+        _audit(context, work, Act.POLICY_CHANGED, project.id, principal, owner.id)
+    return project
+
+
+def create_key(context: Context, principal: Principal, organisation: str, wanted: Json) -> tuple[Principal, str]:
+    """Make a key and return it with its secret, which is shown once and kept as a hash.
+
+    Raises:
+        Invalid: an unknown role or territory. Forbidden: a role above the caller's own.
+    """
+    now = context.clock.now()
+    if unknown := sorted(wanted.keys() - {"role", "project", "territory", "expires_in_s"}):
+        raise Invalid(unknown[0], "no such field; there are role, project, territory and expires_in_s")
+    role = _role(principal, wanted.get("role"))
+    territory = wanted.get("territory")
+    if territory is not None:
+        territory = context.atlas.parse_territory(territory, "territory")
+    with context.store.begin() as work:
+        owner = _organisation(work, principal, organisation)
+        key = Principal(
+            KeyId(new_id("key")),
+            owner.id,
+            role,
+            _project(work, owner, wanted.get("project")),
+            territory,
+            _expiry(wanted.get("expires_in_s"), now),
+        )
+        secret = new_secret("nk")
+        work.tenants.add_key(key, secret, now)
+        _audit(context, work, Act.KEY_CREATED, key.key, principal, owner.id)
+    return key, secret
+
+
+def revoke_key(context: Context, principal: Principal, organisation: str, key: str) -> None:
+    """Revoke a key; requests that were let in up to 2 s before may still finish.
+
+    Raises:
+        NotFound: no such live key.
+    """
+    with context.store.begin() as work:
+        owner = _organisation(work, principal, organisation)
+        if not work.tenants.revoke_key(owner.id, KeyId(key), context.clock.now()):
+            raise NotFound("key", key)
+        _audit(context, work, Act.KEY_REVOKED, key, principal, owner.id)
+
+
+def list_projects(context: Context, principal: Principal) -> list[Project]:
+    """Return the projects that a caller sees."""
+    with context.store.begin() as work:
+        found = work.tenants.projects(scope_of(principal))
+    return [one for one in found if principal.project in (None, one.id)]
+
+
+def _organisation(work: UnitOfWork, principal: Principal, name: object) -> Organisation:
+    wanted = principal.organisation if name is None else name
+    found = work.tenants.organisation(wanted) if isinstance(wanted, str) else None
+    if found is None or scope_of(principal) not in (None, found.id):
+        raise NotFound("organisation", str(name)[:100])
+    return found
+
+
+def _project(work: UnitOfWork, owner: Organisation, name: object) -> ProjectId | None:
+    if name is None:
+        return None
+    found = work.tenants.project(owner.id, name) if isinstance(name, str) else None
+    if found is None:
+        raise NotFound("project", str(name)[:100])
+    return found.id
+
+
+def _role(principal: Principal, wanted: object) -> Role:
+    if not isinstance(wanted, str) or wanted not in {one.value for one in Role}:
+        raise Invalid("role", f"{wanted!r} is not a role; one of {', '.join(_RANK)}")
+    role = Role(wanted)
+    if _RANK.index(role) > _RANK.index(principal.role):
+        raise Forbidden(f"a key of role {principal.role} cannot make one of role {role}")
+    return role
+
+
+def _expiry(seconds: object, now: datetime) -> datetime | None:
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1 <= seconds <= 10 * 365 * 86400:
+        raise Invalid("expires_in_s", "give seconds from 1 to ten years")
+    return now + timedelta(seconds=seconds)
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not is_name(name):
+        raise Invalid("name", f"{name!r} is not a name; use a-z, 0-9 and '-', at most 63 characters")
+    return name
+
+
+def _audit(context: Context, work: UnitOfWork, act: Act, subject: str, by: Principal, organisation: str) -> None:
+    work.audit.write(AuditEntry(act, subject, by.key, context.clock.now(), organisation))

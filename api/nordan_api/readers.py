@@ -1,0 +1,30 @@
+"""Readers of logs, artifacts and services are judged by the territory recorded with their key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nordan_api.context import Context
+from nordan_core.domain.errors import Refused
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.tenants import Principal
+from nordan_core.residency.effective_text import parse_effective
+from nordan_core.residency.judge import judge_reader
+from nordan_core.store.audit import Act, AuditEntry
+
+
+def check_reader(context: Context, principal: Principal, effective: Mapping[str, object], *, subject: str) -> None:
+    """Refuse a reader who sits where the policy's `access` does not allow; either way is one audit entry.
+
+    Raises:
+        Refused: `rejected_by_policy`, with the territories that may read.
+    """
+    now = context.clock.now()
+    verdict = judge_reader(parse_effective(effective, context.atlas), principal.territory, context.atlas, now)
+    act = Act.READ_ALLOWED if verdict.allowed else Act.READ_REFUSED
+    with context.store.begin() as work:
+        work.audit.write(AuditEntry(act, subject, principal.key, now, principal.organisation))
+    if not verdict.allowed:
+        first = verdict.refusals[0]
+        detail = {"facet": first.facet, "want": first.want, "have": first.have}
+        raise Refused(Reason.REJECTED_BY_POLICY, first.message, detail)

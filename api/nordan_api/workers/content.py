@@ -1,0 +1,160 @@
+"""What regions put into store: uploads, checkpoints, outputs. Accepted under a live fence, with policy and lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from nordan_api.context import Context
+from nordan_core.atlas.loader import default_atlas
+from nordan_core.domain.artifacts import Artifact
+from nordan_core.domain.attempts import Attempt
+from nordan_core.domain.contents import ArtifactKind, Manifest
+from nordan_core.domain.errors import Conflict, Invalid, NotFound
+from nordan_core.domain.ids import ArtifactId, AttemptId, ProjectId, RegionCode, UploadId
+from nordan_core.domain.states import AttemptState
+from nordan_core.identifiers import new_id
+from nordan_core.residency.effective_text import parse_effective
+from nordan_core.residency.layers import output_policy
+from nordan_core.residency.policy import policy_document
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.unit_of_work import UnitOfWork
+from nordan_core.wire import ArtifactAccepted, ManifestMessage, OutputReport, PublishRequest, UploadCommit
+
+
+def publish(context: Context, region: RegionCode, request: PublishRequest) -> ArtifactAccepted:
+    """Accept a checkpoint of a running attempt; the same manifest twice is one artifact.
+
+    Raises:
+        Conflict: `stale_fence`, the attempt is over or another one holds the fence now.
+    """
+    now = context.clock.now()
+    manifest = _manifest(request.manifest)
+    if request.kind is not ArtifactKind.CHECKPOINT:
+        raise Invalid("kind", "only checkpoints are published here; outputs come with the last report")
+    with context.store.begin() as work:
+        locked = work.attempts.lock_reported(region, [AttemptId(request.attempt_id)])
+        known = locked.get(AttemptId(request.attempt_id))
+        if known is None or known.attempt.state is AttemptState.ENDED or known.attempt.fence != request.fence:
+            raise Conflict("stale_fence", "this attempt holds no live fence; its checkpoint is not taken")
+        mine = work.contents.of_job(known.attempt.job, ArtifactKind.CHECKPOINT)
+        for one in mine:
+            if one.attempt == known.attempt.id and one.digest == manifest.digest and one.name == request.name:
+                return ArtifactAccepted(artifact_id=one.id, digest=one.digest)
+        artifact = _store(work, known.attempt, ArtifactKind.CHECKPOINT, request.name, manifest, now)
+    return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
+
+
+def store_outputs(work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputReport], now: datetime) -> list[str]:
+    """Turn the outputs of a succeeded attempt into artifacts; returns the names that were declared but not left."""
+    declared = work.jobs.region_jobs([attempt.job])[attempt.job].spec.outputs
+    found = {one.name: one.manifest for one in outputs}
+    missing = [name for name in declared if name not in found]
+    if not missing:
+        for name in declared:
+            _store(work, attempt, ArtifactKind.OUTPUT, name, _manifest(found[name]), now)
+    return missing
+
+
+def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -> ArtifactAccepted:
+    """Turn an upload into an artifact that lies in this region; a repeated commit gets the same answer.
+
+    Raises:
+        NotFound: no such leave for this region. Conflict: it was used for other bytes, or has expired.
+    """
+    now = context.clock.now()
+    manifest = _manifest(request.manifest)
+    with context.store.begin() as work:
+        upload = work.contents.lock_upload(region, UploadId(request.upload_id))
+        if upload is None:
+            raise NotFound("upload for this region", request.upload_id)
+        if upload.artifact is not None:
+            stored = work.contents.artifacts([upload.artifact])[upload.artifact]
+            if stored.digest != manifest.digest:
+                raise Conflict("upload_used", "this upload was committed with other bytes; ask for another")
+            return ArtifactAccepted(artifact_id=stored.id, digest=stored.digest)
+        if upload.expires_at <= now:
+            raise Conflict("upload_expired", "the leave to upload has expired; ask for another")
+        artifact = _same_elsewhere(work, upload.project, upload.dataset, upload.kind, manifest) or Artifact(
+            id=ArtifactId(new_id("art")),
+            organisation=upload.organisation,
+            project=upload.project,
+            kind=upload.kind,
+            name=upload.name,
+            manifest=manifest,
+            digest=manifest.digest,
+            policy=upload.policy,
+            created_at=now,
+            dataset=upload.dataset,
+        )
+        if not artifact.regions:
+            work.contents.add_artifact(artifact)
+        work.contents.add_location(artifact.id, region, now)
+        work.contents.finish_upload(upload.id, artifact.id)
+        work.audit.write(
+            AuditEntry(
+                Act.ARTIFACT_STORED,
+                artifact.id,
+                upload.created_by,
+                now,
+                upload.organisation,
+                {"digest": artifact.digest, "region": region, "kind": artifact.kind.value, "upload": upload.id},
+            )
+        )
+    return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
+
+
+def _same_elsewhere(
+    work: UnitOfWork, project: ProjectId, dataset: str | None, kind: ArtifactKind, manifest: Manifest
+) -> Artifact | None:
+    """Return the artifact that already stands for these bytes: another region then is only another location."""
+    if kind is ArtifactKind.FILES:
+        return work.contents.files_with_digest(project, manifest.digest)
+    newest = work.contents.newest_version(dataset) if dataset is not None else None
+    return newest if newest is not None and newest.digest == manifest.digest else None
+
+
+def _store(
+    work: UnitOfWork, attempt: Attempt, kind: ArtifactKind, name: str, manifest: Manifest, now: datetime
+) -> Artifact:
+    job = work.jobs.region_jobs([attempt.job])[attempt.job]
+    parents = [one.id for _, one in work.contents.inputs_of([job.id]).get(job.id, [])]
+    if attempt.resume_from is not None:
+        parents.append(ArtifactId(attempt.resume_from))
+    artifact = Artifact(
+        id=ArtifactId(new_id("art")),
+        organisation=job.organisation,
+        project=job.project,
+        kind=kind,
+        name=name,
+        manifest=manifest,
+        digest=manifest.digest,
+        policy=_born_policy(job.effective),
+        created_at=now,
+        parents=tuple(parents),
+        job=job.id,
+        attempt=attempt.id,
+        regions=(attempt.region,),
+    )
+    work.contents.add_artifact(artifact)
+    body: dict[str, object] = {
+        "digest": artifact.digest,
+        "region": attempt.region,
+        "kind": kind.value,
+        "attempt": attempt.id,
+        "fence": attempt.fence,
+        "parents": list(parents),
+    }
+    work.audit.write(AuditEntry(Act.ARTIFACT_STORED, job.id, f"region:{attempt.region}", now, job.organisation, body))
+    return artifact
+
+
+def _born_policy(effective: Mapping[str, object]) -> dict[str, object]:
+    return policy_document(output_policy(parse_effective(effective, default_atlas())))
+
+
+def _manifest(message: ManifestMessage) -> Manifest:
+    try:
+        return message.to_domain()
+    except ValueError as error:
+        raise Invalid("manifest", str(error)) from None

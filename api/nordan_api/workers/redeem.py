@@ -1,0 +1,156 @@
+"""Redemption: the moment when a region gets a spec. Judged anew whenever anything that was judged has changed.
+
+The same redemption id gets the same answer again, so a supervisor that died after asking loses nothing; another id is
+refused while the first lives, so two supervisors never run one attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nordan_api.context import Context
+from nordan_api.workers.orders import Orders
+from nordan_api.workers.verdicts import Judge, Judged
+from nordan_core.domain.attempts import Ending, RedeemableGrant
+from nordan_core.domain.ids import GrantId, JobId, RegionCode
+from nordan_core.domain.jobs import Job
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult, AttemptState
+from nordan_core.proof.tokens import GrantClaims, mint_grant
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.unit_of_work import UnitOfWork
+from nordan_core.wire import RedeemAnswer, RedeemItem, RedeemOutcome, RedeemRequest, RedeemResponse
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """A grant that is or was just redeemed under this id."""
+
+    item: RedeemItem
+    grant: RedeemableGrant
+    job: Job
+    judged: Judged
+    is_new: bool
+
+
+def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> RedeemResponse:
+    """Answer each grant: granted with a signed grant and the order, refused, or gone."""
+    now = context.clock.now()
+    answers: dict[str, RedeemAnswer] = {}
+    with context.store.begin() as work:
+        # 1. The epoch first: a change of law waits for us, or we see it.
+        judge = Judge(context, work.epoch.share(), now)
+        grants = work.attempts.lock_grants(region, [GrantId(item.grant_id) for item in request.items])
+        jobs = work.jobs.region_jobs([grant.attempt.job for grant in grants.values()])
+        # 2. Decide each.
+        granted: list[_Granted] = []
+        for item in request.items:
+            decided = _decide(item, grants.get(GrantId(item.grant_id)), jobs, judge, now)
+            if isinstance(decided, _Granted):
+                granted.append(decided)
+            else:
+                answers[item.grant_id] = decided
+        # 3. Write.
+        _write(work, region, granted, now)
+        _deny(work, region, [one for one in granted if not one.judged.allowed], now)
+        orders = Orders.load(work, [one.job for one in granted], [one.grant for one in granted])
+    # 4. Sign, no session open.
+    for one in granted:
+        answers[one.item.grant_id] = _answer(context, one, orders, now)
+    return RedeemResponse(items=tuple(answers[item.grant_id] for item in request.items))
+
+
+def _decide(
+    item: RedeemItem,
+    grant: RedeemableGrant | None,
+    jobs: Mapping[JobId, Job],
+    judge: Judge,
+    now: datetime,
+) -> _Granted | RedeemAnswer:
+    if grant is None or grant.state in {"revoked", "closed"} or grant.attempt.state is AttemptState.ENDED:
+        return _no(item, RedeemOutcome.GONE, "gone", "the attempt is over, or no such grant is this region's")
+    is_same = grant.redemption_id == item.redemption_id
+    if grant.state == "redeemed" and not is_same:
+        return _no(item, RedeemOutcome.REFUSED, "already_redeemed", "another redemption of this grant lives")
+    if grant.is_stopping and grant.state == "issued":
+        return _no(item, RedeemOutcome.GONE, "stopping", "the attempt is to end before it began")
+    if is_same and grant.alive_until is not None and grant.alive_until < now:
+        return _no(item, RedeemOutcome.GONE, "grant_expired", "the grant ran out after it was redeemed")
+    job = jobs[grant.attempt.job]
+    judged = judge.attempt(job.effective, grant.attempt.pool, grant.attempt.verdicts)
+    return _Granted(item, grant, job, judged, is_new=not is_same)
+
+
+def _no(item: RedeemItem, outcome: RedeemOutcome, code: str, message: str) -> RedeemAnswer:
+    return RedeemAnswer(grant_id=item.grant_id, outcome=outcome, code=code, message=message)
+
+
+def _write(work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], now: datetime) -> None:
+    new = [one for one in granted if one.is_new and one.judged.allowed]
+    work.attempts.mark_redeemed([(one.grant, one.item.redemption_id, one.judged.document) for one in new], region, now)
+    work.audit.write_all(
+        AuditEntry(
+            Act.GRANT_REDEEMED,
+            one.job.id,
+            f"region:{region}",
+            now,
+            one.job.organisation,
+            {
+                "grant": one.grant.id,
+                "attempt": one.grant.attempt.id,
+                "number": one.grant.attempt.number,
+                "fence": one.grant.attempt.fence,
+                "region": region,
+                "pool": one.grant.attempt.pool,
+                "epoch": one.judged.epoch,
+                "policy_digest": str(one.job.effective["digest"]),
+            },
+        )
+        for one in new
+    )
+
+
+def _deny(work: UnitOfWork, region: RegionCode, denied: Sequence[_Granted], now: datetime) -> None:
+    if not denied:
+        return
+    work.audit.write_all(
+        AuditEntry(
+            Act.GRANT_DENIED,
+            one.job.id,
+            f"region:{region}",
+            now,
+            one.job.organisation,
+            {"grant": one.grant.id, "attempt": one.grant.attempt.id, "epoch": one.judged.epoch},
+        )
+        for one in denied
+    )
+    endings = [Ending(one.grant.attempt.id, AttemptResult.FENCED, Reason.FENCED, one.judged.message) for one in denied]
+    work.attempts.close(endings, now, actor="judge")
+
+
+def _answer(context: Context, one: _Granted, orders: Orders, now: datetime) -> RedeemAnswer:
+    if not one.judged.allowed:
+        return _no(one.item, RedeemOutcome.REFUSED, Reason.REJECTED_BY_POLICY.value, one.judged.message)
+    attempt = one.grant.attempt
+    claims = GrantClaims(
+        grant_id=one.grant.id,
+        attempt_id=attempt.id,
+        job_id=attempt.job,
+        region=attempt.region,
+        pool=attempt.pool,
+        nodes=tuple(rank.node for rank in attempt.ranks),
+        fence=attempt.fence,
+        redemption_id=one.item.redemption_id,
+        issued_at=now,
+        expires_at=now + timedelta(seconds=one.grant.ttl_s),
+        policy_digest=str(one.job.effective["digest"]),
+        epoch=one.judged.epoch,
+    )
+    return RedeemAnswer(
+        grant_id=one.grant.id,
+        outcome=RedeemOutcome.GRANTED,
+        grant=mint_grant(claims, context.grant_key),
+        order=orders.build(one.job, one.grant),
+    )

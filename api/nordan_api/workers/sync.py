@@ -1,0 +1,148 @@
+"""The heartbeat of a region: reports go up; renewals, stops and settlements come down, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from nordan_api.context import Context
+from nordan_api.workers.content import store_outputs
+from nordan_api.workers.verdicts import Judge
+from nordan_core.domain.attempts import Ending
+from nordan_core.domain.ids import AttemptId, RegionCode
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
+from nordan_core.proof.tokens import RenewalClaims, RenewalItem, mint_renewal
+from nordan_core.store.attempts import LiveAttempt, LockedAttempt
+from nordan_core.store.unit_of_work import UnitOfWork
+from nordan_core.wire import AttemptReport, StopOrder, SyncDown, SyncUp
+
+log = structlog.get_logger()
+
+
+def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
+    """Store a region's reports and say what may go on, what must stop, and what is settled."""
+    now = context.clock.now()
+    with context.store.begin() as work:
+        # 1. The epoch, held still: renewing is an act that is judged.
+        judge = Judge(context, work.epoch.share(), now)
+        work.places.seen(region, up.supervisor_id, now)
+        # 2. Reports, jobs locked in ascending order.
+        settled = _store_reports(work, region, up.reports, now)
+        # 3. What lives here now, judged again where the epoch moved.
+        live, fenced = _judge_live(work, judge, work.attempts.live_in(region))
+        # 4. Renew what the supervisor holds under its live fence and what nobody wants stopped.
+        held = {(one.attempt_id, one.fence) for one in up.live}
+        renewed = [one for one in live if one.stop_reason is None and (one.id, one.fence) in held]
+        work.attempts.renew(renewed, now)
+        settled |= _ended(work, region, up)
+    return SyncDown(
+        renewal=_sign(context, region, up.supervisor_id, renewed, now),
+        stop=tuple(_stop(one) for one in [*live, *fenced] if one.stop_reason is not None),
+        settled=tuple(sorted(settled)),
+        unknown=_unknown(up, [*live, *fenced], settled),
+    )
+
+
+def _store_reports(
+    work: UnitOfWork, region: RegionCode, reports: Sequence[AttemptReport], now: datetime
+) -> set[AttemptId]:
+    """Store reports and return the attempts whose last word is stored."""
+    newest = {report.attempt_id: report for report in sorted(reports, key=lambda one: one.seq)}
+    if not newest:
+        return set()
+    locked = work.attempts.lock_reported(region, [AttemptId(one) for one in newest])
+    settled: set[AttemptId] = set()
+    endings: list[Ending] = []
+    for attempt, known in locked.items():
+        report = newest[attempt]
+        if known.attempt.state is AttemptState.ENDED:
+            settled.add(attempt)
+        elif report.fence != known.attempt.fence or report.seq <= known.seq:
+            continue
+        elif report.state is AttemptState.ENDED:
+            endings.append(_ending(work, known, report, now))
+            settled.add(attempt)
+        else:
+            _advance(work, known, report, now)
+    work.attempts.close(endings, now, actor=f"region:{region}")
+    return settled
+
+
+def _advance(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now: datetime) -> None:
+    # A region may skip steps (a short job is never seen pulling) but cannot go back.
+    before, after = known.attempt.state, report.state
+    if after is not before and after not in ATTEMPT_MOVES[before]:
+        log.warning("report_out_of_order", attempt=known.attempt.id, before=before, after=after)
+        return
+    work.attempts.advance(known, seq=report.seq, state=after, is_ready=report.is_ready, now=now)
+
+
+def _ending(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now: datetime) -> Ending:
+    result = report.result or AttemptResult.FAILED
+    reason, message = report.reason, report.message
+    if result is AttemptResult.SUCCEEDED:
+        missing = store_outputs(work, known.attempt, report.outputs, now)
+        if missing:
+            result, reason = AttemptResult.FAILED, Reason.CONTAINER_EXIT
+            message = f"the program ended well but left no output {', '.join(missing)} in NORDAN_OUTPUT_DIR"
+    codes = [one.exit_code for one in report.ranks if one.exit_code]
+    return Ending(
+        attempt=known.attempt.id,
+        result=result,
+        reason=reason,
+        message=message,
+        exit_code=codes[0] if codes else (0 if result is AttemptResult.SUCCEEDED else None),
+        running_s=report.running_s,
+        energy_wh=report.energy_wh,
+        ranks=tuple(one.model_dump() for one in report.ranks),
+    )
+
+
+def _judge_live(
+    work: UnitOfWork, judge: Judge, live: Sequence[LiveAttempt]
+) -> tuple[list[LiveAttempt], list[LiveAttempt]]:
+    """Return (may go on, fenced now); a new word of the judge is kept with its attempt."""
+    lawful: list[LiveAttempt] = []
+    fenced: list[LiveAttempt] = []
+    stale = [one for one in live if not judge.holds(one.verdicts)]
+    jobs = work.jobs.region_jobs([one.job for one in stale])
+    fresh = {one.id: judge.attempt(jobs[one.job].effective, one.pool, one.verdicts) for one in stale}
+    for one in live:
+        judged = fresh.get(one.id)
+        if judged is None or judged.allowed:
+            lawful.append(one)
+        else:
+            work.attempts.ask_to_stop(one.id, Reason.FENCED, 0.0)
+            fenced.append(one.stopped(Reason.FENCED, 0.0))
+    work.attempts.note_verdicts(
+        [(one.id, {**one.verdicts, "renew": fresh[one.id].document}) for one in stale if fresh[one.id].allowed]
+    )
+    return lawful, fenced
+
+
+def _ended(work: UnitOfWork, region: RegionCode, up: SyncUp) -> set[AttemptId]:
+    mentioned = {AttemptId(one.attempt_id) for one in up.live} | {AttemptId(one.attempt_id) for one in up.reports}
+    return work.attempts.ended_among(region, mentioned) if mentioned else set()
+
+
+def _unknown(up: SyncUp, live: Sequence[LiveAttempt], settled: set[AttemptId]) -> tuple[str, ...]:
+    fences = {one.id: one.fence for one in live}
+    held = [one for one in up.live if one.attempt_id not in settled]
+    return tuple(one.attempt_id for one in held if fences.get(AttemptId(one.attempt_id)) != one.fence)
+
+
+def _stop(attempt: LiveAttempt) -> StopOrder:
+    return StopOrder(
+        attempt_id=attempt.id,
+        grace_s=attempt.stop_grace_s,
+        reason=attempt.stop_reason or Reason.CANCELLED_BY_USER,
+    )
+
+
+def _sign(context: Context, region: RegionCode, supervisor: str, renewed: Sequence[LiveAttempt], now: datetime) -> str:
+    items = tuple(RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed)
+    claims = RenewalClaims(region=region, supervisor_id=supervisor, issued_at=now, items=items)
+    return mint_renewal(claims, context.grant_key)

@@ -1,0 +1,83 @@
+"""Judge an attempt again, but only when the epoch moved or what was said has an end: otherwise the old word stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nordan_api.context import Context
+from nordan_core.residency.effective_text import parse_effective
+from nordan_core.residency.judge import judge_control_plane
+from nordan_core.residency.verdicts import Verdict
+
+Json = dict[str, Any]  # Any: JSON
+#: Where a word on an attempt may stand, newest first.
+_STAGES = ("renew", "redeem", "apply")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is said of an attempt on its pool at one epoch; `document` is what is kept with the attempt."""
+
+    allowed: bool
+    message: str
+    epoch: int
+    document: Json
+    is_fresh: bool
+    """It was judged now; False when an earlier word at the same epoch still holds."""
+
+
+class Judge:
+    """The judge of one transaction, which holds the epoch still."""
+
+    def __init__(self, context: Context, epoch: int, now: datetime) -> None:
+        self._context = context
+        self._epoch = epoch
+        self._now = now
+
+    def holds(self, earlier: Mapping[str, Any]) -> bool:
+        """Tell whether an earlier word on an attempt still stands."""
+        return any(self._still_holds(earlier[stage]) for stage in _STAGES if stage in earlier)
+
+    def attempt(self, effective: Mapping[str, Any], pool: str, earlier: Mapping[str, Any]) -> Judged:
+        """Say whether an attempt under an effective policy may run on a pool now."""
+        for stage in _STAGES:
+            said = earlier.get(stage)
+            if said is not None and self._still_holds(said):
+                document = {**said, "at": self._now.isoformat()}
+                return Judged(True, "", self._epoch, document, is_fresh=False)
+        return self._judge(effective, pool)
+
+    def _still_holds(self, said: Mapping[str, Any]) -> bool:
+        end = said.get("good_until")
+        in_time = end is None or datetime.fromisoformat(end) > self._now
+        return bool(said.get("allowed")) and said.get("epoch") == self._epoch and in_time
+
+    def _judge(self, document: Mapping[str, Any], pool: str) -> Judged:
+        atlas = self._context.atlas
+        facts = self._context.facts(self._epoch)
+        of = parse_effective(document, atlas)
+        place = facts.place(pool)
+        if place is None:
+            return Judged(False, f"pool {pool} is not registered any more", self._epoch, {}, is_fresh=True)
+        verdicts = [
+            facts.mask(of, self._now).verdicts[place],
+            judge_control_plane(of, facts.control_plane, atlas, self._now),
+        ]
+        message = "; ".join(one.message for verdict in verdicts for one in verdict.refusals)
+        said = {
+            "allowed": not message,
+            "epoch": self._epoch,
+            "facts_version": facts.pools[place].facts_version,
+            "atlas": atlas.version,
+            "good_until": _earliest(verdicts),
+            "at": self._now.isoformat(),
+        }
+        return Judged(not message, message, self._epoch, said, is_fresh=True)
+
+
+def _earliest(verdicts: list[Verdict]) -> str | None:
+    ends = [verdict.good_until for verdict in verdicts if verdict.good_until is not None]
+    return min(ends).isoformat() if ends else None
