@@ -46,10 +46,10 @@ def cell(request: Request, _principal: Looker) -> Json:
 def checkpoint(request: Request, _principal: Auditor) -> Json:
     """Return the newest signed checkpoint of the audit log."""
     with context_of(request).store.begin() as work:
-        newest = work.ledger.checkpoint()
-    if newest is None:
+        head = work.ledger.head()
+    if head is None:
         raise NotFound("checkpoint", "yet")
-    return {"checkpoint": newest}
+    return {"size": head.size, "root": head.root.hex(), "at": head.at.isoformat(), "envelope": dict(head.envelope)}
 
 
 @router.get("/audit/entries")
@@ -62,5 +62,6 @@ def entries(
 ) -> Json:
     """Return sealed entries in their order in the log, after an index."""
     with context_of(request).store.begin() as work:
-        found = work.ledger.entries(after=after, limit=limit)
-    return {"items": found, "next_after": found[-1]["index"] if len(found) == limit else None}
+        found = work.ledger.page(after + 1, limit)
+    items = [{"index": one.leaf_index, **one.document()} for one in found]
+    return {"items": items, "next_after": found[-1].leaf_index if len(found) == limit else None}
