@@ -37,19 +37,21 @@ def make_executor(
         # Run by root, these tests would be refused; what is tested is the code that knows one user only.
         monkeypatch.setattr(local, "_check_users", lambda _region_dir, _uid_range: None)
     gpus = Gpus()
+    made: list[LocalExecutor] = []
 
     def make() -> LocalExecutor:
-        return LocalExecutor(region_dir, SystemClock(), uid_range=UIDS if has_own_users else None, gpus=gpus)
+        span = UIDS if has_own_users else None
+        made.append(LocalExecutor(region_dir, SystemClock(), uid_range=span, gpus=gpus))
+        return made[-1]
 
     yield make
     last = make()
     for attempt_id in last.adopt():
         last.forget(attempt_id)
-    last.close()
+    for one in made:
+        one.close()
 
 
 @pytest.fixture
-def executor(make_executor: MakeExecutor) -> Iterator[LocalExecutor]:
-    made = make_executor()
-    yield made
-    made.close()
+def executor(make_executor: MakeExecutor) -> LocalExecutor:
+    return make_executor()
