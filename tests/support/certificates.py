@@ -173,6 +173,11 @@ def acts_of(certificate: Certificate) -> list[dict[str, object]]:
         if attempt.redeemed_at is not None:
             said = _said(certificate, by_stage["redeem"])
             entries.append(_entry("grant_redeemed", attempt.redeemed_at, {**place, **said}))
+        entries += [
+            _entry("artifact_stored", attempt.ended_at, {**place, "kind": "output", "digest": output.digest})
+            for output in certificate.outputs
+            if output.attempt_id == attempt.attempt_id
+        ]
         ended = {**place, "result": attempt.result.value, "reason": attempt.reason}
         entries.append(_entry("attempt_ended", attempt.ended_at, ended))
     return entries
@@ -284,9 +289,8 @@ def _said(certificate: Certificate, judgement: JudgementRecord) -> dict[str, obj
         "allowed": True,
         "epoch": judgement.epoch,
         "facts_version": certificate.facts[judgement.facts_digest]["facts_version"],
-        "atlas": judgement.atlas_digest,
     }
-    return {"policy": judgement.policy_digest, "verdict": verdict}
+    return {"policy_digest": judgement.policy_digest, "verdict": verdict}
 
 
 def _entry(act: str, at: datetime, body: Mapping[str, object], *, subject: str = "job_1") -> dict[str, object]:

@@ -24,6 +24,7 @@ Keys = Mapping[str, PublicKey]
 ACCEPTED = "job_accepted"
 ISSUED = "grant_issued"
 REDEEMED = "grant_redeemed"
+STORED = "artifact_stored"
 ENDINGS = frozenset({"attempt_ended", "attempt_fenced"})
 _SKEW = timedelta(seconds=SKEW_S)
 
@@ -58,7 +59,7 @@ def inclusion_faults(certificate: Certificate, keys: Keys) -> Faults:
 
 
 def act_faults(certificate: Certificate) -> Faults:
-    """The log's entries must tell of exactly these attempts, each with the same fence, region and pool."""
+    """The log's entries must tell of exactly these attempts and outputs: same fence, region, pool, bytes."""
     entries = [record.entry for record in certificate.audit.entries]
     for entry in entries:
         if entry.get("subject") != certificate.job.id:
@@ -68,6 +69,7 @@ def act_faults(certificate: Certificate) -> Faults:
     for attempt in certificate.attempts:
         about = [entry for entry in entries if _attempt_in(entry) == attempt.attempt_id]
         yield from _attempt_faults(certificate, attempt, about)
+    yield from _output_faults(certificate, [entry for entry in entries if entry.get("act") == STORED])
     known = {None, *(attempt.attempt_id for attempt in certificate.attempts)}
     for stranger in sorted({str(name) for entry in entries if (name := _attempt_in(entry)) not in known}):
         yield f"the log tells of the attempt {stranger}, which the certificate leaves out"
@@ -137,6 +139,16 @@ def _numbering_faults(certificate: Certificate) -> Faults:
         yield "an attempt is named twice"
 
 
+def _output_faults(certificate: Certificate, stored: list[Document]) -> Faults:
+    logged = {(body.get("digest"), body.get("attempt")) for body in map(_body, stored) if body.get("kind") == "output"}
+    claimed = {(output.digest, output.attempt_id) for output in certificate.outputs}
+    for output in certificate.outputs:
+        if (output.digest, output.attempt_id) not in logged:
+            yield f"the log has no entry for output {output.name} with these bytes, from this attempt"
+    for digest, maker in sorted((str(one), str(two)) for one, two in logged - claimed):
+        yield f"the log has an output {digest[:12]}… of attempt {maker}, which the certificate leaves out"
+
+
 def _attempt_faults(certificate: Certificate, attempt: AttemptRecord, entries: list[Document]) -> Faults:
     if attempt.redeemed_at is None and any(entry.get("act") == REDEEMED for entry in entries):
         yield f"the log has a redemption of attempt {attempt.number}, which the certificate denies"
@@ -157,19 +169,18 @@ def _steps(attempt: AttemptRecord) -> Iterator[_Step]:
 
 
 def _entry_faults(certificate: Certificate, attempt: AttemptRecord, step: _Step, entry: Document) -> Faults:
-    body = _body(entry)
     claimed: dict[str, object] = {"fence": attempt.fence, "region": attempt.region, "pool": attempt.pool}
     if step.acts is ENDINGS:
         claimed["result"] = attempt.result.value
+    said = _body(entry)
     if step.judgement is not None:
         facts = certificate.facts.get(step.judgement.facts_digest, {})
         claimed |= {
-            "policy": step.judgement.policy_digest,
+            "policy_digest": step.judgement.policy_digest,
             "epoch": step.judgement.epoch,
-            "atlas": step.judgement.atlas_digest,
             "facts_version": facts.get("facts_version"),
         }
-    said = {**_mapping(body.get("verdict")), **body}
+        said = {**_mapping(said.get("verdict")), **said}
     for name, want in claimed.items():
         if said.get(name) != want:
             yield f"attempt {attempt.number} claims {name} {want}; the log's {entry.get('act')} says {said.get(name)}"
