@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 
 import structlog
 
-Logger = structlog.typing.FilteringBoundLogger
+MAX_FRAMES = 12
 
 
 def configure(process: str) -> None:
@@ -21,7 +23,7 @@ def configure(process: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _without_words,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -32,6 +34,17 @@ def configure(process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [ContentFree()]
     root.setLevel(logging.WARNING)
+
+
+def _without_words(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep of an exception its type and where it came from: its text may quote a path, a name or a message."""
+    error = sys.exc_info()[1] if event.pop("exc_info", False) else None
+    if error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        event["error"] = type(error).__name__
+        event["errno"] = getattr(error, "errno", None)
+        event["frames"] = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-MAX_FRAMES:]]
+    return event
 
 
 class ContentFree(logging.Handler):

@@ -1,0 +1,169 @@
+"""The supervisor: its parts put together, what it adopts at the start, and what it does each second."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from nordan_core.clock import Clock
+from nordan_core.domain.errors import NordanError
+from nordan_core.domain.jobs import JobKind
+from nordan_workers.api_client import WorkerApi
+from nordan_workers.executors.base import EVENTS_SOCKET, Executor
+from nordan_workers.faults import Faults
+from nordan_workers.joining import Joined
+from nordan_workers.store.region_store import RegionStore
+from nordan_workers.supervisor.fleet import Fleet, Tools
+from nordan_workers.supervisor.held import Held
+from nordan_workers.supervisor.inbox import Inbox
+from nordan_workers.supervisor.launching import Launcher
+from nordan_workers.supervisor.noticeboard import Noticeboard
+from nordan_workers.supervisor.publishing import Publisher
+from nordan_workers.supervisor.readiness import Prober
+from nordan_workers.supervisor.records import Phase, Records
+from nordan_workers.supervisor.redeeming import Desk, Redeemer
+from nordan_workers.supervisor.sync import Line, Syncer
+from nordan_workers.tasks import SUPERVISOR_SOCKET
+
+#: Net below lost events, and the grain of `max_duration`.
+SCAN_S = 1.0
+POOL_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Everything outside that a supervisor stands on."""
+
+    region_dir: Path
+    joined: Joined
+    executor: Executor
+    store: RegionStore
+    records: Records
+    api: WorkerApi
+    clock: Clock
+    faults: Faults
+    boot_id: str
+
+
+class Supervisor:
+    """One region's supervisor; `run` returns once `stop` was called. Attempts run on."""
+
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="step")
+        self._stopped = asyncio.Event()
+        first_seq = region.records.next_sequence()
+        noticeboard = Noticeboard(region.region_dir)
+        self._publisher = Publisher(region.api, region.executor, region.store, region.records, self._pool)
+        launcher = Launcher(region.executor, region.store, region.records, region.boot_id, region.faults)
+        tools = Tools(region.executor, launcher, self._publisher, noticeboard, region.clock, self._pool)
+        self._fleet = Fleet(tools, first_seq)
+        desk = Desk(
+            api=region.api,
+            records=region.records,
+            joined=region.joined,
+            clock=region.clock,
+            faults=region.faults,
+            boot_id=region.boot_id,
+            is_single_tenant=region.executor.tenancy == ("single",),
+            first_seq=first_seq,
+        )
+        self._redeemer = Redeemer(desk, self._fleet)
+        line = Line(
+            api=region.api,
+            executor=region.executor,
+            noticeboard=noticeboard,
+            joined=region.joined,
+            supervisor_id=region.records.supervisor_id(),
+            clock=region.clock,
+            faults=region.faults,
+        )
+        self._syncer = Syncer(line, self._fleet)
+        self._prober = Prober(self._fleet, noticeboard)
+        self._looks: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """Have `run` return soon."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Adopt what is there, then redeem, run and report until `stop`."""
+        self._adopt()
+        run_folder = self._region.region_dir / "run"
+        inboxes = (
+            Inbox(run_folder / SUPERVISOR_SOCKET, "grt", self._redeemer.offer),
+            Inbox(run_folder / EVENTS_SOCKET, "att", self._on_event),
+        )
+        loop = asyncio.get_running_loop()
+        for inbox in inboxes:
+            inbox.open(loop)
+        structlog.get_logger().info("supervisor_ready", region=self._region.joined.region, attempts=len(self._fleet))
+        lasting = (self._redeemer.run, self._syncer.run, self._scan, self._until_stopped)
+        tasks = [asyncio.create_task(work()) for work in lasting]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for inbox in inboxes:
+                inbox.close(loop)
+            await self._close(tasks)
+
+    async def _until_stopped(self) -> None:
+        await self._stopped.wait()
+
+    def _adopt(self) -> None:
+        """Take up what an earlier incarnation left: records first, then what only the executor remembers."""
+        known = set(self._region.executor.adopt())
+        records = self._region.records.load()
+        for record in records:
+            if record.phase is not Phase.ASKED:
+                self._fleet.add(record)
+        self._redeemer.resume(record for record in records if record.phase is Phase.ASKED)
+        for attempt_id in known - {held.attempt_id for held in self._fleet}:
+            # Its record is gone, so its end was settled: the removal was cut short.
+            structlog.get_logger().info("attempt_left_over", attempt_id=attempt_id)
+            self._region.executor.forget(attempt_id)
+
+    def _on_event(self, attempt_id: str) -> None:
+        held = self._fleet.get(attempt_id)
+        if held is not None:
+            self._fleet.wake(held)
+            if held.order.kind is JobKind.INFERENCE:
+                self._prober.look()
+
+    async def _scan(self) -> None:
+        while True:
+            await asyncio.sleep(SCAN_S)
+            self._fleet.wake_all()
+            self._prober.look()
+            for held in self._fleet:
+                if held.is_running and not (held.is_busy or held.is_disowned or held.is_publishing):
+                    task = asyncio.create_task(self._look_for_checkpoints(held))
+                    self._looks.add(task)
+                    task.add_done_callback(self._looks.discard)
+
+    async def _look_for_checkpoints(self, held: Held) -> None:
+        try:
+            await self._publisher.publish_new(held)
+        except (NordanError, OSError) as error:
+            structlog.get_logger().warning(
+                "checkpoints_not_seen", attempt_id=held.attempt_id, error=type(error).__name__
+            )
+        if held.is_disowned:
+            self._fleet.wake(held)
+
+    async def _close(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._prober.close()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+        await self._fleet.wait_idle()
+        self._pool.shutdown()
+        self._region.executor.close()
+        await self._region.api.close()

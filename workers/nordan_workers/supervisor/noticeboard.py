@@ -1,0 +1,51 @@
+"""What the supervisor tells the gateway, through files: fenced objects, ready replicas, logs that are complete.
+
+`fences.json` and `services.json` lie in the region's folder, replaced by rename; `logs/<attempt>/ended` appears when
+nothing more will be written there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from nordan_workers.files import give_to_folder_owner, replace_file
+
+FENCES = "fences.json"
+SERVICES = "services.json"
+ENDED = "ended"
+
+
+class Noticeboard:
+    """Writes only what has changed."""
+
+    def __init__(self, region_dir: Path) -> None:
+        self._region_dir = region_dir
+        self._written: dict[str, bytes] = {}
+
+    def fences(self, objects: Iterable[str]) -> None:
+        """Tell which objects must not be read."""
+        self._write(FENCES, {"objects": sorted(set(objects))})
+
+    def services(self, replicas: Iterable[tuple[str, str, int]]) -> None:
+        """Tell which replicas are ready: job, attempt and port on 127.0.0.1."""
+        services: dict[str, list[dict[str, object]]] = {}
+        for job_id, attempt_id, port in sorted(replicas):
+            services.setdefault(job_id, []).append({"attempt_id": attempt_id, "port": port})
+        self._write(SERVICES, {"services": services})
+
+    def logs_are_complete(self, attempt_id: str) -> None:
+        """Tell that an attempt's logs have been written to the end."""
+        logs = self._region_dir / "logs"
+        folder = logs / attempt_id
+        if not folder.exists():
+            folder.mkdir(mode=0o750, parents=True)
+            give_to_folder_owner(folder, logs)
+        replace_file(folder / ENDED, b"", mode=0o640)
+
+    def _write(self, name: str, document: object) -> None:
+        data = json.dumps(document, sort_keys=True).encode()
+        if self._written.get(name) != data:
+            replace_file(self._region_dir / name, data, mode=0o640)
+            self._written[name] = data

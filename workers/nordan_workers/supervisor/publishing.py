@@ -1,0 +1,102 @@
+"""Publish rank 0's checkpoints while the attempt runs, and the rest of them when it is over.
+
+A checkpoint counts once the control plane has accepted its manifest under the live fence; a refusal for a stale
+fence means that the attempt is no longer ours, and stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from nordan_core.domain.errors import Unavailable
+from nordan_workers.api_client import ApiRefused, CredentialRefused, StaleFence, WorkerApi
+from nordan_workers.executors.base import Executor
+from nordan_workers.store.errors import StoreError, StoreFull
+from nordan_workers.store.region_store import RegionStore
+from nordan_workers.supervisor.checkpoints import entries, take_checkpoint
+from nordan_workers.supervisor.held import Held
+from nordan_workers.supervisor.records import Records, Seen
+from nordan_workers.supervisor.staging import rank_zero
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Takes checkpoints into the store and has the control plane accept them, oldest first."""
+
+    api: WorkerApi
+    executor: Executor
+    store: RegionStore
+    records: Records
+    pool: ThreadPoolExecutor
+
+    async def publish_new(self, held: Held) -> None:
+        """Publish what an attempt has finished since the last look; a look that is under way is left alone."""
+        if held.is_publishing:
+            return
+        held.is_publishing = True
+        try:
+            await self._publish_all(held)
+        finally:
+            held.is_publishing = False
+
+    async def publish_rest(self, held: Held) -> None:
+        """Publish what is left once nothing of the attempt runs."""
+        await self.wait_idle(held)
+        await self.publish_new(held)
+
+    async def wait_idle(self, held: Held) -> None:
+        """Wait for a look that is under way, which may yet write the attempt's record."""
+        while held.is_publishing:
+            await asyncio.sleep(0.01)
+
+    async def _publish_all(self, held: Held) -> None:
+        if held.folders is None:
+            held.folders = await self._on_thread(lambda: self.executor.prepare(held.order))
+        folder = rank_zero(held.folders).checkpoints
+        present = await self._on_thread(lambda: entries(folder))
+        known = set(held.record.seen)
+        for seen in present:
+            if seen not in known and (held.is_disowned or not await self._publish(held, folder, seen)):
+                return
+            if seen not in known:
+                self._remember(held, seen, present)
+
+    async def _publish(self, held: Held, folder: Path, seen: Seen) -> bool:
+        """Publish one checkpoint; returns whether it is dealt with, so that the next one may follow."""
+        log = structlog.get_logger().bind(attempt_id=held.attempt_id)
+        try:
+            request = await self._on_thread(lambda: take_checkpoint(held.order, self.store, folder, seen.name))
+            accepted = await self.api.publish(request)
+        except StaleFence:
+            log.warning("checkpoint_fence_stale")
+            held.is_disowned = True
+            return False
+        except (Unavailable, CredentialRefused, StoreFull) as error:
+            log.warning("checkpoint_delayed", error=type(error).__name__)
+            return False
+        except (ApiRefused, StoreError, OSError) as error:
+            # Removed by the program, or nothing that another try would mend.
+            log.warning("checkpoint_unusable", error=type(error).__name__)
+        else:
+            log.info("checkpoint_published", artifact_id=accepted.artifact_id)
+        return True
+
+    def _remember(self, held: Held, seen: Seen, present: Iterable[Seen]) -> None:
+        """Note an entry as dealt with, and let go of those that the program has removed."""
+        still_there = set(present)
+        known = tuple(one for one in held.record.seen if one in still_there)
+        held.record = replace(held.record, seen=(*known, seen))
+        # On the loop's thread, as every write of a record that may race with another step of the attempt.
+        self.records.save([held.record])
+
+    async def _on_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)

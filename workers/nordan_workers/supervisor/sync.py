@@ -1,0 +1,160 @@
+"""Tell the control plane how the region's attempts stand, and carry its answer out: every 2 s, and soon after a change.
+
+One signed renewal moves the deadlines of all attempts that it names; they count from when the request was sent. An
+attempt that it does not name is not extended, and its shims stop it by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from nordan_core.clock import Clock
+from nordan_core.domain.errors import Unavailable
+from nordan_core.domain.ids import AttemptId
+from nordan_core.domain.reasons import Reason
+from nordan_core.proof.errors import TokenError
+from nordan_core.proof.tokens import RenewalItem, read_renewal
+from nordan_core.wire import AttemptReport, LiveFence, StopOrder, SyncDown, SyncUp
+from nordan_workers.api_client import ApiRefused, CredentialRefused, WorkerApi
+from nordan_workers.executors.base import Executor
+from nordan_workers.faults import Faults
+from nordan_workers.joining import Joined
+from nordan_workers.supervisor.attempts import FENCED
+from nordan_workers.supervisor.fleet import Fleet
+from nordan_workers.supervisor.noticeboard import Noticeboard
+from nordan_workers.supervisor.records import Phase, Stopping
+
+INTERVAL_S = 2.0
+#: A change is told this much later, so that what happens together is told together.
+COALESCE_S = 0.02
+#: Two requests are at least this far apart.
+SPACING_S = 0.1
+RETRY_S = 1.0
+#: An end that is not settled is told again after this time.
+RESEND_S = 2.0
+MAX_REPORTS = 500
+#: Files in the outputs of one request; a single report may have more.
+MAX_FILES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What syncing needs."""
+
+    api: WorkerApi
+    executor: Executor
+    noticeboard: Noticeboard
+    joined: Joined
+    supervisor_id: str
+    clock: Clock
+    faults: Faults
+
+
+class Syncer:
+    """Keeps the control plane and the fleet in step, for as long as it runs."""
+
+    def __init__(self, line: Line, fleet: Fleet) -> None:
+        self._line = line
+        self._fleet = fleet
+        self._sent_at_s = -INTERVAL_S
+
+    async def run(self) -> None:
+        """Sync until cancelled."""
+        while True:
+            await self._wait()
+            try:
+                await self.sync()
+            except (Unavailable, CredentialRefused, ApiRefused, TokenError, OSError) as error:
+                structlog.get_logger().warning("sync_failed", error=type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+
+    async def sync(self) -> None:
+        """Send one state and carry the answer out.
+
+        Raises:
+            Unavailable, CredentialRefused, ApiRefused: nothing was told.
+            TokenError: the renewal is not good; nothing was extended, the rest of the answer was carried out.
+        """
+        self._fleet.changed.clear()
+        self._sent_at_s = sent_at_s = self._line.clock.monotonic()
+        reports = self._reports(sent_at_s)
+        has_end = any(report.result is not None for report in reports)
+        if has_end:
+            self._line.faults.at("before_report")
+        live = tuple(LiveFence(attempt_id=one.attempt_id, fence=one.order.fence) for one in self._fleet)
+        down = await self._line.api.sync(SyncUp(supervisor_id=self._line.supervisor_id, reports=reports, live=live))
+        if has_end:
+            self._line.faults.at("after_report")
+        for report in reports:
+            if (held := self._fleet.get(report.attempt_id)) is not None:
+                held.was_told(report, sent_at_s)
+        self._carry_out(down)
+        await self._renew(down, sent_at_s)
+
+    async def _wait(self) -> None:
+        """Wait for the next change or the next interval, whichever comes first."""
+        until_next_s = self._sent_at_s + INTERVAL_S - self._line.clock.monotonic()
+        try:
+            await asyncio.wait_for(self._fleet.changed.wait(), max(0.0, until_next_s))
+        except TimeoutError:
+            return
+        spacing_s = self._sent_at_s + SPACING_S - self._line.clock.monotonic()
+        await asyncio.sleep(max(COALESCE_S, spacing_s))
+
+    def _reports(self, now_s: float) -> tuple[AttemptReport, ...]:
+        reports: list[AttemptReport] = []
+        files = 0
+        for held in self._fleet:
+            if (report := held.news(now_s, RESEND_S)) is None:
+                continue
+            files += sum(len(output.manifest.files) for output in report.outputs)
+            if reports and (files > MAX_FILES or len(reports) >= MAX_REPORTS):
+                self._fleet.changed.set()
+                break
+            reports.append(report)
+        return tuple(reports)
+
+    def _carry_out(self, down: SyncDown) -> None:
+        for order in down.stop:
+            self._want_stop(order)
+        for attempt_id in down.unknown:
+            if (held := self._fleet.get(attempt_id)) is not None:
+                held.is_disowned = True
+                self._fleet.wake(held)
+        for attempt_id in down.settled:
+            # Only an end that is on disk here can have been settled.
+            if (held := self._fleet.get(attempt_id)) is not None and held.record.phase is Phase.ENDED:
+                held.is_settled = True
+                self._fleet.wake(held)
+        self._line.noticeboard.fences(down.fenced_objects)
+
+    def _want_stop(self, order: StopOrder) -> None:
+        held = self._fleet.get(order.attempt_id)
+        if held is not None:
+            held.want_stop(FENCED if order.reason is Reason.FENCED else Stopping(order.reason, order.grace_s))
+            self._fleet.wake(held)
+
+    async def _renew(self, down: SyncDown, sent_at_s: float) -> None:
+        if not down.renewal:
+            return
+        claims = read_renewal(down.renewal, keys=self._line.joined.keys, now=self._line.clock.now())
+        if (claims.region, claims.supervisor_id) != (self._line.joined.region, self._line.supervisor_id):
+            structlog.get_logger().warning("renewal_for_another_supervisor")
+            return
+        deadlines = {}
+        for item in claims.items:
+            if (deadline_s := self._extended(item, sent_at_s)) is not None:
+                deadlines[AttemptId(item.attempt_id)] = deadline_s
+        if deadlines:
+            await asyncio.to_thread(self._line.executor.extend, deadlines)
+
+    def _extended(self, item: RenewalItem, sent_at_s: float) -> float | None:
+        """Move one deadline in memory; returns it when the executor must know of it."""
+        held = self._fleet.get(item.attempt_id)
+        if held is None or held.order.fence != item.fence or held.is_disowned:
+            return None
+        held.deadline_s = sent_at_s + item.ttl_s
+        return held.deadline_s if held.record.phase is Phase.LAUNCHED else None
