@@ -17,6 +17,7 @@ from nordan_core.clock import Clock
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import JobId, RegionCode
 from nordan_core.domain.queueing import Applied, Decision, Residency, Unplaced
+from nordan_core.residency.facts import facts_document
 from nordan_core.store.unit_of_work import Store, UnitOfWork
 from nordan_scheduler.engine.plan import plan
 from nordan_scheduler.load import Loader, Picture
@@ -57,6 +58,7 @@ class Cycle:
         self._wake_regions = wake_regions
         self._metrics = metrics
         self._told: dict[JobId, tuple[Unplaced, datetime]] = {}
+        self._logged_epoch = 0
 
     def run(self, epoch: int) -> CycleReport:
         """Run one cycle under a leader epoch.
@@ -68,11 +70,14 @@ class Cycle:
         started = self._clock.monotonic()
         # 1. Load what waits and what is free.
         picture = self._loader.load(lambda work: work.leadership.assert_leader(epoch))
-        # 2. Plan: pure.
+        # 2. Log the facts that were judged by, if they are new.
+        if picture.snapshot.pools and picture.epoch != self._logged_epoch:
+            self._log_facts(epoch, picture.epoch)
+        # 3. Plan: pure.
         decided = plan(picture.snapshot, self._clock.now(), seed=epoch)
-        # 3. Apply, in chunks; each is its own transaction.
+        # 4. Apply, in chunks; each is its own transaction.
         placed, dropped = self._apply_all(epoch, picture, decided.decisions)
-        # 4. Say why the others wait, where that has changed.
+        # 5. Say why the others wait, where that has changed.
         self._tell(epoch, decided.unplaced)
         report = CycleReport(len(picture.snapshot.jobs), placed, dropped, self._clock.monotonic() - started)
         self._metrics.note_cycle(report.waiting, report.placed, report.dropped, report.duration_s)
@@ -95,8 +100,18 @@ class Cycle:
                     return work.scheduling.apply(chunk, residency, at=self._clock.now())
             # The law moved since it was judged: judge again, outside the transaction, and try once more.
             law_epoch, residency, chunk = self._judge_again(current, chunk)
+            self._log_facts(epoch, law_epoch)
         _log.warning("law_keeps_moving", decisions=len(chunk))
         return Applied(dropped=tuple(one.job.id for one in chunk))
+
+    def _log_facts(self, epoch: int, law_epoch: int) -> None:
+        """See that the facts at hand are in the audit log before anything is done on their word."""
+        book = self._loader.book(law_epoch)
+        documents = {facts.digest: facts_document(facts) for facts in book.pools}
+        with self._store.begin() as work:
+            work.leadership.assert_leader(epoch)
+            work.scheduling.record_facts(documents, self._clock.now())
+        self._logged_epoch = book.epoch
 
     def _judge_again(
         self, law_epoch: int, chunk: Sequence[Decision]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
 from sqlmodel import Session
 
-from nordan_core.domain.ids import JobId
+from nordan_core.domain.ids import AttemptId, JobId
 
 _REQUEST = text("insert into certificate (job_id, created_at) values (:job, :at) on conflict (job_id) do nothing")
 _READY = text(
     """
     select c.job_id from certificate c
-    where c.envelope is null
+    where c.envelope is null and c.job_id <> all(:skip)
       and not exists (select 1 from audit_entry e where e.subject = c.job_id and e.leaf_index is null)
     order by c.job_id limit :limit for update of c skip locked
     """
@@ -24,6 +24,9 @@ _READY = text(
 _ISSUE = text(
     "update certificate set envelope = cast(:envelope as jsonb), issued_at = :at"
     " where job_id = :job and envelope is null"
+)
+_LIVES = text(
+    "select a.id, g.ttl_s from attempt a join attempt_grant g on g.attempt_id = a.id where a.job_id = any(:jobs)"
 )
 _GET = text("select job_id, created_at, issued_at, envelope from certificate where job_id = :job")
 
@@ -48,9 +51,15 @@ class Certificates:
         """Note that a job ended and wants its certificate; a second request changes nothing."""
         self._session.execute(_REQUEST, {"job": job, "at": at})
 
-    def ready(self, limit: int) -> tuple[JobId, ...]:
-        """Take jobs whose certificate is pending and whose audit entries are all sealed."""
-        return tuple(JobId(row.job_id) for row in self._session.execute(_READY, {"limit": limit}))
+    def ready(self, limit: int, skip: Collection[JobId] = ()) -> tuple[JobId, ...]:
+        """Take jobs whose certificate is pending and whose audit entries are all sealed, oldest first."""
+        rows = self._session.execute(_READY, {"limit": limit, "skip": list(skip)})
+        return tuple(JobId(row.job_id) for row in rows)
+
+    def grant_lives(self, jobs: Collection[JobId]) -> dict[AttemptId, float]:
+        """Return, for each attempt of these jobs, the seconds that its grant lived without renewal."""
+        rows = self._session.execute(_LIVES, {"jobs": list(jobs)})
+        return {AttemptId(row.id): row.ttl_s for row in rows}
 
     def issue(self, job: JobId, envelope: Mapping[str, object], at: datetime) -> None:
         """Store the signed envelope; one that is there already stays."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy import Select, select, text
 from sqlmodel import Session, col
 
+from nordan_core.proof.leaf import entry_document
 from nordan_core.store.tables.proof import AuditEntryRow
 
 _HEAD = text("select size, root, envelope, at from audit_checkpoint order by size desc limit 1")
@@ -58,15 +59,15 @@ class LoggedEntry:
 
     def document(self) -> dict[str, object]:
         """Return what the leaf commits to: everything but the salt and the place."""
-        return {
-            "id": self.id,
-            "act": self.act,
-            "subject": self.subject,
-            "organisation": self.organisation,
-            "actor": self.actor,
-            "at": self.at.isoformat(),
-            "body": dict(self.body),
-        }
+        return entry_document(
+            entry_id=self.id,
+            act=self.act,
+            subject=self.subject,
+            actor=self.actor,
+            at=self.at,
+            organisation=self.organisation,
+            body=self.body,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,13 @@ class Ledger:
         unsealed = select(AuditEntryRow).where(col(AuditEntryRow.leaf_index).is_(None))
         return self._entries(unsealed.order_by(col(AuditEntryRow.id)).limit(limit).with_for_update(skip_locked=True))
 
-    def of_subject(self, subject: str) -> tuple[LoggedEntry, ...]:
-        """Return all entries about one job, key or pool: sealed ones first, in order of the tree."""
-        about = select(AuditEntryRow).where(col(AuditEntryRow.subject) == subject)
-        return self._entries(about.order_by(col(AuditEntryRow.leaf_index).nulls_last(), col(AuditEntryRow.id)))
+    def of_subjects(self, subjects: Iterable[str]) -> dict[str, list[LoggedEntry]]:
+        """Return all entries about these jobs, keys or pools: sealed ones first, in order of the tree."""
+        about = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(list(subjects)))
+        found: dict[str, list[LoggedEntry]] = {}
+        for entry in self._entries(about.order_by(col(AuditEntryRow.leaf_index).nulls_last(), col(AuditEntryRow.id))):
+            found.setdefault(entry.subject, []).append(entry)
+        return found
 
     def page(self, start: int, limit: int) -> tuple[LoggedEntry, ...]:
         """Return sealed entries from a leaf on, in order of the tree."""

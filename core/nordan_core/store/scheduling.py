@@ -37,7 +37,8 @@ from nordan_core.domain.queueing import (
     Unplaced,
 )
 from nordan_core.domain.refusals import Refusal
-from nordan_core.store.placing import apply_decisions
+from nordan_core.store.audit import Act, Audit, AuditEntry
+from nordan_core.store.placing import ACTOR, apply_decisions
 
 #: A region that was not heard of for so long gets no new work; it speaks every 2 s.
 SILENT_AFTER_S = 30.0
@@ -126,6 +127,15 @@ _ABANDONED = text(
     order by a.job_id limit :limit for update of j, a, g skip locked
     """
 )
+_OVERDUE = text(
+    """
+    select a.id from attempt_grant g join attempt a on a.id = g.attempt_id join job j on j.id = a.job_id
+    where g.state = 'redeemed' and a.state <> 'ended'
+      and g.alive_until < clock_timestamp() - make_interval(secs => :skew_s)
+    order by a.job_id limit :limit for update of j, a, g skip locked
+    """
+)
+_KNOWN_SUBJECTS = text("select distinct subject from audit_entry where subject = any(:subjects)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +237,26 @@ class Scheduling:
         """Take attempts whose grant nobody redeemed within `age_s`; from now on nobody can."""
         rows = self._session.execute(_ABANDONED, {"age_s": age_s, "limit": limit})
         return tuple(AttemptId(row.id) for row in rows)
+
+    def lock_overdue(self, *, skew_s: float, limit: int) -> tuple[AttemptId, ...]:
+        """Take attempts whose grant ran out more than `skew_s` ago: their shims have stopped them by now."""
+        rows = self._session.execute(_OVERDUE, {"skew_s": skew_s, "limit": limit})
+        return tuple(AttemptId(row.id) for row in rows)
+
+    def record_facts(self, documents: Mapping[str, Mapping[str, Any]], at: datetime) -> None:  # Any: JSON
+        """Log the facts that are judged by, once per digest: certificates quote them when the world has moved on."""
+        subjects = {facts_subject(digest): document for digest, document in documents.items()}
+        known = {row.subject for row in self._session.execute(_KNOWN_SUBJECTS, {"subjects": list(subjects)})}
+        Audit(self._session).write_all(
+            AuditEntry(Act.FACTS_CHANGED, subject, ACTOR, at, None, dict(document))
+            for subject, document in subjects.items()
+            if subject not in known
+        )
+
+
+def facts_subject(digest: str) -> str:
+    """Return the audit subject under which the facts of a digest are logged."""
+    return f"facts:{digest}"
 
 
 def refusal_documents(refusals: Iterable[Refusal]) -> list[dict[str, Any]]:  # Any: JSON

@@ -1,0 +1,195 @@
+"""The read-only port: answers "where could this job run" and "why does it wait", on leader and standby alike.
+
+The api asks it; it listens on loopback, changes nothing and knows no tenants' names. A snapshot at most a second old
+serves several questions; its age is in every answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Lock
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from nordan_core.clock import Clock
+from nordan_core.domain.errors import NotFound, Unavailable
+from nordan_core.domain.ids import JobId, OrganisationId, ProjectId, RegionCode
+from nordan_core.domain.queueing import QueuedJob
+from nordan_core.domain.refusals import Refusal
+from nordan_core.store.codec import spec_of
+from nordan_core.store.unit_of_work import Store
+from nordan_scheduler.engine.explain import Explanation, PoolAnswer, explain, sentence
+from nordan_scheduler.load import Loader, Picture
+from nordan_scheduler.loops import AWAY
+from nordan_scheduler.metrics import Metrics
+
+MAX_AGE_S = 1.0
+#: Any fixed number: the same question on the same snapshot has the same answer.
+SEED = 1
+Json = dict[str, Any]  # Any: JSON
+
+
+class InputPlace(BaseModel):
+    """An input and the regions that hold it."""
+
+    model_config = ConfigDict(extra="ignore")
+    name: str = ""
+    regions: tuple[str, ...]
+
+
+class PlanQuestion(BaseModel):
+    """A job as the api has prepared it: specification and effective policy as the store keeps them."""
+
+    model_config = ConfigDict(extra="ignore")
+    spec: Json
+    effective: Json
+    organisation: str
+    inputs: Annotated[tuple[InputPlace, ...], Field(max_length=128)] = ()
+
+
+class WhyQuestion(BaseModel):
+    """A job that was submitted."""
+
+    model_config = ConfigDict(extra="ignore")
+    job_id: str
+
+
+class Answers:
+    """Takes snapshots when asked and answers from them; one question at a time."""
+
+    def __init__(self, store: Store, clock: Clock, loader: Loader) -> None:
+        self._store = store
+        self._clock = clock
+        self._loader = loader
+        self._lock = Lock()
+        self._picture: Picture | None = None
+
+    def plan(self, question: PlanQuestion) -> Json:
+        """Answer for a job that is not submitted."""
+        digest = str(question.effective["digest"])
+        held = [frozenset(RegionCode(region) for region in one.regions) for one in question.inputs]
+        spec, now = spec_of(question.spec), self._clock.now()
+        job = QueuedJob(
+            id=JobId("job_asked"),
+            organisation=OrganisationId(question.organisation),
+            project=ProjectId(""),
+            version=0,
+            policy_digest=digest,
+            resources=spec.resources,
+            nodes=spec.nodes,
+            created_at=now,
+            priority=spec.priority,
+            objective=spec.objective,
+            max_price=spec.max_price,
+            data_regions=frozenset.intersection(*held) if held else None,
+        )
+        with self._lock:
+            return self._answer(job, {digest: question.effective})
+
+    def why(self, question: WhyQuestion) -> Json:
+        """Answer for a submitted job.
+
+        Raises:
+            NotFound: no such job.
+        """
+        name = JobId(question.job_id)
+        with self._store.begin() as work:
+            jobs = work.scheduling.jobs([name])
+            data = work.scheduling.data([name]).get(name)
+            documents = work.scheduling.effective([name])
+        if not jobs:
+            raise NotFound("job", name)
+        job = jobs[0] if data is None else replace(jobs[0], data_regions=data.regions, resume_from=data.resume_from)
+        with self._lock:
+            position = self._position(name)
+            return {**self._answer(job, documents), "job": name, "position": position}
+
+    def _position(self, job: JobId) -> int | None:
+        """Return a waiting job's place in the queue, the first being 1."""
+        waiting = self._fresh().snapshot.jobs
+        return next((place for place, one in enumerate(waiting, start=1) if one.id == job), None)
+
+    def _answer(self, job: QueuedJob, documents: Json) -> Json:
+        picture = self._fresh()
+        now = self._clock.now()
+        self._loader.law.learn({digest: documents[digest] for digest in self._loader.law.unknown(documents)})
+        book = self._loader.book(picture.epoch)
+        said = self._loader.law.residency(job.policy_digest, book, now)
+        snapshot = replace(picture.snapshot, residency={job.policy_digest: said})
+        age_s = self._clock.monotonic() - picture.taken_at
+        return plan_answer(explain(snapshot, job, now, SEED), age_s)
+
+    def _fresh(self) -> Picture:
+        if self._picture is None or self._clock.monotonic() - self._picture.taken_at > MAX_AGE_S:
+            self._picture = self._loader.load()
+        return self._picture
+
+
+def plan_answer(found: Explanation, age_s: float) -> Json:
+    """Return an explanation as the api passes it on."""
+    return {
+        "snapshot_age_s": round(max(age_s, 0.0), 3),
+        "startable": found.chosen is not None,
+        "chosen": found.chosen,
+        "regions": [_region_answer(one) for one in found.pools],
+    }
+
+
+def build_port(answers: Answers, metrics: Metrics, *, health: Callable[[], Json]) -> FastAPI:
+    """Return the port's application."""
+    app = FastAPI(title="Nordan scheduler, read-only", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.post("/plan")
+    def plan_job(question: PlanQuestion) -> Json:
+        return answers.plan(question)
+
+    @app.post("/why")
+    def why_job(question: WhyQuestion) -> Json:
+        return answers.why(question)
+
+    @app.get("/healthz")
+    def healthz() -> Json:
+        return health()
+
+    @app.get("/metrics")
+    def metrics_text() -> Response:
+        text = metrics.text(is_leading=bool(health()["leader"]))
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    app.add_exception_handler(NotFound, lambda _request, error: _problem(404, error))
+    for kind in (Unavailable, *AWAY):
+        app.add_exception_handler(kind, lambda _request, error: _problem(503, error))
+    return app
+
+
+def _problem(status: int, error: Exception) -> JSONResponse:
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    detail = str(error) if isinstance(error, NotFound | Unavailable) else "the database does not answer"
+    return JSONResponse({"status": status, "detail": detail}, status, headers)
+
+
+def _region_answer(one: PoolAnswer) -> Json:
+    return {
+        "region": one.region,
+        "pool": one.pool,
+        "allowed": one.is_allowed,
+        "refusals": [_refusal(refusal) for refusal in one.refusals],
+        "holds_inputs": one.holds_inputs,
+        "fits_now": one.fits_now,
+        "price_eur_per_gpu_h": str(one.price.eur_per_gpu_h),
+        "estimated_start": None,
+    }
+
+
+def _refusal(refusal: Refusal) -> Json:
+    return {
+        "code": refusal.code.value,
+        "facet": refusal.facet,
+        "want": refusal.want,
+        "have": refusal.have,
+        "message": sentence(refusal),
+    }

@@ -1,0 +1,202 @@
+"""The scheduler process: builds its parts, runs their threads, ends cleanly on SIGTERM and loudly when a thread dies.
+
+Leader and standby run the same threads; those of the leader do nothing until the lead is won.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import Engine, event
+
+from nordan_core.atlas.loader import default_atlas
+from nordan_core.clock import Clock, SystemClock
+from nordan_core.domain.errors import NordanError, OperatorError
+from nordan_core.facts import FactsCache
+from nordan_core.proof.keys import SigningKey
+from nordan_core.settings import DatabaseSettings, SchedulerSettings
+from nordan_core.store.database import open_engine
+from nordan_core.store.unit_of_work import Store
+from nordan_scheduler.brokers import Brokers
+from nordan_scheduler.certifying import Certifier
+from nordan_scheduler.cycle import Cycle, CycleStep
+from nordan_scheduler.leader import Leader
+from nordan_scheduler.listener import listen
+from nordan_scheduler.load import Loader
+from nordan_scheduler.loops import Crew, LeaderLoop, Step
+from nordan_scheduler.metrics import Metrics
+from nordan_scheduler.port import Answers, build_port
+from nordan_scheduler.reaper import Reaper
+from nordan_scheduler.relay import Relay
+from nordan_scheduler.sealer import Sealer
+
+_log = structlog.get_logger()
+#: PostgreSQL ends a session that sits in a transaction for so long: a leader that was stopped in one must not keep
+#: its successor waiting. No transaction here does anything slow.
+IDLE_IN_TRANSACTION_MS = 2_000
+STATEMENT_MS = 20_000
+STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the threads share."""
+
+    clock: Clock
+    store: Store
+    leader: Leader
+    crew: Crew
+    metrics: Metrics
+    facts: FactsCache
+
+
+class Scheduler:
+    """One scheduler process."""
+
+    def __init__(self, settings: SchedulerSettings, database: DatabaseSettings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._database_url = database.sqlalchemy_url()
+        self._key = SigningKey.load(settings.certificate_key_file)
+        clock = clock or SystemClock()
+        store = Store(bounded(open_engine(database)))
+        leader = Leader(store, clock, settings.lease_s)
+        self._parts = Parts(clock, store, leader, Crew(), Metrics(), FactsCache(default_atlas()))
+        self._last_cycle_at: float | None = None
+        self._server: uvicorn.Server | None = None
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT and return the exit code: 1 when a thread died."""
+        crew = self._parts.crew
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._start()
+        _log.info("scheduler_started", port=self._settings.scheduler_port)
+        while not crew.stopping.wait(0.5):
+            pass
+        self._stop()
+        return 1 if crew.failed.is_set() else 0
+
+    def _start(self) -> None:
+        parts = self._parts
+        # 1. The lead.
+        parts.crew.start("leadership", self._keep_lead)
+        # 2. The relay, which the cycle wakes.
+        brokers = Brokers(self._settings.brokers_file)
+        relay = Relay(
+            parts.store,
+            brokers,
+            parts.leader,
+            start=parts.crew.start,
+            stopping=parts.crew.stopping,
+        )
+        self._lead("relay", relay.step)
+        # 3. The cycle, which commits wake.
+        cycle = Cycle(parts.store, parts.clock, self._loader(), wake_regions=relay.wake, metrics=parts.metrics)
+        step = CycleStep(cycle, parts.clock, self._settings.cycle_idle_s, parts.crew.stopping.wait)
+        loop = self._lead("cycle", self._noting_cycle(step))
+        parts.crew.start("listener", lambda: listen(self._database_url, loop.wake, parts.crew.stopping))
+        # 4. Sealer and reaper.
+        certifier = Certifier(parts.store, default_atlas(), parts.facts)
+        sealer = Sealer(parts.store, parts.clock, self._key, certifier=certifier, metrics=parts.metrics)
+        self._lead("sealer", sealer.step)
+        self._lead("reaper", Reaper(parts.store, parts.clock, parts.metrics).step)
+        # 5. The port, which answers on a standby too.
+        answers = Answers(parts.store, parts.clock, self._loader())
+        app = build_port(answers, parts.metrics, health=self.health)
+        parts.crew.start("port", lambda: self._serve(app))
+
+    def _lead(self, name: str, step: Step) -> LeaderLoop:
+        loop = LeaderLoop(name, step, self._parts.leader, self._parts.crew.stopping)
+        self._parts.crew.start(name, loop.run)
+        return loop
+
+    def _loader(self) -> Loader:
+        return Loader(self._parts.store, self._parts.clock, default_atlas(), self._parts.facts)
+
+    def health(self) -> dict[str, Any]:  # Any: JSON
+        """Return whether this process leads and how long ago its last cycle ended."""
+        last = self._last_cycle_at
+        return {
+            "leader": self._parts.leader.epoch() is not None,
+            "last_cycle_age_s": None if last is None else round(self._parts.clock.monotonic() - last, 3),
+        }
+
+    def _noting_cycle(self, step: Step) -> Step:
+        def run(epoch: int) -> float:
+            pause_s = step(epoch)
+            self._last_cycle_at = self._parts.clock.monotonic()
+            return pause_s
+
+        return run
+
+    def _keep_lead(self) -> None:
+        leader, stopping = self._parts.leader, self._parts.crew.stopping
+        while not stopping.is_set():
+            leader.keep()
+            stopping.wait(leader.interval_s)
+
+    def _serve(self, app: FastAPI) -> None:
+        config = uvicorn.Config(
+            app,
+            host=self._settings.scheduler_host,
+            port=self._settings.scheduler_port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+        )
+        self._server = uvicorn.Server(config)
+        try:
+            self._server.run()
+        except SystemExit as error:
+            raise OperatorError(f"cannot listen on {config.host}:{config.port}") from error
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._parts.crew.stopping.set()
+
+    def _stop(self) -> None:
+        if self._server is not None:
+            self._server.should_exit = True
+        self._parts.crew.stop(STOP_S)
+        # After the leader's loops have ended, so that nothing of ours follows the hand-over.
+        self._parts.leader.resign()
+        self._parts.store.close()
+        _log.info("scheduler_stopped")
+
+
+def bounded(engine: Engine) -> Engine:
+    """Give each connection time limits, so that a stopped process does not hold locks for long."""
+
+    @event.listens_for(engine, "connect")
+    def set_limits(connection: Any, _record: Any) -> None:  # Any: the driver's connection
+        with connection.cursor() as cursor:
+            cursor.execute(f"set idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+            cursor.execute(f"set statement_timeout = {STATEMENT_MS}")
+        connection.commit()
+
+    return engine
+
+
+def main() -> int:
+    """Run from the command line; settings come from the environment."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        return Scheduler(SchedulerSettings(), DatabaseSettings()).run()
+    except NordanError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1

@@ -1,0 +1,121 @@
+"""Gives audit entries their place in the Merkle tree, and signs checkpoints and certificates.
+
+Runs on the leader. Entries are taken by state, so one that commits late goes into a later batch and none is lost.
+Index, nodes and signed checkpoint are one transaction. The only holder of the certificate key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import structlog
+
+from nordan_core.clock import Clock
+from nordan_core.domain.errors import NordanError
+from nordan_core.domain.ids import JobId
+from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint
+from nordan_core.proof.keys import SigningKey
+from nordan_core.proof.leaf import commitment
+from nordan_core.proof.merkle import EMPTY_ROOT, Appended, append, frontier, root
+from nordan_core.store.ledger import Head, LoggedEntry
+from nordan_core.store.unit_of_work import Store
+from nordan_scheduler.certifying import Certifier
+from nordan_scheduler.metrics import Metrics
+
+_log = structlog.get_logger()
+BATCH = 1_000
+INTERVAL_S = 0.5
+#: Certificates signed between two batches of entries.
+CERTIFICATES = 25
+#: A certificate that cannot be signed is tried again after this.
+PUT_OFF_S = 60.0
+#: A tree that does not fit its own signed root is an operator's matter; nothing is sealed on top of it.
+BROKEN_S = 60.0
+
+
+class LedgerBroken(NordanError):
+    """The stored nodes do not give the root that was signed: the log was changed behind our back."""
+
+
+class Sealer:
+    """Seals and certifies."""
+
+    def __init__(self, store: Store, clock: Clock, key: SigningKey, *, certifier: Certifier, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._key = key
+        self._origin = f"log:{key.public.key_id[:16]}"
+        self._certifier = certifier
+        self._metrics = metrics
+        self._retry_at: dict[JobId, float] = {}
+
+    def step(self, epoch: int) -> float:
+        """Seal a batch, issue certificates that were waiting for it, and return the wait until the next."""
+        try:
+            sealed = self.seal(epoch)
+        except LedgerBroken as error:
+            _log.critical("ledger_broken", detail=str(error))
+            return BROKEN_S
+        issued = self.certify(epoch)
+        return 0.0 if sealed == BATCH or issued == CERTIFICATES else INTERVAL_S
+
+    def seal(self, epoch: int) -> int:
+        """Append unsealed entries to the tree under a new signed checkpoint; returns how many.
+
+        Raises:
+            LedgerBroken: the tree at hand is not the one that was signed.
+        """
+        with self._store.begin() as work:
+            work.leadership.assert_leader(epoch)
+            entries = work.ledger.unsealed(BATCH)
+            if not entries:
+                return 0
+            head = work.ledger.head()
+            size = head.size if head else 0
+            appended = _appended(entries, size, head.root if head else EMPTY_ROOT, work.ledger.nodes(frontier(size)))
+            at = self._clock.now()
+            envelope = sign_checkpoint(Checkpoint(self._origin, appended.size, appended.root, at), self._key)
+            work.ledger.place((entry.id, leaf) for leaf, entry in enumerate(entries, start=size))
+            work.ledger.add_nodes((node.level, node.index, node.hash) for node in appended.nodes)
+            work.ledger.add_head(Head(appended.size, appended.root, envelope, at))
+        self._metrics.note_sealed(len(entries))
+        return len(entries)
+
+    def certify(self, epoch: int) -> int:
+        """Sign the certificates of jobs that have ended and whose entries are sealed; returns how many it tried."""
+        # 1. Read, in one transaction.
+        with self._store.begin() as work:
+            work.leadership.assert_leader(epoch)
+            jobs = work.certificates.ready(CERTIFICATES, self._put_off())
+            materials = self._certifier.gather(work, jobs) if jobs else []
+        # 2. Build and sign, with no transaction open.
+        envelopes: dict[JobId, Mapping[str, object]] = {
+            one.job.id: signed for one in materials if (signed := self._certifier.sign(one, self._key)) is not None
+        }
+        # 3. Store.
+        if envelopes:
+            at = self._clock.now()
+            with self._store.begin() as work:
+                work.leadership.assert_leader(epoch)
+                for job, envelope in envelopes.items():
+                    work.certificates.issue(job, envelope, at)
+            self._metrics.note_certificates(len(envelopes))
+        # 4. What could not be signed is tried again later, and does not stand in the way of the others.
+        retry_at = self._clock.monotonic() + PUT_OFF_S
+        self._retry_at.update((job, retry_at) for job in jobs if job not in envelopes)
+        return len(jobs)
+
+    def _put_off(self) -> Collection[JobId]:
+        now = self._clock.monotonic()
+        self._retry_at = {job: at for job, at in self._retry_at.items() if at > now}
+        return self._retry_at.keys()
+
+
+def _appended(
+    entries: Sequence[LoggedEntry], size: int, signed_root: bytes, nodes: Mapping[tuple[int, int], bytes]
+) -> Appended:
+    missing = [named for named in frontier(size) if named not in nodes]
+    if missing or root(size, lambda level, index: nodes[level, index]) != signed_root:
+        raise LedgerBroken(f"the tree of {size} entries does not have the root that was signed for it")
+    leaves = [commitment(entry.salt, entry.document()) for entry in entries]
+    return append(size, leaves, lambda level, index: nodes[level, index])
