@@ -25,7 +25,6 @@ from nordan_core.domain.errors import (
     Unavailable,
 )
 from nordan_core.domain.states import IllegalMove
-from nordan_core.residency.errors import PolicyError
 
 log = structlog.get_logger()
 PROBLEM = "application/problem+json"
@@ -75,9 +74,6 @@ def render(request: Request, error: NordanError) -> JSONResponse:
         case Invalid():
             fault = {"field": error.field, "message": error.message}
             return problem(request, 422, "invalid", str(error), errors=[fault])
-        case PolicyError():
-            fault = {"field": f"policy.{error.field}", "message": error.message}
-            return problem(request, 422, "invalid_policy", str(error), errors=[fault])
         case Refused():
             return problem(request, 422, error.reason.value, error.message, extra=error.detail)
         case Unavailable():

@@ -10,7 +10,7 @@ from nordan_api.access import PUT_S, READ_S, grant_access
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.jobs.inputs import resolve_inputs
-from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job
+from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact, Dataset, Upload
@@ -24,7 +24,7 @@ from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.judge import judge_storage
 from nordan_core.residency.layers import Effective
-from nordan_core.residency.policy import parse_policy, policy_document
+from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.wire import Access
 
@@ -52,7 +52,7 @@ def create(context: Context, principal: Principal, project_name: str, name: obje
     if not isinstance(name, str) or not is_name(name):
         raise Invalid("name", f"{name!r} is not a name; use a-z, 0-9 and '-', at most 63 characters")
     now = context.clock.now()
-    stated = policy_document(parse_policy(policy, context.atlas))
+    stated = policy_document(read_policy(policy, "policy", context.atlas))
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
         epoch = work.epoch.current()
@@ -112,7 +112,7 @@ def allow_files_put(context: Context, principal: Principal, project_name: str, r
         project = find_project(work, principal, project_name)
         inputs = resolve_inputs(work, project.id, spec)
     of = effective_of_job(project, spec, inputs, context.atlas)
-    policy = policy_document(parse_policy(spec.policy, context.atlas))
+    policy = policy_document(read_policy(spec.policy, "job.policy", context.atlas))
     return _allow_put(context, principal, project, of, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))
 
 

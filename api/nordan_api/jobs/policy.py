@@ -5,7 +5,7 @@ Everything here is a value from values; the routes bring facts and contents and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,9 @@ from nordan_core.domain.jobs import JobSpec
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook, PoolCapacity
+from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.explain import Never, explain_never
+from nordan_core.residency.facets import Policy
 from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
 from nordan_core.residency.masks import Mask
@@ -34,6 +36,18 @@ class NamedInput:
 
 
 FILES_INPUT = ".files"
+
+
+def read_policy(document: Mapping[str, Any], field: str, atlas: Atlas) -> Policy:
+    """Return the policy of a request's field.
+
+    Raises:
+        PolicyError: with the whole path of the facet at fault.
+    """
+    try:
+        return parse_policy(document, atlas)
+    except PolicyError as error:
+        raise error.under(field) from None
 
 
 def floors(project: Project, atlas: Atlas) -> list[Layer]:
@@ -54,7 +68,7 @@ def effective_of_job(project: Project, spec: JobSpec, inputs: Sequence[NamedInpu
     for one in inputs:
         if one.artifact.kind is not ArtifactKind.FILES:
             layers.append(Layer(_kind(one.artifact), one.name, parse_policy(one.artifact.policy, atlas)))
-    layers.append(Layer(LayerKind.JOB, spec.name, parse_policy(spec.policy, atlas)))
+    layers.append(Layer(LayerKind.JOB, spec.name, read_policy(spec.policy, "policy", atlas)))
     return effective(layers, has_content=spec.has_content)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from nordan_api.context import Context
+from nordan_api.jobs.policy import read_policy
 from nordan_api.projects.service import floor_template
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import OrganisationId, ProjectId, RegionCode
 from nordan_core.domain.tenants import Organisation, Principal, Project
 from nordan_core.facts import entity_of
 from nordan_core.identifiers import new_id, new_secret
-from nordan_core.residency.policy import parse_policy, policy_document
+from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.tenants import hash_secret
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -77,7 +78,7 @@ def _apply_one(context: Context, work: UnitOfWork, document: WorldDocument, plac
         case PoolDocument():
             return _put_pool(context, work, document, place)
         case OrganisationDocument():
-            return _put_organisation(context, work, document)
+            return _put_organisation(context, work, document, place)
         case ProjectDocument():
             return _put_project(context, work, document, place)
     if action == "updated":
@@ -97,8 +98,8 @@ def _put_pool(context: Context, work: UnitOfWork, document: PoolDocument, place:
     return work.places.put_pool(document, context.clock.now())
 
 
-def _put_organisation(context: Context, work: UnitOfWork, document: OrganisationDocument) -> str:
-    floor = policy_document(parse_policy(document.floor, context.atlas))
+def _put_organisation(context: Context, work: UnitOfWork, document: OrganisationDocument, place: int) -> str:
+    floor = policy_document(read_policy(document.floor, f"documents.{place}.floor", context.atlas))
     known = work.tenants.organisation(document.name)
     if known is None:
         identity = OrganisationId(new_id("org"))
@@ -115,7 +116,7 @@ def _put_project(context: Context, work: UnitOfWork, document: ProjectDocument, 
     if owner is None:
         raise Invalid(f"documents.{place}.organisation", f"no organisation {document.organisation!r}")
     stated = document.floor if document.floor is not None else floor_template(context, work)
-    floor = policy_document(parse_policy(stated, context.atlas))
+    floor = policy_document(read_policy(stated, f"documents.{place}.floor", context.atlas))
     known = work.tenants.project(owner.id, document.name)
     if known is None:
         fresh = Project(

@@ -7,11 +7,12 @@ from typing import Any
 
 from nordan_api.auth.callers import scope_of
 from nordan_api.context import Context
+from nordan_api.jobs.policy import read_policy
 from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from nordan_core.domain.ids import KeyId, OrganisationId, ProjectId, is_name
 from nordan_core.domain.tenants import Organisation, Principal, Project, Role
 from nordan_core.identifiers import new_id, new_secret
-from nordan_core.residency.policy import parse_policy, policy_document
+from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
 
@@ -44,7 +45,7 @@ def create_organisation(context: Context, principal: Principal, name: object, fl
     organisation = Organisation(
         OrganisationId(new_id("org")),
         _name(name),
-        policy_document(parse_policy(floor, context.atlas)),
+        policy_document(read_policy(floor, "floor", context.atlas)),
         context.clock.now(),
     )
     with context.store.begin() as work:
@@ -74,7 +75,7 @@ def create_project(
             owner.id,
             owner.name,
             _name(name),
-            policy_document(parse_policy(stated, context.atlas)),
+            policy_document(read_policy(stated, "floor", context.atlas)),
             owner.floor,
             now,
         )
