@@ -7,6 +7,7 @@ signed. Every class refuses unknown and missing fields when it is read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from pydantic import AwareDatetime, ConfigDict, TypeAdapter
@@ -179,7 +180,7 @@ class Certificate:
 
     def document(self) -> dict[str, object]:
         """Return the certificate as a JSON object."""
-        document: dict[str, object] = _ADAPTER.dump_python(self, mode="json")
+        document: dict[str, object] = _adapter().dump_python(self, mode="json")
         return document
 
     @staticmethod
@@ -189,7 +190,10 @@ class Certificate:
         Raises:
             ValueError: not JSON, or a field is missing, unknown or of another type.
         """
-        return _ADAPTER.validate_json(data, strict=True)
+        return _adapter().validate_json(data, strict=True)
 
 
-_ADAPTER = TypeAdapter(Certificate)
+@cache
+def _adapter() -> TypeAdapter[Certificate]:
+    """Build the reader and writer once, and not at import: a client that only lists jobs never needs it."""
+    return TypeAdapter(Certificate)
