@@ -52,13 +52,14 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
                 granted.append(decided)
             else:
                 answers[item.grant_id] = decided
-        # 3. Write.
-        _write(work, region, granted, now)
+        # 3. Write. The signed grant is kept with the verdict: a certificate quotes it.
+        work.scheduling.record_facts(judge.facts_used, now)
+        tokens = {one.grant.id: _sign(context, one, now) for one in granted if one.judged.allowed}
+        _write(work, region, granted, tokens, now)
         _deny(work, region, [one for one in granted if not one.judged.allowed], now)
         orders = Orders.load(work, [one.job for one in granted], [one.grant for one in granted])
-    # 4. Sign, no session open.
     for one in granted:
-        answers[one.item.grant_id] = _answer(context, one, orders, now)
+        answers[one.item.grant_id] = _answer(one, tokens, orders)
     return RedeemResponse(items=tuple(answers[item.grant_id] for item in request.items))
 
 
@@ -87,9 +88,12 @@ def _no(item: RedeemItem, outcome: RedeemOutcome, code: str, message: str) -> Re
     return RedeemAnswer(grant_id=item.grant_id, outcome=outcome, code=code, message=message)
 
 
-def _write(work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], now: datetime) -> None:
+def _write(
+    work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], tokens: Mapping[str, str], now: datetime
+) -> None:
     new = [one for one in granted if one.is_new and one.judged.allowed]
-    work.attempts.mark_redeemed([(one.grant, one.item.redemption_id, one.judged.document) for one in new], region, now)
+    marks = [(one.grant, one.item.redemption_id, {**one.judged.document, "grant": tokens[one.grant.id]}) for one in new]
+    work.attempts.mark_redeemed(marks, region, now)
     work.audit.write_all(
         AuditEntry(
             Act.GRANT_REDEEMED,
@@ -105,6 +109,7 @@ def _write(work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], no
                 "region": region,
                 "pool": one.grant.attempt.pool,
                 "epoch": one.judged.epoch,
+                "facts_version": one.judged.document["facts_version"],
                 "policy_digest": str(one.job.effective["digest"]),
             },
         )
@@ -130,9 +135,7 @@ def _deny(work: UnitOfWork, region: RegionCode, denied: Sequence[_Granted], now:
     work.attempts.close(endings, now, actor="judge")
 
 
-def _answer(context: Context, one: _Granted, orders: Orders, now: datetime) -> RedeemAnswer:
-    if not one.judged.allowed:
-        return _no(one.item, RedeemOutcome.REFUSED, Reason.REJECTED_BY_POLICY.value, one.judged.message)
+def _sign(context: Context, one: _Granted, now: datetime) -> str:
     attempt = one.grant.attempt
     claims = GrantClaims(
         grant_id=one.grant.id,
@@ -148,9 +151,15 @@ def _answer(context: Context, one: _Granted, orders: Orders, now: datetime) -> R
         policy_digest=str(one.job.effective["digest"]),
         epoch=one.judged.epoch,
     )
+    return mint_grant(claims, context.grant_key)
+
+
+def _answer(one: _Granted, tokens: Mapping[str, str], orders: Orders) -> RedeemAnswer:
+    if not one.judged.allowed:
+        return _no(one.item, RedeemOutcome.REFUSED, Reason.REJECTED_BY_POLICY.value, one.judged.message)
     return RedeemAnswer(
         grant_id=one.grant.id,
         outcome=RedeemOutcome.GRANTED,
-        grant=mint_grant(claims, context.grant_key),
+        grant=tokens[one.grant.id],
         order=orders.build(one.job, one.grant),
     )

@@ -110,6 +110,7 @@ def _judge_live(
     stale = [one for one in live if not judge.holds(one.verdicts)]
     jobs = work.jobs.region_jobs([one.job for one in stale])
     fresh = {one.id: judge.attempt(jobs[one.job].effective, one.pool, one.verdicts) for one in stale}
+    work.scheduling.record_facts(judge.facts_used, judge.now)
     for one in live:
         judged = fresh.get(one.id)
         if judged is None or judged.allowed:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nordan_api.context import Context
 from nordan_core.residency.effective_text import parse_effective
+from nordan_core.residency.facts import facts_document
 from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.verdicts import Verdict
 
@@ -35,7 +36,9 @@ class Judge:
     def __init__(self, context: Context, epoch: int, now: datetime) -> None:
         self._context = context
         self._epoch = epoch
-        self._now = now
+        self.now = now
+        self.facts_used: dict[str, Json] = {}
+        """Facts judged by, by digest: whoever acts on the word sees that they are in the log."""
 
     def holds(self, earlier: Mapping[str, Any]) -> bool:
         """Tell whether an earlier word on an attempt still stands."""
@@ -46,13 +49,13 @@ class Judge:
         for stage in _STAGES:
             said = earlier.get(stage)
             if said is not None and self._still_holds(said):
-                document = {**said, "at": self._now.isoformat()}
+                document = {**said, "at": self.now.isoformat()}
                 return Judged(True, "", self._epoch, document, is_fresh=False)
         return self._judge(effective, pool)
 
     def _still_holds(self, said: Mapping[str, Any]) -> bool:
         end = said.get("good_until")
-        in_time = end is None or datetime.fromisoformat(end) > self._now
+        in_time = end is None or datetime.fromisoformat(end) > self.now
         return bool(said.get("allowed")) and said.get("epoch") == self._epoch and in_time
 
     def _judge(self, document: Mapping[str, Any], pool: str) -> Judged:
@@ -63,17 +66,19 @@ class Judge:
         if place is None:
             return Judged(False, f"pool {pool} is not registered any more", self._epoch, {}, is_fresh=True)
         verdicts = [
-            facts.mask(of, self._now).verdicts[place],
-            judge_control_plane(of, facts.control_plane, atlas, self._now),
+            facts.mask(of, self.now).verdicts[place],
+            judge_control_plane(of, facts.control_plane, atlas, self.now),
         ]
+        self.facts_used[facts.pools[place].digest] = facts_document(facts.pools[place])
         message = "; ".join(one.message for verdict in verdicts for one in verdict.refusals)
         said = {
             "allowed": not message,
             "epoch": self._epoch,
             "facts_version": facts.pools[place].facts_version,
-            "atlas": atlas.version,
+            "facts": facts.pools[place].digest,
+            "atlas": atlas.digest,
             "good_until": _earliest(verdicts),
-            "at": self._now.isoformat(),
+            "at": self.now.isoformat(),
         }
         return Judged(not message, message, self._epoch, said, is_fresh=True)
 
