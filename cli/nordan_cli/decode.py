@@ -36,7 +36,7 @@ def decode_items(shape: type[T], answer: object) -> tuple[T, ...]:
     return tuple(decode(shape, item) for item in items)
 
 
-def _dataclass(shape: type[Any], value: object, where: str) -> Any:  # Any: built from the shape's own hints
+def _dataclass(shape: Any, value: object, where: str) -> Any:  # Any: built from the shape's own hints
     if not isinstance(value, Mapping):
         raise Unreadable(where, f"is {_kind(value)} and not an object")
     taken: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def _plan(shape: Any) -> tuple[tuple[str, Any, bool], ...]:
 
 def _value(hint: Any, value: object, where: str) -> Any:  # Any: a hint is any typing form
     if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, value, where)  # type: ignore[arg-type]  # is_dataclass also allows instances
+        return _dataclass(hint, value, where)
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         inner = next(part for part in get_args(hint) if part is not type(None))

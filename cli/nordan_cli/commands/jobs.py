@@ -61,7 +61,10 @@ def get(
 
 
 def why(ctx: typer.Context, job: JobArgument, *, output: Output = Format.TABLE, project: Project = None) -> None:
-    """Say why a job waits, or why it ended: reasons with the number of pools that each takes out."""
+    """Say why a job waits, or why it ended.
+
+    Each reason comes with the number of pools that it takes out.
+    """
     with connect(ctx, project) as api:
         answer, found = references.fetch(api, references.job_id(api, job))
     shown = {name: answer.get(name) for name in ("id", "state", "reason", "message", "why")}
@@ -76,7 +79,10 @@ def cancel(
     output: Output = Format.TABLE,
     project: Project = None,
 ) -> None:
-    """Stop a job. It gets SIGTERM, its grace time, then SIGKILL; one that only waits is cancelled at once."""
+    """Stop a job.
+
+    It gets SIGTERM, its grace time, then SIGKILL; one that only waits is cancelled at once.
+    """
     with connect(ctx, project) as api:
         body = {} if grace is None else {"grace_s": seconds(grace)}
         answers = [api.post(api.within("jobs", references.job_id(api, job), verb="cancel"), body) for job in jobs]
