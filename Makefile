@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test demo lint format format-check types contracts migrations-check docs-check wheel-check bench clean
+.PHONY: help venv test demo lint format format-check types contracts migrations-check docs docs-check wheel-check bench clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -59,6 +59,9 @@ contracts: venv  ## which package may import which
 migrations-check: venv  ## the tables and the migrations say the same, on a fresh embedded PostgreSQL
 	$(PY) -m nordan_core.embedded.temporary sh -c \
 		'$(PY) -m nordan_core.store.migrate && $(PY) -m nordan_core.store.migrate check'
+
+docs: venv  ## write the pages that are made from the code
+	$(PY) docs/generate_cli.py
 
 docs-check: venv  ## the documents, commands and links shown in the docs are real
 	$(PY) -m pytest -q tests/docs

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
-from console import Console, until
+from console import Console
 from stack import Stack
 
 
 def fetch_and_verify_the_certificate(console: Console, stack: Stack, job: str) -> None:
     """Where the job ran and why that was lawful, without asking a server; the gap is shown."""
     console.heading("The certificate, verified offline")
-    until(lambda: _fetch(stack, job), "the certificate to be sealed", within_s=20)
+    fetched = stack.nordan("certificate", "get", job, "--wait", "--out", "certificate.json")
+    console.require(fetched.code == 0, "the certificate is sealed and fetched", fetched.text)
     keys = stack.nordan("certificate", "keys", "--out", "keys.json")
     console.require(keys.code == 0, "the two public keys are fetched once", keys.text)
     # An address where nobody listens and no key: whatever is verified now is verified without a server.
@@ -29,8 +30,3 @@ def fetch_and_verify_the_certificate(console: Console, stack: Stack, job: str) -
     changed = stack.nordan("certificate", "verify", "changed.json", "--keys", "keys.json", environment=offline)
     console.say(changed.text)
     console.check(changed.code != 0, "a copy with one byte changed is refused")
-
-
-def _fetch(stack: Stack, job: str) -> bool | None:
-    fetched = stack.nordan("certificate", "get", job, "--out", "certificate.json")
-    return True if fetched.code == 0 and (stack.files / "certificate.json").exists() else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import yaml
 from console import Console, Stopped, until
 from stack import Stack
@@ -39,7 +38,8 @@ def refuse_what_no_pool_may_run(console: Console, stack: Stack) -> None:
     refused = stack.nordan("submit", "-f", "unlawful.yaml")
     console.say(refused.text)
     console.check(refused.code != 0 and "residency_unsatisfiable" in refused.text, "it is refused", refused.text)
-    answer = _submit(stack, "default", UNLAWFUL)
+    with stack.rest() as client:
+        answer = client.post("/v1/projects/default/jobs", json=yaml.safe_load(UNLAWFUL)).json()
     console.check(bool(answer.get("conflict")), "the answer names the smallest conflict", answer)
     console.check(bool(answer.get("relaxation")), "and the nearest relaxation", answer)
 
@@ -68,23 +68,11 @@ def run_in_sweden(console: Console, stack: Stack) -> None:
     console.check(done["state"] == "succeeded" and places == ["se-bor-1"], "it runs in se-bor-1", done)
 
 
-def rest(stack: Stack) -> httpx.Client:
-    """Return a client of the REST interface with the key that `nordan up` left for its user."""
-    me = stack.login()
-    return httpx.Client(base_url=me["url"], headers={"Authorization": f"Bearer {me['key']}"}, timeout=30)
-
-
-def _submit(stack: Stack, project: str, text: str) -> dict[str, Any]:
-    with rest(stack) as client:
-        answer: dict[str, Any] = client.post(f"/v1/projects/{project}/jobs", json=yaml.safe_load(text)).json()
-    return answer
-
-
 def _make_project(stack: Stack, name: str, floor: dict[str, object]) -> None:
-    with rest(stack) as client:
-        answer = client.post("/v1/projects", json={"name": name, "floor": floor})
-    if answer.status_code not in (200, 201):
-        raise Stopped(f"project {name}: {answer.status_code} {answer.text}")
+    (stack.files / f"{name}.yaml").write_text(yaml.safe_dump(floor))
+    made = stack.nordan("admin", "projects", "create", name, "--floor", f"{name}.yaml")
+    if made.code != 0:
+        raise Stopped(f"project {name}: {made.text}")
 
 
 def _ended(stack: Stack, project: str, job: str) -> dict[str, Any] | None:

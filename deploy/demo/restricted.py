@@ -66,6 +66,15 @@ def show_the_world(console: Console, stack: Stack) -> None:
     console.check(actions == {"unchanged"}, "applying the same world again changes nothing", actions)
 
 
+def sit_in_france(console: Console, stack: Stack) -> None:
+    """A key records where its holder sits: readers of restricted data are judged, too."""
+    console.heading("A key for somebody in France; the admin's own key says nothing of a place")
+    made = stack.nordan("admin", "keys", "create", "home", "--role", "owner", "--territory", "FR", "-o", "json")
+    console.require(made.code == 0, "the key is made", made.text)
+    stack.act_as(made.data["key"])
+    console.check(stack.nordan("list").code == 0, "it opens the project")
+
+
 def put_the_patients(console: Console, stack: Stack) -> None:
     """The dataset goes to the gateway of fr-bru-1, with its policy; the control plane never sees a byte."""
     console.heading("Put scikit-learn's digits as dataset `patients` into fr-bru-1, for FR and SE only")

@@ -13,7 +13,14 @@ from console import Console, Stopped
 from inference import serve_the_model
 from proof import fetch_and_verify_the_certificate
 from refusals import keep_a_description_in_sweden, refuse_what_no_pool_may_run, run_in_sweden
-from restricted import Training, plan_the_job, put_the_patients, show_the_world, train_through_a_loss
+from restricted import (
+    Training,
+    plan_the_job,
+    put_the_patients,
+    show_the_world,
+    sit_in_france,
+    train_through_a_loss,
+)
 from stack import Stack
 
 WORLD = Path(__file__).resolve().parents[1] / "world" / "europe.yaml"
@@ -38,6 +45,7 @@ def main() -> int:
 def _tell(console: Console, stack: Stack) -> None:
     try:
         show_the_world(console, stack)
+        sit_in_france(console, stack)
         put_the_patients(console, stack)
         plan_the_job(console, stack)
         training: Training = train_through_a_loss(console, stack)

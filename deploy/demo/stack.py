@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx
 from console import Stopped, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,7 @@ class Stack:
         self.data_dir = self._home / "data"
         self.files = self._home / "files"
         self.files.mkdir()
+        self._key = ""
         self._up: subprocess.Popen[bytes] | None = None
         self._background: list[subprocess.Popen[bytes]] = []
 
@@ -135,10 +137,15 @@ class Stack:
             )
         self._background.append(process)
 
-    def login(self) -> dict[str, str]:
-        """Return address and key that `nordan up` left in its user's configuration."""
-        found: dict[str, str] = json.loads((self._home / ".config" / "nordan" / "config.json").read_text())
-        return found
+    def act_as(self, key: str) -> None:
+        """Use another API key from now on."""
+        self._key = key
+
+    def rest(self) -> httpx.Client:
+        """Return a client of the REST interface with the key in use."""
+        found = json.loads((self._home / ".config" / "nordan" / "config.json").read_text())
+        headers = {"Authorization": f"Bearer {self._key or found['key']}"}
+        return httpx.Client(base_url=found["url"], headers=headers, timeout=COMMAND_WITHIN_S)
 
     def up_log(self) -> str:
         """Return what `nordan up` printed so far."""
@@ -169,7 +176,8 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         # The CLI's configuration, which `nordan up` writes, lives in the demo's own home.
-        return kept | {"HOME": str(self._home), "NO_COLOR": "1", "COLUMNS": "160"}
+        own = {"HOME": str(self._home), "NO_COLOR": "1", "COLUMNS": "160"}
+        return kept | own | ({"NORDAN_KEY": self._key} if self._key else {})
 
     def _end(self, pid: int) -> str:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import pytest
 
 from nordan_core.documents import JobDocument, ResourcesDocument
@@ -48,3 +50,8 @@ def test_the_glossary_is_in_order_and_names_nothing_twice() -> None:
     lines = [line for line in page("docs/reference/glossary.md").text.splitlines() if line.startswith("| ")]
     words = [line.split("|")[1].strip() for line in lines[1:]]
     assert words == sorted(set(words))
+
+
+def test_the_command_line_page_is_what_the_commands_make_it() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))["page"]()
+    assert page("docs/reference/cli.md").text == made, "run: make docs"
