@@ -169,9 +169,9 @@ def acts_of(certificate: Certificate) -> list[dict[str, object]]:
             "pool": attempt.pool,
         }
         by_stage = {one.stage: one for one in attempt.judgements}
-        entries.append(_entry("grant_issued", attempt.placed_at, {**place, **_said(certificate, by_stage["apply"])}))
+        entries.append(_entry("grant_issued", attempt.placed_at, {**place, **_said(by_stage["apply"])}))
         if attempt.redeemed_at is not None:
-            said = _said(certificate, by_stage["redeem"])
+            said = _said(by_stage["redeem"])
             entries.append(_entry("grant_redeemed", attempt.redeemed_at, {**place, **said}))
         entries += [
             _entry("artifact_stored", attempt.ended_at, {**place, "kind": "output", "digest": output.digest})
@@ -284,11 +284,11 @@ def with_attempt(
     return replace(certificate, attempts=attempts)
 
 
-def _said(certificate: Certificate, judgement: JudgementRecord) -> dict[str, object]:
+def _said(judgement: JudgementRecord) -> dict[str, object]:
     verdict = {
         "allowed": True,
         "epoch": judgement.epoch,
-        "facts_version": certificate.facts[judgement.facts_digest]["facts_version"],
+        "facts": judgement.facts_digest,
     }
     return {"policy_digest": judgement.policy_digest, "verdict": verdict}
 

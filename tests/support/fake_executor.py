@@ -108,7 +108,7 @@ class FakeExecutor:
                 _end(rank, now_s, signal=15)
 
     def adopt(self) -> tuple[AttemptId, ...]:
-        return tuple(sorted(self._attempts))
+        return tuple(self._attempts)
 
     def forget(self, attempt_id: AttemptId) -> None:
         if (attempt := self._attempts.pop(attempt_id, None)) is not None:

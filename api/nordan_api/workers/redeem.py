@@ -89,7 +89,7 @@ def _no(item: RedeemItem, outcome: RedeemOutcome, code: str, message: str) -> Re
 
 
 def _write(
-    work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], tokens: Mapping[str, str], now: datetime
+    work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], tokens: Mapping[GrantId, str], now: datetime
 ) -> None:
     new = [one for one in granted if one.is_new and one.judged.allowed]
     marks = [(one.grant, one.item.redemption_id, {**one.judged.document, "grant": tokens[one.grant.id]}) for one in new]
@@ -154,7 +154,7 @@ def _sign(context: Context, one: _Granted, now: datetime) -> str:
     return mint_grant(claims, context.grant_key)
 
 
-def _answer(one: _Granted, tokens: Mapping[str, str], orders: Orders) -> RedeemAnswer:
+def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders) -> RedeemAnswer:
     if not one.judged.allowed:
         return _no(one.item, RedeemOutcome.REFUSED, Reason.REJECTED_BY_POLICY.value, one.judged.message)
     return RedeemAnswer(

@@ -53,7 +53,9 @@ def stop_on_signals(stopping: Stopping) -> Iterator[None]:
     def note(_number: int, _frame: FrameType | None) -> None:
         stopping.request()
 
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    # A hang-up that the invoker chose to ignore (nohup) stays ignored.
+    chosen = [one for one in _SIGNALS if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in chosen}
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nordan_core.domain.errors import NordanError, Unavailable
+from nordan_core.domain.errors import NordanError, OperatorError, Unavailable
 from nordan_core.embedded.admin import Admin
 from nordan_core.embedded.control import ControlPlane, Stack
 from nordan_core.embedded.data_dir import prepare_data_dir
@@ -34,6 +34,8 @@ from nordan_core.embedded.world import choose_world, remember_world
 DEFAULT_PORT = 8471
 #: Enough for the database's first files and a while of logs.
 NEEDED_MIB = 512
+#: Less than this is a full disk: a server that ended has most likely met it.
+FULL_MIB = 16
 TICK_S = 0.2
 ROUNDS_PER_RECONCILE = 5
 START_TIMEOUT_S = 60.0
@@ -97,7 +99,12 @@ def run_up(options: UpOptions, reporter: Reporter, stopping: Stopping) -> None:
     identities = Identities.of_this_process()
     prepare_data_dir(layout, identities)
     with data_dir_lock(layout.lock):
-        _Up(options, reporter, stopping, layout, identities).run()
+        try:
+            _Up(options, reporter, stopping, layout, identities).run()
+        except OperatorError:
+            # Whatever failed on a full disk failed because of it.
+            check_free_space(layout.data, FULL_MIB)
+            raise
 
 
 class _Up:

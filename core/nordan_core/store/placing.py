@@ -304,7 +304,7 @@ def _entry(start: _Start, residency: Mapping[str, Residency], at: datetime) -> A
             "region": place.pool.region,
             "pool": place.pool.name,
             "nodes": [rank.node for rank in place.ranks],
-            "policy": job.policy_digest,
+            "policy_digest": job.policy_digest,
             "verdict": _verdict(start.decision, residency, at),
         },
     )

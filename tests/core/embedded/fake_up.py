@@ -14,5 +14,5 @@ def command(stack: Stack, module: str, *arguments: str) -> tuple[str, ...]:
     return (str(stack.runtime.python), PARTS, module, *arguments)
 
 
-setattr(Stack, "command", command)
+Stack.command = command  # type: ignore[assignment, method-assign]  # the point of this file
 sys.exit(main())

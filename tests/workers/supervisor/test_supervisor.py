@@ -31,7 +31,7 @@ def test_a_job_runs_and_its_end_is_told_and_everything_is_removed(region: Region
 
 
 def test_a_running_job_is_told_as_running(region: RegionUnderTest) -> None:
-    order = region.submit(launch_order(["sleep", "60"]))
+    order = region.submit(launch_order(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]))
     grant = region.api.of(order)
     until(lambda: any(one.state is AttemptState.RUNNING for one in grant.reports), "it runs")
     region.api.stop(order, grace_s=1)

@@ -191,7 +191,7 @@ class LocalExecutor:
 
     def adopt(self) -> tuple[AttemptId, ...]:
         """Keep `Executor.adopt`."""
-        return tuple(sorted(self._prepared))
+        return tuple(sorted(self._prepared, key=lambda one: self._prepared[one].at_s))
 
     def forget(self, attempt_id: AttemptId) -> None:
         """Keep `Executor.forget`; folders that cannot be deleted stay, are logged, and keep their uid."""
