@@ -171,7 +171,13 @@ def acts_of(certificate: Certificate) -> list[dict[str, object]]:
         by_stage = {one.stage: one for one in attempt.judgements}
         entries.append(_entry("grant_issued", attempt.placed_at, {**place, **_said(by_stage["apply"])}))
         if attempt.redeemed_at is not None:
-            said = _said(by_stage["redeem"])
+            judged = by_stage["redeem"]
+            facts = certificate.facts[judged.facts_digest]
+            said = {
+                "policy_digest": judged.policy_digest,
+                "epoch": judged.epoch,
+                "facts_version": facts["facts_version"],
+            }
             entries.append(_entry("grant_redeemed", attempt.redeemed_at, {**place, **said}))
         entries += [
             _entry("artifact_stored", attempt.ended_at, {**place, "kind": "output", "digest": output.digest})

@@ -68,7 +68,7 @@ def act_faults(certificate: Certificate) -> Faults:
     yield from _numbering_faults(certificate)
     for attempt in certificate.attempts:
         about = [entry for entry in entries if _attempt_in(entry) == attempt.attempt_id]
-        yield from _attempt_faults(attempt, about)
+        yield from _attempt_faults(certificate, attempt, about)
     yield from _output_faults(certificate, [entry for entry in entries if entry.get("act") == STORED])
     known = {None, *(attempt.attempt_id for attempt in certificate.attempts)}
     for stranger in sorted({str(name) for entry in entries if (name := _attempt_in(entry)) not in known}):
@@ -149,7 +149,7 @@ def _output_faults(certificate: Certificate, stored: list[Document]) -> Faults:
         yield f"the log has an output {digest[:12]}… of attempt {maker}, which the certificate leaves out"
 
 
-def _attempt_faults(attempt: AttemptRecord, entries: list[Document]) -> Faults:
+def _attempt_faults(certificate: Certificate, attempt: AttemptRecord, entries: list[Document]) -> Faults:
     if attempt.redeemed_at is None and any(entry.get("act") == REDEEMED for entry in entries):
         yield f"the log has a redemption of attempt {attempt.number}, which the certificate denies"
     for step in _steps(attempt):
@@ -157,7 +157,7 @@ def _attempt_faults(attempt: AttemptRecord, entries: list[Document]) -> Faults:
         if len(found) != 1:
             yield f"the log has {len(found)} entries for the {step.name} of attempt {attempt.number}; there must be one"
         for entry in found:
-            yield from _entry_faults(attempt, step, entry)
+            yield from _entry_faults(certificate, attempt, step, entry)
 
 
 def _steps(attempt: AttemptRecord) -> Iterator[_Step]:
@@ -168,18 +168,18 @@ def _steps(attempt: AttemptRecord) -> Iterator[_Step]:
     yield _Step("end", ENDINGS, attempt.ended_at, None)
 
 
-def _entry_faults(attempt: AttemptRecord, step: _Step, entry: Document) -> Faults:
+def _entry_faults(certificate: Certificate, attempt: AttemptRecord, step: _Step, entry: Document) -> Faults:
     claimed: dict[str, object] = {"fence": attempt.fence, "region": attempt.region, "pool": attempt.pool}
     if step.acts is ENDINGS:
         claimed["result"] = attempt.result.value
     said = _body(entry)
     if step.judgement is not None:
-        claimed |= {
-            "policy_digest": step.judgement.policy_digest,
-            "epoch": step.judgement.epoch,
-            "facts": step.judgement.facts_digest,
-        }
         said = {**_mapping(said.get("verdict")), **said}
+        claimed |= {"policy_digest": step.judgement.policy_digest, "epoch": step.judgement.epoch}
+        if "facts" in said:
+            claimed["facts"] = step.judgement.facts_digest
+        else:
+            claimed["facts_version"] = certificate.facts[step.judgement.facts_digest].get("facts_version")
     for name, want in claimed.items():
         if said.get(name) != want:
             yield f"attempt {attempt.number} claims {name} {want}; the log's {entry.get('act')} says {said.get(name)}"
