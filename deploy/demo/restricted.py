@@ -13,6 +13,7 @@ from typing import Any
 
 from console import Console, Stopped, until
 from dataset import write_digits
+from sockets import beyond_loopback
 from stack import Stack
 
 HERE = Path(__file__).resolve().parent
@@ -61,6 +62,8 @@ def show_the_world(console: Console, stack: Stack) -> None:
     for region in regions:
         console.say(f"{region['code']}  {region['territory']}  operated by {region['operator']}")
     console.check(tuple(sorted(region["code"] for region in regions)) == REGIONS, "four regions have joined", regions)
+    beyond = beyond_loopback(stack.processes())
+    console.check(not beyond, "nothing listens beyond loopback addresses", beyond)
     again = stack.nordan("admin", "apply", "-f", str(HERE.parent / "world" / "europe.yaml"), "-o", "json")
     actions = {result["action"] for result in again.data["results"]} if again.code == 0 else {again.text}
     console.check(actions == {"unchanged"}, "applying the same world again changes nothing", actions)
