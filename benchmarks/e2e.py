@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--single", type=int, default=40)
     arguments = parser.parse_args()
     with stack.fresh_stack() as running, _client(running) as client:
-        singles = [_single(client, running) for _ in range(arguments.single)]
+        singles = [_single(client) for _ in range(arguments.single)]
         rate, wall_s = _burst(client, running, arguments.jobs)
     singles.sort()
     p95 = singles[int(len(singles) * 0.95)] if singles else 0.0
@@ -41,7 +41,7 @@ def _client(running: stack.Stack) -> httpx.Client:
     return httpx.Client(base_url=f"{running.url}/v1/projects/{running.project}", headers=headers, timeout=30)
 
 
-def _single(client: httpx.Client, running: stack.Stack) -> float:
+def _single(client: httpx.Client) -> float:
     """Return the seconds from sending a submission to the api's first word that it runs."""
     started = time.perf_counter()
     job = client.post("/jobs", json={"name": "one", "command": ["sleep", "0.2"]}).json()["id"]

@@ -1,4 +1,4 @@
-"""A lean HTTP load generator: keep-alive connections on asyncio, so that the clients cost little of the shared cores."""
+"""A lean HTTP load generator: keep-alive connections on asyncio, so that clients cost little of the shared cores."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ Auditor = Annotated[Principal, Depends(permitted(Permission.READ_AUDIT))]
 def keys(request: Request, _principal: Looker) -> Json:
     """Return the public keys by which grants and certificates are verified offline."""
     context = context_of(request)
-    grant, certificate = context.grant_key.public, context.certificate_key
+    certificate = context.certificate_key
     return {
-        "grant": {"key_id": grant.key_id, "pem": grant.pem()},
-        "certificate": {"key_id": certificate.key_id, "pem": certificate.pem()} if certificate else None,
+        "grant_keys": {context.grant_key.public.key_id: context.grant_key.public.pem()},
+        "certificate_keys": {certificate.key_id: certificate.pem()} if certificate else {},
     }
 
 

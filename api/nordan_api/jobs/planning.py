@@ -29,8 +29,7 @@ def plan(context: Context, principal: Principal, project: str, document: Json) -
     answer = _ask(context, prepared)
     try:
         check_described_here(prepared.effective, prepared.facts, context.atlas, now)
-        mask = prepared.facts.mask(prepared.effective, now)
-        check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, mask, now)
+        check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
     except Refused as refused:
         never = {"code": refused.reason.value, "message": refused.message, **refused.detail}
         return {**answer, "startable": False, "never": never}

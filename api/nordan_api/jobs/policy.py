@@ -22,7 +22,6 @@ from nordan_core.residency.explain import Never, explain_never
 from nordan_core.residency.facets import Policy
 from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
-from nordan_core.residency.masks import Mask
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import parse_policy
 
@@ -98,16 +97,15 @@ def check_described_here(of: Effective, facts: FactsBook, atlas: Atlas, now: dat
         )
 
 
-def check_possible(
-    spec: JobSpec, of: Effective, inputs: Sequence[NamedInput], facts: FactsBook, mask: Mask, now: datetime
-) -> None:
+def check_possible(spec: JobSpec, of: Effective, inputs: Sequence[NamedInput], facts: FactsBook, now: datetime) -> None:
     """Refuse a job that no registered pool may ever run, whatever the load, cordons or price.
 
     Raises:
         Refused: `residency_unsatisfiable` with the smallest conflict and the nearest relaxation; `data_not_in_region`
             when no lawful pool's region holds the inputs; `no_capacity` when none is large enough.
     """
-    lawful = [pool for place, pool in enumerate(facts.pools) if mask.bits >> place & 1]
+    mask = facts.mask(of, now)
+    lawful = [pool for place, pool in enumerate(facts.pools) if mask.allows(place)]
     if not lawful:
         never = explain_never(of, facts.pools, facts.atlas, now)
         raise Refused(Reason.RESIDENCY_UNSATISFIABLE, never.sentence, never_document(never))

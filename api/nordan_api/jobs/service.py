@@ -87,8 +87,7 @@ def judge_submission(context: Context, prepared: Prepared, now: datetime) -> Non
             },
         )
     check_described_here(prepared.effective, prepared.facts, context.atlas, now)
-    mask = prepared.facts.mask(prepared.effective, now)
-    check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, mask, now)
+    check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
 
 
 def _layer(layer: Layer) -> str:

@@ -52,7 +52,7 @@ def create_organisation(context: Context, principal: Principal, name: object, fl
         if work.tenants.organisation(organisation.name) is not None:
             raise Conflict("organisation_exists", f"there is an organisation {organisation.name} already")
         work.tenants.add_organisation(organisation)
-        _audit(context, work, Act.TENANT_CHANGED, organisation.id, principal, organisation.id)
+        _audit(context, work, Act.TENANT_CHANGED, subject=organisation.id, by=principal, organisation=organisation.id)
     return organisation
 
 
@@ -81,7 +81,7 @@ def create_project(
         )
         work.tenants.add_project(project)
         work.epoch.step()
-        _audit(context, work, Act.POLICY_CHANGED, project.id, principal, owner.id)
+        _audit(context, work, Act.POLICY_CHANGED, subject=project.id, by=principal, organisation=owner.id)
     return project
 
 
@@ -110,7 +110,7 @@ def create_key(context: Context, principal: Principal, organisation: str, wanted
         )
         secret = new_secret("nk")
         work.tenants.add_key(key, secret, now)
-        _audit(context, work, Act.KEY_CREATED, key.key, principal, owner.id)
+        _audit(context, work, Act.KEY_CREATED, subject=key.key, by=principal, organisation=owner.id)
     return key, secret
 
 
@@ -124,7 +124,7 @@ def revoke_key(context: Context, principal: Principal, organisation: str, key: s
         owner = _organisation(work, principal, organisation)
         if not work.tenants.revoke_key(owner.id, KeyId(key), context.clock.now()):
             raise NotFound("key", key)
-        _audit(context, work, Act.KEY_REVOKED, key, principal, owner.id)
+        _audit(context, work, Act.KEY_REVOKED, subject=key, by=principal, organisation=owner.id)
 
 
 def list_projects(context: Context, principal: Principal) -> list[Project]:
@@ -174,5 +174,5 @@ def _name(name: object) -> str:
     return name
 
 
-def _audit(context: Context, work: UnitOfWork, act: Act, subject: str, by: Principal, organisation: str) -> None:
+def _audit(context: Context, work: UnitOfWork, act: Act, *, subject: str, by: Principal, organisation: str) -> None:
     work.audit.write(AuditEntry(act, subject, by.key, context.clock.now(), organisation))

@@ -41,7 +41,7 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
         for one in mine:
             if one.attempt == known.attempt.id and one.digest == manifest.digest and one.name == request.name:
                 return ArtifactAccepted(artifact_id=one.id, digest=one.digest)
-        artifact = _store(work, known.attempt, ArtifactKind.CHECKPOINT, request.name, manifest, now)
+        artifact = _store(work, known.attempt, ArtifactKind.CHECKPOINT, name=request.name, manifest=manifest, now=now)
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
 
 
@@ -52,7 +52,7 @@ def store_outputs(work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputRe
     missing = [name for name in declared if name not in found]
     if not missing:
         for name in declared:
-            _store(work, attempt, ArtifactKind.OUTPUT, name, _manifest(found[name]), now)
+            _store(work, attempt, ArtifactKind.OUTPUT, name=name, manifest=_manifest(found[name]), now=now)
     return missing
 
 
@@ -115,7 +115,7 @@ def _same_elsewhere(
 
 
 def _store(
-    work: UnitOfWork, attempt: Attempt, kind: ArtifactKind, name: str, manifest: Manifest, now: datetime
+    work: UnitOfWork, attempt: Attempt, kind: ArtifactKind, *, name: str, manifest: Manifest, now: datetime
 ) -> Artifact:
     job = work.jobs.region_jobs([attempt.job])[attempt.job]
     parents = [one.id for _, one in work.contents.inputs_of([job.id]).get(job.id, [])]
