@@ -225,9 +225,9 @@ class Pool:
     accelerator: str = ""
     gpus_per_node: int = 0
     nodes: int = 0
-    free_gpus: int | None = None
+    gpus_free: int | None = None
     price_eur_per_gpu_h: float | None = None
-    tenancy: str = ""
+    has_made_up_gpus: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class Node:
     pool: str
     state: str
     gpus: int = 0
-    free_gpus: int | None = None
+    gpus_free: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +274,19 @@ class IssuedCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedKeys:
-    """Public keys in PEM by their ids."""
+class NamedKey:
+    """A public key in PEM."""
 
-    grant_keys: Mapping[str, str]
-    certificate_keys: Mapping[str, str]
+    key_id: str
+    pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKeys:
+    """The two public keys that verifying takes; a control plane that signs no certificates has no second one."""
+
+    grant: NamedKey
+    certificate: NamedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ def stage(api: Api, draft: Draft) -> tuple[str, ...]:
     if not draft.files.files:
         return ()
     plan = decode(Plan, api.post(api.within("jobs", verb="plan"), draft.document))
+    if plan.never is not None and "max_wait" not in draft.document:
+        return ()  # it will be refused; no byte has to travel for that
     regions = targets(plan)
     taken = [region for region in regions if _send(api, region, draft)]
     if regions and not taken:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.command_line import Nordan, Result
-from support.fake_rest import URL, FakeRest
 
 from nordan_cli.invocation import Invocation
 from nordan_cli.main import main
 from nordan_core.clock import ManualClock
+from support.command_line import Nordan, Result
+from support.fake_rest import URL, FakeRest
 
 
 @pytest.fixture(autouse=True)

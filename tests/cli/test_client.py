@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from support.fake_rest import FakeRest, problem
 
 from nordan_cli.client import Api, path_of
 from nordan_cli.errors import Problem, Unreachable, Unreadable, WrongUse
 from nordan_cli.invocation import Invocation
 from nordan_core.clock import ManualClock
+from support.fake_rest import FakeRest, problem
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_twin_in_progress_is_waited_for(api: Api, rest: FakeRest) -> None:
 def test_patience_ends_within_a_quarter_of_a_minute(api: Api, rest: FakeRest, clock: ManualClock) -> None:
     rest.on("GET /v1/x", httpx.ConnectError("Connection refused"))
     before = clock.monotonic()
-    with pytest.raises(Unreachable, match="no answer from http://nordan.test: Connection refused\nIs it running"):
+    with pytest.raises(Unreachable, match=r"no answer from http://nordan\.test: Connection refused\nIs it running"):
         api.get("x")
     assert clock.monotonic() - before < 15
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.command_line import Nordan
 from support.fake_rest import FakeRest, access, job, problem
 
@@ -76,9 +77,7 @@ def test_a_further_version_of_a_known_dataset_needs_no_policy(nordan: Nordan, ta
     assert [one["path"] for one in taking.bodies(COMMIT)[0]["files"]] == ["a.csv"]
 
 
-def test_another_policy_for_a_known_dataset_is_refused_with_advice(
-    nordan: Nordan, rest: FakeRest, data: Path
-) -> None:
+def test_another_policy_for_a_known_dataset_is_refused_with_advice(nordan: Nordan, rest: FakeRest, data: Path) -> None:
     rest.on(f"POST {DATASETS}", problem(409, "dataset_exists", "dataset patients exists with another policy"))
     ended = nordan("dataset", "put", str(data), "--name", "patients", "--region", "fr-1", "--residency", "FR")
     assert ended.code == 1
@@ -102,7 +101,9 @@ def test_datasets_are_listed_and_shown(nordan: Nordan, rest: FakeRest) -> None:
         "NAME      ID     VERSIONS  REGIONS   AGE",
         "patients  dts_1  1         fr-bru-1  1h ago",
     ]
-    assert nordan("dataset", "get", "patients").out == f"""\
+    assert (
+        nordan("dataset", "get", "patients").out
+        == f"""\
 dataset  patients  dts_1
 created  1h ago
 
@@ -114,6 +115,7 @@ Versions
 ARTIFACT                        DIGEST        SIZE     REGIONS   AGE
 {ARTIFACT}  dddddddddddd  2.0 KiB  fr-bru-1  1h ago
 """
+    )
 
 
 @pytest.fixture
@@ -179,9 +181,7 @@ def test_another_file_in_the_way_is_replaced_only_by_force(nordan: Nordan, holdi
 
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "link/evil", "a/../../evil"])
-def test_an_artifact_cannot_write_outside_the_folder(
-    nordan: Nordan, rest: FakeRest, tmp_path: Path, path: str
-) -> None:
+def test_an_artifact_cannot_write_outside_the_folder(nordan: Nordan, rest: FakeRest, tmp_path: Path, path: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "link").symlink_to(tmp_path)
     rest.on(f"GET /v1/projects/default/artifacts/{ARTIFACT}", {"id": ARTIFACT, "digest": "e" * 64}).on(READ, access())
@@ -194,7 +194,14 @@ def test_an_artifact_cannot_write_outside_the_folder(
 
 
 def test_a_jobs_artifacts_are_listed(nordan: Nordan, rest: FakeRest) -> None:
-    one = {"id": ARTIFACT, "name": "model", "kind": "output", "digest": "e" * 64, "size_bytes": 7, "regions": ["a", "b"]}
+    one = {
+        "id": ARTIFACT,
+        "name": "model",
+        "kind": "output",
+        "digest": "e" * 64,
+        "size_bytes": 7,
+        "regions": ["a", "b"],
+    }
     rest.on(f"GET /v1/projects/default/jobs/{ID}/artifacts", {"items": [one]})
     assert nordan("artifact", "list", ID).out.splitlines() == [
         "NAME   KIND    ARTIFACT                        SIZE  REGIONS  AGE",

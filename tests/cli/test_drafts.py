@@ -33,7 +33,7 @@ def _draft(folder: Path, text: str, flags: Flags | None = None) -> Draft:
 
 
 def test_files_become_a_manifest_relative_to_the_document(folder: Path) -> None:
-    made = _draft(folder, "name: a\ncommand: [true]\nfiles: [train.py, run.sh]\n".replace("[true]", "['true']"))
+    made = _draft(folder, "name: a\ncommand: [python]\nfiles: [train.py, run.sh]\n")
     digest = hashlib.sha256(b"print(1)\n").hexdigest()
     assert made.document["files"]["files"] == [
         {"path": "run.sh", "digest": hashlib.sha256(b"#!/bin/sh\n").hexdigest(), "size_bytes": 10, "mode": 0o755},
@@ -76,7 +76,14 @@ def test_digests_that_are_given_stay_as_they_are(folder: Path) -> None:
 
 
 def test_flags_win_over_the_document_and_maps_are_merged(folder: Path) -> None:
-    text = "name: a\ncommand: [python]\nnodes: 1\nenv: {A: '1', B: '2'}\nresources: {gpu: 1, cpu: 4}\ninputs: [dataset/x]\n"
+    text = """\
+name: a
+command: [python]
+nodes: 1
+env: {A: '1', B: '2'}
+resources: {gpu: 1, cpu: 4}
+inputs: [dataset/x]
+"""
     flags = Flags(
         fields={"nodes": 2, "name": None},
         resources={"gpu": "H100:8", "cpu": None},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from support.command_line import Nordan
-from support.fake_rest import FakeRest, access, attempt, job, problem, stream
 
 from nordan_core.clock import ManualClock
+from support.command_line import Nordan
+from support.fake_rest import FakeRest, access, attempt, job, problem, stream
 
 ID = "job_00000000000000000000000abc"
 GET = f"GET /v1/projects/default/jobs/{ID}"

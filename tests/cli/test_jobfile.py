@@ -80,7 +80,7 @@ def test_aliases_that_unfold_without_end_are_refused() -> None:
 
 
 def test_an_alias_that_holds_itself_is_refused() -> None:
-    with pytest.raises(WrongUse, match="aliases unfold|recursive"):
+    with pytest.raises(WrongUse, match=r"aliases unfold|recursive"):
         jobfile.parse("a: &a [*a]\n", "here")
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_far_too_large_is_refused_without_being_parsed(tmp_path: 
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(WrongUse, match="cannot read gone.yaml: No such file"):
+    with pytest.raises(WrongUse, match=r"cannot read gone\.yaml: No such file"):
         jobfile.load(Path("gone.yaml"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from support.command_line import Nordan
 from support.fake_rest import FakeRest, attempt, job, problem
 
@@ -73,7 +74,9 @@ def test_watching_prints_each_change_until_ctrl_c(nordan: Nordan, rest: FakeRest
 def test_a_job_is_shown_whole(nordan: Nordan, rest: FakeRest) -> None:
     rest.on(ONE, FULL)
     ended = nordan("get", ID)
-    assert ended.out == f"""\
+    assert (
+        ended.out
+        == f"""\
 job      digits  {ID}
 kind     training
 project  prj_1
@@ -98,6 +101,7 @@ WHEN    STATE    REASON  MESSAGE
 3m ago  queued
 2m ago  running
 """
+    )
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
@@ -110,13 +114,16 @@ def test_programs_get_what_the_server_sent(nordan: Nordan, rest: FakeRest, form:
 
 def test_why_counts_the_reasons_of_pools(nordan: Nordan, rest: FakeRest) -> None:
     rest.on(ONE, WAITING)
-    assert nordan("why", ID).out == """\
+    assert (
+        nordan("why", ID).out
+        == """\
 digits is queued (no_capacity)
 
 POOLS  REASON                   FACET    WANTED  OFFERED  MEANING
 30     residency_unsatisfiable  process  EU      NO
 5      no_capacity
 """
+    )
 
 
 def test_a_name_means_its_newest_job(nordan: Nordan, rest: FakeRest) -> None:

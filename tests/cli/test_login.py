@@ -8,11 +8,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.command_line import Nordan
-from support.fake_rest import URL, FakeRest, problem
 
 from nordan_cli import config
 from nordan_cli.invocation import Invocation
+from support.command_line import Nordan
+from support.fake_rest import URL, FakeRest, problem
 
 ME = {"organisation": "acme", "role": "owner", "project": None, "key": "key_1"}
 

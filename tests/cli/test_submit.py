@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.command_line import Nordan
 from support.fake_rest import FakeRest, access, attempt, job, problem, stream
 
@@ -116,9 +117,7 @@ def test_at_most_four_regions_get_the_files(nordan: Nordan, gateway: FakeRest, d
     assert [body["region"] for body in gateway.bodies(PUT)] == ["r-1", "r-2", "r-3", "r-4"]
 
 
-def test_a_region_that_is_away_is_passed_over_with_a_warning(
-    nordan: Nordan, gateway: FakeRest, document: str
-) -> None:
+def test_a_region_that_is_away_is_passed_over_with_a_warning(nordan: Nordan, gateway: FakeRest, document: str) -> None:
     gateway.on(PLAN, planned(row("fr-bru-1", "2.45"), row("se-bor-1", "2.95")))
     away = access(url="http://away.test", upload_id="upl_0")
     gateway.first(PUT, away)
@@ -145,9 +144,7 @@ def test_a_file_that_changed_while_it_was_sent_is_told(nordan: Nordan, gateway: 
     assert "changed while it was sent" in ended.err
 
 
-def test_a_job_that_can_never_run_shows_conflict_and_relaxation(
-    nordan: Nordan, rest: FakeRest, document: str
-) -> None:
+def test_a_job_that_can_never_run_shows_conflict_and_relaxation(nordan: Nordan, rest: FakeRest, document: str) -> None:
     rest.on(PLAN, planned(row("no-nar-1", "1.75", allowed=False), startable=False, never={"code": "x"}))
     rest.on(JOBS, problem(422, "residency_unsatisfiable", "no pool may", conflict=["job"], relaxation={"add": "FR"}))
     ended = nordan("submit", "-f", document)
@@ -188,7 +185,7 @@ def test_attached_it_exits_with_the_jobs_code(nordan: Nordan, rest: FakeRest, ca
     members, code = EXITS[case]
     last = {name: value for name, value in members.items() if name != "state"}
     running = job("running", attempts=[attempt()])
-    ended_job = job(str(members.get("state", "failed")), attempts=[attempt(state="ended", **last)])
+    ended_job = job(str(members.get("state", "failed")), attempts=[{**attempt(state="ended"), **last}])
     rest.on(JOBS, job()).on(GET, job(), running, ended_job).on(LOGS, access())
     rest.on(TAIL, stream("id: 6\ndata: hello", "event: end\ndata:"))
     ended = nordan("submit", "--attach", "--", "true")
@@ -213,13 +210,16 @@ def test_a_plan_is_a_table_with_each_refusal_and_a_summary(nordan: Nordan, rest:
     rest.on(PLAN, planned(row("fr-bru-1", "2.4500"), row("no-nar-1", "1.7500", allowed=False, holds=False)))
     ended = nordan("plan", "--", "true")
     assert ended.code == 0
-    assert ended.out == """\
+    assert (
+        ended.out
+        == """\
 REGION    POOL           LAWFUL   FACET    WANTED  OFFERED  DATA  FITS  EUR/GPU-H  START
 fr-bru-1  fr-bru-1-h100  allowed                            yes   yes   2.45
 no-nar-1  no-nar-1-h100  refused  process  FR, SE  NO       no    yes   1.75
 
 1 of 2 regions allowed, 1 of them with the data; the job could start now
 """
+    )
     assert not rest.sent(PUT)
 
 

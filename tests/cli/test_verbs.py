@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 import typer
-from support.command_line import Nordan
 
 from nordan_cli import verbs
 from nordan_cli.verbs import VERBS, Verb
 from nordan_core.domain.errors import OperatorError
+from support.command_line import Nordan
 
 #: Each takes longer to import than all of Typer; `nordan --help` needs none.
 HEAVY = ("httpx", "rich", "yaml", "pydantic", "cryptography", "sqlmodel", "fastapi", "nordan_core.proof")
@@ -114,10 +115,9 @@ def _broken() -> None:
 
 
 def _plug_in(monkeypatch: pytest.MonkeyPatch, target: object, name: str = "extra") -> None:
-    module = sys.modules[__name__] if __name__ in sys.modules else None
-    holder = type(sys)("plugged_in_for_a_test") if module is None else module
-    monkeypatch.setitem(sys.modules, "plugged_in_for_a_test", holder)
-    monkeypatch.setattr(holder, "plugged", target, raising=False)
+    holder = ModuleType("plugged_in_for_a_test")
+    vars(holder)["plugged"] = target
+    monkeypatch.setitem(sys.modules, holder.__name__, holder)
     point = EntryPoint(name, "plugged_in_for_a_test:plugged", verbs.ENTRY_POINTS)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point])
 
@@ -127,5 +127,3 @@ def test_the_program_can_be_run_as_a_module() -> None:
         [sys.executable, "-m", "nordan_cli", "--version"], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.startswith("nordan 0.")
-
-

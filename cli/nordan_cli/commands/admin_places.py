@@ -78,7 +78,7 @@ def nodes(
     answer = {"items": [one for one in items if pool in (None, one.get("pool"))]}
 
     def draw() -> str:
-        rows = ((one.name, one.pool, one.state, one.gpus, one.free_gpus) for one in decode_items(Node, answer))
+        rows = ((one.name, one.pool, one.state, one.gpus, one.gpus_free) for one in decode_items(Node, answer))
         return render.table(("node", "pool", "state", "gpus", "free"), rows)
 
     render.show(answer, output, draw)

@@ -45,17 +45,18 @@ def offers(
     def draw() -> str:
         found = sorted(decode_items(Pool, answer), key=lambda one: (one.price_eur_per_gpu_h or 0.0, one.name))
         rows = (
-            (one.name, one.region, one.provider, one.accelerator, _shape(one), one.free_gpus, _price(one), one.tenancy)
+            (one.name, one.region, one.provider, one.accelerator, _shape(one), one.gpus_free, _price(one))
             for one in found
         )
-        titles = ("pool", "region", "provider", "gpu", "nodes", "free", "EUR/GPU-h", "tenancy")
+        titles = ("pool", "region", "provider", "gpu", "nodes", "free", "EUR/GPU-h")
         return render.table(titles, rows) if found else "no such pools"
 
     render.show(answer, output, draw)
 
 
 def _shape(pool: Pool) -> str:
-    return f"{pool.nodes} x {pool.gpus_per_node}" if pool.nodes else f"x {pool.gpus_per_node}"
+    made_up = " made up" if pool.has_made_up_gpus else ""
+    return f"{pool.nodes} x {pool.gpus_per_node}{made_up}"
 
 
 def _price(pool: Pool) -> str:
