@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 from console import Console, Stopped, until
+from demo_stack import Stack
 from restricted import Training
-from stack import Stack
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = 100

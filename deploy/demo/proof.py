@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from console import Console
-from stack import Stack
+from demo_stack import Stack
 
 
 def fetch_and_verify_the_certificate(console: Console, stack: Stack, job: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 from console import Console, Stopped, until
-from stack import Stack
+from demo_stack import Stack
 
 UNLAWFUL = """\
 name: elsewhere

@@ -13,8 +13,8 @@ from typing import Any
 
 from console import Console, Stopped, until
 from dataset import write_digits
+from demo_stack import Stack
 from sockets import beyond_loopback
-from stack import Stack
 
 HERE = Path(__file__).resolve().parent
 REGIONS = ("de-fra-1", "fr-bru-1", "no-nar-1", "se-bor-1")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from console import Console, Stopped
+from demo_stack import Stack
 from inference import serve_the_model
 from proof import fetch_and_verify_the_certificate
 from refusals import keep_a_description_in_sweden, refuse_what_no_pool_may_run, run_in_sweden
@@ -21,7 +22,6 @@ from restricted import (
     sit_in_france,
     train_through_a_loss,
 )
-from stack import Stack
 
 WORLD = Path(__file__).resolve().parents[1] / "world" / "europe.yaml"
 
