@@ -10,15 +10,15 @@ from nordan_api.context import build_context
 from nordan_api.main import create_app
 from nordan_core.domain.errors import NordanError
 from nordan_core.logs import configure_logs
-from nordan_core.settings import ApiSettings, DatabaseSettings
+from nordan_core.settings import ApiSettings, DatabaseSettings, load_settings
 
 
 def main() -> int:
     """Serve until SIGTERM."""
     configure_logs("api")
-    settings = ApiSettings()
     try:
-        context = build_context(settings, DatabaseSettings())
+        settings = load_settings(ApiSettings)
+        context = build_context(settings, load_settings(DatabaseSettings))
     except NordanError as error:
         sys.stderr.write(f"nordan api: {error}\n")
         return 1

@@ -13,10 +13,11 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nordan_core.clock import SystemClock
+from nordan_core.domain.errors import OperatorError
 from nordan_core.domain.ids import KeyId, OrganisationId
 from nordan_core.domain.tenants import Organisation, Principal, Role
 from nordan_core.identifiers import new_id, new_secret
-from nordan_core.settings import DatabaseSettings
+from nordan_core.settings import DatabaseSettings, load_settings
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.database import open_engine
 from nordan_core.store.unit_of_work import Store
@@ -61,8 +62,12 @@ def _write_private(path: Path, secret: str) -> None:
 
 def main() -> int:
     """Run from the command line."""
-    settings = BootstrapSettings()
-    store = Store(open_engine(DatabaseSettings()))
+    try:
+        settings = load_settings(BootstrapSettings)
+        store = Store(open_engine(load_settings(DatabaseSettings)))
+    except OperatorError as error:
+        sys.stderr.write(f"nordan bootstrap: {error}\n")
+        return 1
     bootstrap(store, settings)
     store.close()
     return 0

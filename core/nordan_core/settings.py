@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nordan_core.domain.errors import OperatorError
@@ -86,6 +88,22 @@ class RegionSettings(_Group):
     job_path: str = ""
     """Folders that come first on a job's PATH."""
     max_upload_bytes: int = 1 << 40
+
+
+Group = TypeVar("Group", bound=BaseSettings)
+
+
+def load_settings(kind: type[Group]) -> Group:
+    """Read a group from the environment.
+
+    Raises:
+        OperatorError: names each variable that is missing or malformed, and what it is for.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = [f"NORDAN_{str(one['loc'][0]).upper()}: {one['msg'].lower()}" for one in error.errors()]
+        raise OperatorError(f"the environment is incomplete: {'; '.join(faults)}") from None
 
 
 def read_brokers(path: Path | None) -> dict[str, str]:
