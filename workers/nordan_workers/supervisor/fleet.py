@@ -193,6 +193,7 @@ class Fleet:
             await self._on_thread(lambda: self._tools.executor.forget(held.attempt_id))
         is_success = decision.ending.result is AttemptResult.SUCCEEDED
         outputs = held.collected.outputs if held.collected and is_success else ()
+        held.is_ending = True
         final = final_report(held.order, decision.ending, held.next_seq(), held.status, outputs)
         record = replace(held.record, phase=Phase.ENDED, final=final)
         await self._on_thread(lambda: self._write_end(record, held.attempt_id))

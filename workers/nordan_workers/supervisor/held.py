@@ -37,6 +37,8 @@ class Held:
     is_ready: bool = False
     is_publishing: bool = False
     is_probed: bool = False
+    is_ending: bool = False
+    """The final report has its number: a later one would make the control plane ignore it."""
     unwanted: Event = field(default_factory=Event)
     """Set when the background step may give up."""
     told: tuple[AttemptState, bool] | None = None
@@ -87,7 +89,7 @@ class Held:
         """Tell whether there is something that the control plane was never told."""
         if self.record.final is not None:
             return self.final_told_at_s is None
-        return (shown_state(self.facts()), self.is_ready) != self.told
+        return not self.is_ending and (shown_state(self.facts()), self.is_ready) != self.told
 
     def news(self, now_s: float, resend_after_s: float) -> AttemptReport | None:
         """Return what the control plane has not been told yet, or an end that is due to be told again."""

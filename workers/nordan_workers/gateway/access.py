@@ -1,0 +1,79 @@
+"""May this request touch this object? Token, then what it says, then the fence list; each failure has its own code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from nordan_core.clock import Clock
+from nordan_core.proof.errors import TokenError, TokenExpired, TokenForged, TokenNotYetValid
+from nordan_core.proof.tokens import AccessClaims, read_access
+from nordan_workers.gateway.lists import Lists
+from nordan_workers.gateway.problems import Problem
+from nordan_workers.joining import Joined
+
+#: Longer headers are refused before anything is decoded.
+MAX_TOKEN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Doorkeeper:
+    """Checks tokens against this region's keys, name and fences."""
+
+    joined: Joined
+    lists: Lists
+    clock: Clock
+
+    def admit(self, request: Request, act: str, obj: str) -> AccessClaims:
+        """Return the claims of a request that may do `act` to `obj`.
+
+        Raises:
+            Problem: 401 for a token that does not hold, 403 for one that holds for something else, or a fence.
+        """
+        claims = self.read(request)
+        if claims.act != act:
+            raise Problem(403, "wrong_action", f"the token is good for {claims.act}, not for {act}")
+        if claims.obj != obj:
+            raise Problem(403, "wrong_object", "the token is good for another object")
+        self.check_fence(obj)
+        return claims
+
+    def read(self, request: Request) -> AccessClaims:
+        """Return the claims of a token that holds here and now, whatever it is good for."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise _unauthenticated("token_missing", "send the access token as Authorization: Bearer …")
+        if len(token) > MAX_TOKEN:
+            raise _unauthenticated("token_malformed", f"a token has at most {MAX_TOKEN} characters")
+        try:
+            claims = read_access(token.strip(), keys=self.joined.keys, now=self.clock.now())
+        except TokenError as error:
+            raise _unauthenticated(_code(error), str(error)) from error
+        if claims.audience != self.joined.audience:
+            raise Problem(403, "wrong_region", "the token is good at another region's gateway")
+        return claims
+
+    def check_fence(self, obj: str) -> None:
+        """Raise `Problem` when the object must not be read any more."""
+        if obj in self.lists.fenced():
+            raise Problem(403, "fenced", "this object is fenced: its policy no longer allows it to be read here")
+
+    def is_open(self, claims: AccessClaims) -> bool:
+        """Tell whether a long answer may go on: the token has not expired and the object is not fenced."""
+        return self.clock.now() < claims.expires_at and claims.obj not in self.lists.fenced()
+
+
+def _unauthenticated(code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _code(error: TokenError) -> str:
+    match error:
+        case TokenExpired():
+            return "token_expired"
+        case TokenNotYetValid():
+            return "token_not_yet_valid"
+        case TokenForged():
+            return "token_forged"
+    return "token_malformed"
