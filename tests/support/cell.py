@@ -18,6 +18,8 @@ from nordan_core.domain.jobs import Job, JobKind, JobSpec, Resources
 from nordan_core.domain.states import AttemptResult, JobState
 from nordan_core.domain.tenants import Organisation, Project
 from nordan_core.identifiers import new_id
+from nordan_core.proof.keys import SigningKey
+from nordan_core.proof.tokens import GrantClaims, mint_grant
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
 from nordan_core.residency.policy import parse_policy
@@ -31,6 +33,7 @@ from nordan_core.world import (
     parse_world,
 )
 
+GRANT_KEY = SigningKey.create()
 FLOOR: dict[str, object] = {"residency": ["EU"], "class": "internal"}
 FR, SE = RegionCode("fr-bru-1"), RegionCode("se-bor-1")
 _WORLD: list[Mapping[str, Any]] = [
@@ -151,10 +154,33 @@ class Cell:
         return [(GrantId(row[0]), RegionCode(row[1])) for row in rows]
 
     def redeem(self, grant: GrantId, region: RegionCode) -> None:
-        """Redeem a grant as the api does, without judging again."""
+        """Redeem a grant as the api does; the word said at apply stands."""
+        now, redemption = self.clock.now(), secrets.token_hex(16)
         with self.store.begin() as work:
             found = work.attempts.lock_grants(region, [grant])[grant]
-            work.attempts.mark_redeemed([(found, secrets.token_hex(16), {})], "sup", self.clock.now())
+            attempt = found.attempt
+            organisation = work.jobs.region_jobs([attempt.job])[attempt.job].organisation
+            said: dict[str, Any] = {**attempt.verdicts["apply"], "at": now.isoformat()}  # type: ignore[dict-item]
+            [policy] = work.scheduling.effective([attempt.job])
+            claims = GrantClaims(
+                grant_id=grant,
+                attempt_id=attempt.id,
+                job_id=attempt.job,
+                region=region,
+                pool=attempt.pool,
+                nodes=tuple(rank.node for rank in attempt.ranks),
+                fence=attempt.fence,
+                redemption_id=redemption,
+                issued_at=now,
+                expires_at=now + timedelta(seconds=found.ttl_s),
+                policy_digest=policy,
+                epoch=said["epoch"],
+            )
+            said["grant"] = mint_grant(claims, GRANT_KEY)
+            work.attempts.mark_redeemed([(found, redemption, said)], "sup", now)
+            body = {"attempt": attempt.id, "fence": attempt.fence, "region": region, "pool": attempt.pool}
+            body |= {"policy_digest": policy, "verdict": {name: said[name] for name in ("epoch", "atlas", "facts_version")}}
+            work.audit.write(AuditEntry(Act.GRANT_REDEEMED, attempt.job, f"region:{region}", now, organisation, body))
 
     def end(self, job: JobId, result: AttemptResult = AttemptResult.SUCCEEDED, **more: Any) -> None:  # Any: of Ending
         """End a job's live attempt."""

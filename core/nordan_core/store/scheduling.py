@@ -246,6 +246,8 @@ class Scheduling:
     def record_facts(self, documents: Mapping[str, Mapping[str, Any]], at: datetime) -> None:  # Any: JSON
         """Log the facts that are judged by, once per digest: certificates quote them when the world has moved on."""
         subjects = {facts_subject(digest): document for digest, document in documents.items()}
+        if not subjects:
+            return
         known = {row.subject for row in self._session.execute(_KNOWN_SUBJECTS, {"subjects": list(subjects)})}
         Audit(self._session).write_all(
             AuditEntry(Act.FACTS_CHANGED, subject, ACTOR, at, None, dict(document))

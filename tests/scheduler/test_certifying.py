@@ -1,0 +1,100 @@
+"""From a finished job in the store to a certificate that verifies offline."""
+
+from __future__ import annotations
+
+from nordan_core.atlas.loader import default_atlas
+from nordan_core.domain.ids import JobId
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult
+from nordan_core.facts import FactsCache
+from nordan_core.proof.certificate import verify_certificate
+from nordan_core.proof.keys import SigningKey, trusted
+from nordan_core.proof.report import VerificationReport
+from nordan_scheduler.certifying import Certifier
+from nordan_scheduler.metrics import Metrics
+from nordan_scheduler.sealer import Sealer
+from support.cell import GRANT_KEY, Cell, lead
+from support.scheduling import a_cycle
+
+KEY = SigningKey.create()
+
+
+def a_sealer(cell: Cell) -> Sealer:
+    certifier = Certifier(cell.store, default_atlas(), FactsCache(default_atlas()))
+    return Sealer(cell.store, cell.clock, KEY, certifier=certifier, metrics=Metrics())
+
+
+def verified(cell: Cell, job: JobId) -> VerificationReport:
+    with cell.store.begin() as work:
+        envelope = work.certificates.envelope(job)
+    assert envelope is not None
+    return verify_certificate(
+        envelope, grant_keys=trusted(GRANT_KEY.public), certificate_keys=trusted(KEY.public), atlas=default_atlas()
+    )
+
+
+def _faults(report: VerificationReport) -> dict[str, str]:
+    return {check.name: check.detail for check in report.checks if not check.ok}
+
+
+def test_a_finished_job_gets_a_certificate_that_verifies(cell: Cell) -> None:
+    [job] = cell.submit(gpus=8, nodes=2, policy={"forbid_exposure": ["US"]})
+    epoch, sealer = lead(cell.store), a_sealer(cell)
+    a_cycle(cell).run(epoch)
+    cell.redeem(*cell.grants()[0])
+    assert sealer.certify(epoch) == 0, "it has not ended"
+    cell.end(job)
+    assert sealer.certify(epoch) == 0, "its end is not sealed"
+    sealer.step(epoch)
+    report = verified(cell, job)
+    assert _faults(report) == {}
+    assert report.certificate is not None
+    assert [attempt.region for attempt in report.certificate.attempts] == ["fr-bru-1"]
+    assert sealer.certify(epoch) == 0, "it is issued once"
+
+
+def test_every_attempt_is_told_even_one_that_nobody_took(cell: Cell) -> None:
+    [job] = cell.submit(policy={"residency": ["FR"]})
+    epoch, sealer, cycle = lead(cell.store), a_sealer(cell), a_cycle(cell)
+    cycle.run(epoch)
+    cell.end(job, AttemptResult.LOST, reason=Reason.GRANT_EXPIRED)
+    cell.run("update job set not_before = null")
+    cycle.run(epoch)
+    cell.redeem(*cell.grants()[0])
+    cell.end(job)
+    sealer.step(epoch)
+    report = verified(cell, job)
+    assert _faults(report) == {}
+    assert report.certificate is not None
+    assert [one.redeemed_at is None for one in report.certificate.attempts] == [True, False]
+
+
+def test_a_certificate_quotes_the_facts_as_they_were_judged(cell: Cell) -> None:
+    [job] = cell.submit(policy={"residency": ["FR"]})
+    epoch, sealer = lead(cell.store), a_sealer(cell)
+    a_cycle(cell).run(epoch)
+    cell.redeem(*cell.grants()[0])
+    cell.end(job)
+    cell.apply([{"kind": "Entity", "name": "auvergne-calcul", "seat": "US"}])
+    sealer.step(epoch)
+    report = verified(cell, job)
+    assert {name for name in _faults(report) if name != "judgements"} == set()
+    assert report.certificate is not None
+    place = report.certificate.attempts[0].place
+    assert place.exposure["auvergne-calcul"] == ("FR",)
+
+
+def test_one_that_cannot_be_signed_does_not_stand_in_the_way(cell: Cell) -> None:
+    broken, whole = cell.submit(2)
+    epoch, sealer = lead(cell.store), a_sealer(cell)
+    a_cycle(cell).run(epoch)
+    for grant in cell.grants():
+        cell.redeem(*grant)
+    cell.end(broken)
+    cell.end(whole)
+    cell.run("update attempt set verdicts = '{}' where job_id = :job", job=broken)
+    sealer.step(epoch)
+    assert _faults(verified(cell, whole)) == {}
+    with cell.store.begin() as work:
+        assert work.certificates.envelope(broken) is None
+    assert sealer.certify(epoch) == 0, "it is put off"
