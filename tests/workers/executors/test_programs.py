@@ -59,8 +59,8 @@ def test_the_environment_is_the_jobs_and_nordans_and_nothing_else(
         "NORDAN_NODES": "2",
         "NORDAN_GPUS": "2",
         "NORDAN_INPUT_DIR": str(work / "inputs"),
-        "NORDAN_CHECKPOINT_DIR": str(work / "checkpoints" / "rank-1"),
-        "NORDAN_OUTPUT_DIR": str(work / "outputs" / "rank-1"),
+        "NORDAN_CHECKPOINT_DIR": str(work / "checkpoints-1"),
+        "NORDAN_OUTPUT_DIR": str(work / "outputs-1"),
         "MASTER_ADDR": "127.0.0.1",
         "CUDA_VISIBLE_DEVICES": "2,3",
     }

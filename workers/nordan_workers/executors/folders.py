@@ -2,9 +2,9 @@
 
     work/<attempt>/            root:attempt 0750   others cannot even enter
         rank-<n>/              attempt 0700        working folder
+        checkpoints-<n>/       attempt 0700
+        outputs-<n>/           attempt 0700
         inputs/                root:attempt 0550   read-only for the job, whoever asks
-        checkpoints/rank-<n>/  attempt 0700
-        outputs/rank-<n>/      attempt 0700
         tmp/                   attempt 0700        TMPDIR
 
 Without root everything belongs to the one user, and read-only is a request.
@@ -12,6 +12,7 @@ Without root everything belongs to the one user, and read-only is a request.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -37,8 +38,8 @@ def work_folders(region_dir: Path, attempt_id: AttemptId, ranks: Iterable[int], 
             RankFolders(
                 rank=rank,
                 cwd=root / f"rank-{rank}",
-                checkpoints=root / "checkpoints" / f"rank-{rank}",
-                outputs=root / "outputs" / f"rank-{rank}",
+                checkpoints=root / f"checkpoints-{rank}",
+                outputs=root / f"outputs-{rank}",
             )
             for rank in ranks
         ),
@@ -56,7 +57,7 @@ def make(folders: WorkFolders) -> None:
     own = os.geteuid()
     group = folders.uid if folders.uid is not None else -1
     shared_mode = 0o750 if folders.uid is not None else 0o700
-    for shared in (folders.root, folders.inputs, folders.root / "checkpoints", folders.root / "outputs"):
+    for shared in (folders.root, folders.inputs):
         _make(shared, own, group, shared_mode)
     owner = folders.uid if folders.uid is not None else own
     _make(temporary_folder(folders), owner, group, 0o700)
@@ -155,13 +156,12 @@ def _open_and_retry(function: Callable[[str], object], path: str, info: object) 
 def _delete_owned(place: Path, uid: int) -> None:
     if not place.is_dir():
         return
-    for entry in place.iterdir():
-        try:
-            if entry.lstat().st_uid != uid:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        except FileNotFoundError:
-            continue
+    with os.scandir(place) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_uid != uid:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()

@@ -36,7 +36,7 @@ from nordan_workers.executors.base import (
 )
 from nordan_workers.executors.book import Book, Energy, Launched, Prepared
 from nordan_workers.executors.environment import free_port, rank_environment
-from nordan_workers.executors.ranks import RankPlace, kill_rank, rank_status, wake_shim
+from nordan_workers.executors.ranks import Rank, RankPlace
 from nordan_workers.executors.shims import ShimParent
 from nordan_workers.executors.uids import UidAllocator, UidRange
 from nordan_workers.gpus import Gpus, watt_hours
@@ -85,6 +85,7 @@ class LocalExecutor:
         self._turn = threading.RLock()
         self._book = Book(region_dir)
         self._prepared = {one.attempt_id: one for one in self._book.all_prepared()}
+        self._ranks: dict[AttemptId, tuple[Rank, ...]] = {}
         self._launched: dict[AttemptId, Launched] = {}
         self._deadlines: dict[AttemptId, float] = {}
         self._over: dict[AttemptId, AttemptStatus] = {}
@@ -154,9 +155,7 @@ class LocalExecutor:
         now_s = self._clock.monotonic()
         # A launch before the machine restarted is as long ago as can be.
         launched_at_s = launched.at_s if launched.boot_id == self._boot_id else float("-inf")
-        ranks = tuple(
-            rank_status(place, launched_at_s, boot_id=self._boot_id, now_s=now_s) for place in self._places(known)
-        )
+        ranks = tuple(rank.status(launched_at_s, now_s) for rank in self._ranks_of(known))
         status = AttemptStatus(attempt_id, ranks, port=launched.service_port, observed_at_s=now_s)
         status = replace(status, energy_wh=self._energy(status, launched))
         if status.is_over:
@@ -173,12 +172,13 @@ class LocalExecutor:
             if written_s - now_s > FAR_S and 0 <= deadline_s - written_s < STEP_S:
                 continue
             self._note_deadline(attempt_id, deadline_s)
+            if deadline_s < written_s:
+                self._wake(attempt_id)
 
     def stop(self, attempt_id: AttemptId, grace_s: float) -> None:
         """Keep `Executor.stop`."""
         with self._turn:
-            known = self._prepared.get(attempt_id)
-            if known is None:
+            if attempt_id not in self._prepared:
                 return
             wanted = Stop(self._clock.monotonic(), max(0.0, grace_s))
             earlier = self._book.stop(attempt_id)
@@ -186,21 +186,22 @@ class LocalExecutor:
                 self._book.note_stop(attempt_id, wanted)
             elif wanted.kill_at_s < earlier.kill_at_s:
                 self._book.note_stop(attempt_id, Stop(earlier.at_s, wanted.kill_at_s - earlier.at_s))
-        for place in self._places(known):
-            wake_shim(place, self._boot_id)
+            else:
+                return
+        self._wake(attempt_id)
 
     def adopt(self) -> tuple[AttemptId, ...]:
         """Keep `Executor.adopt`."""
         return tuple(sorted(self._prepared, key=lambda one: self._prepared[one].at_s))
 
     def forget(self, attempt_id: AttemptId) -> None:
-        """Keep `Executor.forget`; folders that cannot be deleted stay, are logged, and keep their uid."""
+        """Keep `Executor.forget`; what cannot be killed or deleted stays adopted, is logged, and keeps its uid."""
         known = self._prepared.get(attempt_id)
         if known is None:
             return
-        if attempt_id not in self._over:
-            for place in self._places(known):
-                kill_rank(place, self._boot_id)
+        if attempt_id not in self._over and not self._kill(known):
+            log.warning("attempt_processes_left", attempt_id=attempt_id)
+            return
         try:
             layout.delete(self._folders(known))
             shutil.rmtree(self._book.folder(attempt_id))
@@ -208,7 +209,7 @@ class LocalExecutor:
             log.warning("attempt_folders_left", attempt_id=attempt_id, errno=error.errno)
             return
         with self._turn:
-            for memory in (self._prepared, self._launched, self._deadlines, self._over):
+            for memory in (self._prepared, self._ranks, self._launched, self._deadlines, self._over):
                 memory.pop(attempt_id, None)
             if self._uids is not None:
                 self._uids.give_back(attempt_id)
@@ -234,17 +235,31 @@ class LocalExecutor:
     def _folders(self, known: Prepared) -> WorkFolders:
         return layout.work_folders(self._region_dir, known.attempt_id, known.ranks, known.uid)
 
-    def _places(self, known: Prepared) -> list[RankPlace]:
-        return [
-            RankPlace(
-                attempt_id=known.attempt_id,
-                rank=rank,
-                folder=self._book.rank_folder(known.attempt_id, rank),
-                uid=known.uid,
-                is_alone=len(known.ranks) == 1,
+    def _ranks_of(self, known: Prepared) -> tuple[Rank, ...]:
+        if known.attempt_id not in self._ranks:
+            self._ranks[known.attempt_id] = tuple(
+                Rank(
+                    RankPlace(
+                        attempt_id=known.attempt_id,
+                        rank=rank,
+                        folder=self._book.rank_folder(known.attempt_id, rank),
+                        uid=known.uid,
+                        is_alone=len(known.ranks) == 1,
+                    ),
+                    self._boot_id,
+                )
+                for rank in known.ranks
             )
-            for rank in known.ranks
-        ]
+        return self._ranks[known.attempt_id]
+
+    def _kill(self, known: Prepared) -> bool:
+        """Kill every rank, also when one of them withstands; tell whether nothing is left."""
+        are_gone = [rank.kill() for rank in self._ranks_of(known)]
+        return all(are_gone)
+
+    def _wake(self, attempt_id: AttemptId) -> None:
+        for rank in self._ranks_of(self._known(attempt_id)):
+            rank.wake()
 
     def _note_deadline(self, attempt_id: AttemptId, deadline_s: float) -> None:
         self._book.note_deadline(attempt_id, Deadline(self._boot_id, deadline_s))

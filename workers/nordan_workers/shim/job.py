@@ -16,8 +16,10 @@ from nordan_workers.shim.records import RankOrder
 OOM_SCORE = 500
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
-#: What Python and the shims ignore and would hand down: handlers end with exec, ignoring does not.
-_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1)
+#: What Python ignores and would hand down: handlers end with exec, ignoring does not.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+#: What the shim listens to: between fork and exec it would be swallowed.
+_CAUGHT = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
@@ -52,7 +54,8 @@ def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
 
 
 def _restore_signals() -> None:
-    for number in _IGNORED:
+    signal.set_wakeup_fd(-1)
+    for number in (*_IGNORED, *_CAUGHT):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

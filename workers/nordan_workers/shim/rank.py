@@ -35,8 +35,9 @@ from nordan_workers.shim.records import (
     write,
 )
 
-#: How long a new deadline or stop may go unnoticed; also the only cost of an idle shim: one stat per interval.
-POLL_S = 0.5
+#: How long a new deadline or stop may go unnoticed when the signal that announces it was lost with its sender. Each
+#: round costs some 100 us; hundreds of idle shims share the machine with jobs.
+POLL_S = 2.0
 #: SIGTERM to the shim itself means that somebody takes the machine down: the rank gets this long.
 SHUTDOWN_GRACE_S = 5.0
 #: How long the log may take to reach a slow disk before the end is written without its tail.
@@ -52,6 +53,7 @@ def run_rank(rank_dir: Path) -> None:
     order = read(rank_dir / ORDER, RankOrder)
     assert order is not None
     linux.become_subreaper()
+    waker = Waker()
     control = Control(rank_dir.parent, me.boot_id, order.deadline_grace_s)
     # 2. Start the program, unless it was stopped before it began.
     kills_before = linux.oom_kills()
@@ -60,7 +62,7 @@ def run_rank(rank_dir: Path) -> None:
         child, pump = _start(order, rank_dir, me)
         _tell(order)
         # 3. Watch until it ends, and end it in time.
-        ending = _watch(child, control, order)
+        ending = _watch(child, control, waker, order)
         _kill_rest(order)
         pump.join(DRAIN_S)
     else:
@@ -105,11 +107,10 @@ def _start(order: RankOrder, rank_dir: Path, me: Claim) -> tuple[int, Pump]:
     return child, pump
 
 
-def _watch(child: int, control: Control, order: RankOrder) -> Ending:
+def _watch(child: int, control: Control, waker: Waker, order: RankOrder) -> Ending:
     ending = Ending()
     is_terminated = False
     kill_at_s = float("inf")
-    waker = Waker()
     poll = select.poll()
     for descriptor in (os.pidfd_open(child), waker.descriptor):
         poll.register(descriptor, select.POLLIN)
@@ -181,7 +182,7 @@ def _kill_rest(order: RankOrder) -> None:
             return
         _kill(order)
         time.sleep(pause_s)
-        pause_s = min(POLL_S, pause_s * 2)
+        pause_s = min(0.5, pause_s * 2)
 
 
 def _kill(order: RankOrder) -> None:

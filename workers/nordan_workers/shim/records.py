@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -144,7 +144,9 @@ def read(path: Path, kind: type[Record]) -> Record | None:
 def _fill(path: Path, record: DataclassInstance, flag: int, *, is_durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flag, 0o600)
     try:
-        os.write(descriptor, json.dumps(asdict(record)).encode())
+        # Shallow, since records nest only plain values; `asdict` would copy the tenant's whole environment.
+        fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+        os.write(descriptor, json.dumps(fields).encode())
         if is_durable:
             os.fsync(descriptor)
     finally:
