@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nordan_cli.text import plain
 from nordan_core.domain.errors import NordanError
 
 
@@ -80,16 +81,9 @@ class Problem(CliError):
     def __str__(self) -> str:
         first = self.detail or self.title
         lines = [f"{first} ({self.code})" if self.code else f"{first} (HTTP {self.status})"]
-        lines += [f"  {fault.field or 'document'}: {fault.message}" for fault in self.faults]
-        lines += [f"  {name}: {_plain(value)}" for name, value in self.extensions.items() if value]
+        faults = (f"{fault.field or 'document'}: {fault.message}" for fault in self.faults)
+        lines += [f"  {line}" for line in faults if line not in first]
+        lines += [f"  {name}: {plain(value)}" for name, value in self.extensions.items() if value]
         if self.request_id:
             lines.append(f"  request: {self.request_id}")
         return "\n".join(lines)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items() if part not in (None, "", []))
-    if isinstance(value, list | tuple):
-        return "; ".join(_plain(part) for part in value)
-    return str(value)

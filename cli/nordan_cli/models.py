@@ -105,6 +105,13 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that was just accepted."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRefusal:
     """Why a pool was not taken."""
 
@@ -274,19 +281,11 @@ class IssuedCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedKey:
-    """A public key in PEM."""
-
-    key_id: str
-    pem: str
-
-
-@dataclass(frozen=True, slots=True)
 class TrustedKeys:
-    """The two public keys that verifying takes; a control plane that signs no certificates has no second one."""
+    """Public keys in PEM by their ids: what verifying takes besides the atlas."""
 
-    grant: NamedKey
-    certificate: NamedKey | None = None
+    grant_keys: Mapping[str, str]
+    certificate_keys: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,15 +128,6 @@ def size(count: int | None) -> str:
     return f"{amount:.1f} TiB"
 
 
-def plain(value: object) -> str:
-    """Return any value of a document on one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {plain(part)}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(plain(part) for part in value) or "none"
-    return "" if value is None else str(value)
-
-
 def _cell(value: object) -> Text:
     text = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
     return Text(text, style=_STYLES.get(text, ""))

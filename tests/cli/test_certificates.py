@@ -22,10 +22,10 @@ ROUTE = f"GET /v1/projects/default/jobs/{ID}/certificate"
 
 def named(key: PublicKey) -> dict[str, str]:
     """Return a public key as the api sends it."""
-    return {"key_id": key.key_id, "pem": key.pem()}
+    return {key.key_id: key.pem()}
 
 
-KEYS = {"grant": named(GRANT_KEY.public), "certificate": named(CERTIFICATE_KEY.public)}
+KEYS = {"grant_keys": named(GRANT_KEY.public), "certificate_keys": named(CERTIFICATE_KEY.public)}
 PENDING = {"job": ID, "state": "pending", "envelope": None}
 
 
@@ -81,7 +81,7 @@ def test_a_copy_with_one_byte_changed_is_refused(nordan: Nordan, offline: tuple[
 def test_a_certificate_by_another_key_is_refused(nordan: Nordan, offline: tuple[str, str]) -> None:
     paper, keys = offline
     stranger = SigningKey.create().public
-    Path(keys).write_text(json.dumps({**KEYS, "certificate": named(stranger)}))
+    Path(keys).write_text(json.dumps({**KEYS, "certificate_keys": named(stranger)}))
     ended = nordan("certificate", "verify", paper, "--keys", keys)
     assert ended.code == 1
     assert "not trusted" in ended.out
@@ -96,9 +96,9 @@ def test_another_atlas_can_be_given(nordan: Nordan, offline: tuple[str, str], tm
 
 
 BROKEN_KEYS = {
-    "no JSON": ("-----BEGIN", "is not JSON"),
-    "no key in PEM": (json.dumps({**KEYS, "grant": {"key_id": "a", "pem": "b"}}), "not a public key in PEM"),
-    "no certificate key": (json.dumps({**KEYS, "certificate": None}), "holds no certificate key"),
+    "no JSON": ("-----BEGIN", "holds no public keys"),
+    "no key in PEM": (json.dumps({**KEYS, "grant_keys": {"a": "b"}}), "not a public key in PEM"),
+    "no keys at all": ("[]", "holds no public keys"),
 }
 
 

@@ -93,7 +93,7 @@ def test_a_problem_shows_fields_conflict_and_request(api: Api, rest: FakeRest) -
         "no pool may run this (residency_unsatisfiable)",
         "  nodes: must be above zero",
         "  conflict: layer job, facet process, value DE",
-        "  relaxation: facet process, to DE; FR",
+        "  relaxation: facet process, to DE, FR",
         "  request: req-1",
     ]
 

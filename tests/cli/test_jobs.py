@@ -88,8 +88,8 @@ cost     0.25 EUR
 
 Policy
 FACET    VALUE       STATED BY
-process  FR, SE      input
 class    restricted
+process  FR, SE      input
 
 Attempts
 NO  STATE    POOL           NODES  REASON     EXIT  RAN  COST       MESSAGE

@@ -22,6 +22,7 @@ class FakeRest:
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self._answers: dict[str, list[Answer]] = defaultdict(list)
+        self._otherwise: Handler | None = None
 
     def on(self, route: str, *answers: Answer) -> FakeRest:
         """Lay down answers for `METHOD /path`; a mapping becomes JSON, an error is raised."""
@@ -31,6 +32,11 @@ class FakeRest:
     def first(self, route: str, answer: Answer) -> FakeRest:
         """Lay down an answer before those that a route has already."""
         self._answers[route].insert(0, answer)
+        return self
+
+    def otherwise(self, handler: Handler) -> FakeRest:
+        """Let a function answer whatever has no answer of its own."""
+        self._otherwise = handler
         return self
 
     @property
@@ -50,6 +56,8 @@ class FakeRest:
         request.read()
         self.requests.append(request)
         answers = self._answers.get(_route(request))
+        if not answers and self._otherwise:
+            return self._otherwise(request)
         if not answers:
             return problem(404, "not_found", f"nothing is at {_route(request)}")
         answer = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -16,9 +16,9 @@ import typer
 from nordan_cli import references, render
 from nordan_cli.client import Answer, Api, connect
 from nordan_cli.decode import decode
-from nordan_cli.errors import Failed, Problem, WrongUse
+from nordan_cli.errors import Failed, Problem, Unreadable, WrongUse
 from nordan_cli.invocation import note
-from nordan_cli.models import IssuedCertificate, NamedKey, TrustedKeys
+from nordan_cli.models import IssuedCertificate, TrustedKeys
 from nordan_cli.options import OutFile, Project
 from nordan_cli.references import JobArgument
 from nordan_cli.render import Format, Output
@@ -63,7 +63,7 @@ def keys(ctx: typer.Context, *, to: OutFile = None) -> None:
     """Fetch the public keys that certificates are verified with. Keep them: that is what makes verifying offline."""
     with connect(ctx) as api:
         answer = api.get("keys")
-    if decode(TrustedKeys, answer).certificate is None:
+    if not decode(TrustedKeys, answer).certificate_keys:
         raise Failed(f"{api.url} has no certificate key; it signs no certificates")
     text = json.dumps(answer, indent=2)
     if to is None:
@@ -88,8 +88,8 @@ def verify(
     known = _known_keys(keys_file)
     report = verify_certificate(
         _bytes(file),
-        grant_keys=_keyring(known.grant, keys_file),
-        certificate_keys=_keyring(known.certificate, keys_file),
+        grant_keys=_keyring(known.grant_keys, keys_file),
+        certificate_keys=_keyring(known.certificate_keys, keys_file),
         atlas=parse_atlas(_bytes(atlas_file)) if atlas_file else default_atlas(),
     )
     render.show(_document(report), output, lambda: _describe(report))
@@ -122,17 +122,14 @@ def _ask(api: Api, identity: str, *, wait: bool) -> IssuedCertificate | None:
 
 def _known_keys(path: Path) -> TrustedKeys:
     try:
-        document = json.loads(_bytes(path))
-    except ValueError as error:
-        raise WrongUse(f"{path} is not JSON; nordan certificate keys --out {path} writes it") from error
-    return decode(TrustedKeys, document)
+        return decode(TrustedKeys, json.loads(_bytes(path)))
+    except (ValueError, Unreadable) as error:
+        raise WrongUse(f"{path} holds no public keys; nordan certificate keys --out {path} writes them") from error
 
 
-def _keyring(named: NamedKey | None, path: Path) -> Mapping[str, PublicKey]:
-    if named is None:
-        raise WrongUse(f"{path} holds no certificate key; nordan certificate keys --out {path} writes it")
+def _keyring(pems: Mapping[str, str], path: Path) -> Mapping[str, PublicKey]:
     try:
-        return trusted(PublicKey.from_pem(named.pem))
+        return trusted(*(PublicKey.from_pem(pem) for pem in pems.values()))
     except KeyUnusable as error:
         raise WrongUse(f"{path}: {error}") from error
 

@@ -14,6 +14,7 @@ from nordan_cli.errors import Problem
 from nordan_cli.models import Access, Dataset
 from nordan_cli.options import Limit, Project
 from nordan_cli.render import Format, Output
+from nordan_cli.text import plain
 
 app = typer.Typer(help="Put, list and show datasets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -84,7 +85,7 @@ def get(
         ]
         about = (("dataset", f"{found.name}  {found.id}"), ("created", render.ago(found.created_at, now)))
         summary = render.fields(about)
-        policy = render.fields((facet, render.plain(value)) for facet, value in found.policy.items())
+        policy = render.fields((facet, plain(value)) for facet, value in found.policy.items())
         return render.sections(
             ("", summary), ("Policy", policy), ("Versions", render.table(titles, rows) if rows else "none")
         )

@@ -14,8 +14,12 @@ from nordan_cli.models import Attempt, Job
 from nordan_cli.options import Limit, Project, Watch, seconds
 from nordan_cli.references import JobArgument
 from nordan_cli.render import Format, Output
+from nordan_cli.text import plain
 from nordan_cli.watch import watch
 from nordan_core.domain.states import TERMINAL, JobState
+
+#: The facets that people look for first; the rest follows as it comes.
+_FACETS = ("class", "process", "store", "describe", "access", "key", "forbid_exposure", "egress")
 
 
 def list_jobs(
@@ -154,8 +158,12 @@ def _policy(job: Job) -> str:
     if not stated:
         return ""
     by = job.policy.stated_by
-    rows = ((facet, render.plain(value), render.plain(by.get(facet))) for facet, value in stated.items())
+    rows = ((facet, plain(stated[facet]), plain(by.get(facet))) for facet in sorted(stated, key=_facet_rank))
     return render.table(("facet", "value", "stated by"), rows)
+
+
+def _facet_rank(facet: str) -> int:
+    return _FACETS.index(facet) if facet in _FACETS else len(_FACETS)
 
 
 def _attempts(job: Job, now: datetime) -> str:

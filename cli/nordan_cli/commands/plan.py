@@ -15,6 +15,7 @@ from nordan_cli.jobs import Draft
 from nordan_cli.models import Plan, PlanRow
 from nordan_cli.options import Project
 from nordan_cli.render import Format, Output
+from nordan_cli.text import plain
 
 NEVER = 1
 _TITLES = ("region", "pool", "lawful", "facet", "wanted", "offered", "data", "fits", "EUR/GPU-h", "start")
@@ -62,7 +63,7 @@ def _summary(found: Plan) -> str:
     ready = {row.region for row in found.regions if row.allowed and row.holds_inputs}
     lines = [f"{len(lawful)} of {len(regions)} regions allowed, {len(ready)} of them with the data; {_outcome(found)}"]
     never = found.never or {}
-    lines += [f"{name}: {render.plain(value)}" for name, value in never.items() if name != "code" and value]
+    lines += [f"{name}: {plain(value)}" for name, value in never.items() if name != "code" and value]
     return "\n".join(lines)
 
 

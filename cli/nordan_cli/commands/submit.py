@@ -13,7 +13,7 @@ from nordan_cli.errors import Problem
 from nordan_cli.invocation import note
 from nordan_cli.jobflags import with_draft
 from nordan_cli.jobs import Draft
-from nordan_cli.models import Job
+from nordan_cli.models import Submitted
 from nordan_cli.options import Project
 from nordan_cli.render import Format, Output
 
@@ -40,8 +40,8 @@ def submit(
     """
     with connect(ctx, project) as api:
         answer = _submit(api, draft)
-        job = decode(Job, answer)
-        render.show(answer, output, lambda: job.id)
+        job = decode(Submitted, answer).id
+        render.show(answer, output, lambda: job)
         if attached:
             raise typer.Exit(_follow(api, job))
 
@@ -54,9 +54,9 @@ def _submit(api: Api, draft: Draft) -> Answer:
         raise jobs.suggest(problem) from None
 
 
-def _follow(api: Api, job: Job) -> int:
+def _follow(api: Api, job: str) -> int:
     try:
-        return attach.exit_code(attach.Follower(api, job.id).run())
+        return attach.exit_code(attach.Follower(api, job).run())
     except KeyboardInterrupt:
-        note(f"\ndetached; the job goes on. Again: nordan logs --follow {job.id}   Stop it: nordan cancel {job.id}")
+        note(f"\ndetached; the job goes on. Again: nordan logs --follow {job}   Stop it: nordan cancel {job}")
         return INTERRUPTED
