@@ -97,12 +97,12 @@ def a_german_pool(**changes: Any) -> PoolFacts:
     return a_pool(**{**german, **changes})
 
 
-def a_policy(atlas: Atlas = ATLAS, **facets: object) -> Policy:
+def a_policy(atlas: Atlas = ATLAS, /, **facets: object) -> Policy:
     """Return the policy that states these facets, as documents write them; `class_` stands for `class`."""
     return parse_policy({name.rstrip("_"): value for name, value in facets.items()}, atlas)
 
 
-def a_layer(kind: str, name: str = "", **facets: object) -> Layer:
+def a_layer(kind: str, name: str = "", /, **facets: object) -> Layer:
     """Return one layer that states these facets."""
     return Layer(LayerKind(kind), name or f"the-{kind}", a_policy(**facets))
 

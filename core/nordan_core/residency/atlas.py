@@ -43,6 +43,7 @@ def parse_atlas(data: bytes) -> Atlas:
         version=read_text(document.get("version"), "version"),
         digest=hashlib.sha256(data).hexdigest(),
         territories=MappingProxyType(territories),
+        dependents=MappingProxyType(_dependents(territories)),
         groups=MappingProxyType(groups),
         adequacy=adequacy,
         schemes=MappingProxyType(_schemes(document.get("certifications"))),
@@ -76,6 +77,11 @@ def _territories(value: object) -> dict[str, Territory]:
         if territory.parent is not None and _known(territory.parent, territories, territory.code).parent is not None:
             raise PolicyError(f"territories.{territory.code}.parent", f"{territory.parent} is not a state itself")
     return territories
+
+
+def _dependents(territories: Mapping[str, Territory]) -> dict[str, frozenset[str]]:
+    parents = {one.parent for one in territories.values() if one.parent}
+    return {parent: frozenset(code for code, one in territories.items() if one.parent == parent) for parent in parents}
 
 
 def _territory(code: str, value: object) -> Territory:

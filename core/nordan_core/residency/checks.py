@@ -6,21 +6,25 @@ which checks apply to which act. A check never looks at another facet, so that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 
-from nordan_core.residency.exposure import exposure, forbidden_territories
+from nordan_core.residency.exposure import Exposure, exposure, forbidden_territories
 from nordan_core.residency.facets import UNENFORCED, OwnershipLimit, Policy
 from nordan_core.residency.facts import EndpointKind, PoolFacts, Service
 from nordan_core.residency.hints import listed
 from nordan_core.residency.levels import Level, Tenancy
-from nordan_core.residency.ownership import Entities, UnsettledError, foreign_shares
+from nordan_core.residency.ownership import UnsettledError, foreign_shares
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.reading import print_instant
 from nordan_core.residency.verdicts import FacetRefusal
 
 NOT_RECORDED = "not recorded"
+POOLS_REMEMBERED = 4_096
+"""Exposure does not depend on the policy, so it is kept for this many pools."""
 PERCENT = 10_000
 """Millionths in one per cent."""
 
@@ -102,8 +106,9 @@ def access_in_place(case: Case) -> Iterator[FacetRefusal]:
 
 def not_exposed(case: Case) -> Iterator[FacetRefusal]:
     """No forbidden state may be able to compel provider, operator or whoever runs an endpoint."""
-    facts = case.facts
-    return exposed(case.policy, facts.operators(), facts.entities, case.atlas)
+    if not case.policy.forbid_exposure:
+        return iter(())
+    return exposed(case.policy, pool_exposures(case.facts), case.atlas)
 
 
 def certified(case: Case) -> Iterator[FacetRefusal]:
@@ -183,6 +188,12 @@ def egress_guarded(case: Case) -> Iterator[FacetRefusal]:
         )
 
 
+@lru_cache(maxsize=POOLS_REMEMBERED)
+def pool_exposures(facts: PoolFacts) -> Mapping[str, Exposure]:
+    """Return the exposure of each of the pool's operators; worked out once for each version of the facts."""
+    return MappingProxyType({name: exposure(name, facts.entities) for name in facts.operators()})
+
+
 def enforced_tenancy(facts: PoolFacts) -> frozenset[Tenancy]:
     """Return the tenancy levels that count: a pool that cannot isolate tenants offers at most itself to one alone."""
     if "isolation" in facts.enforces:
@@ -202,14 +213,13 @@ def expired_policy(policy: Policy, instant: datetime) -> Iterator[FacetRefusal]:
         )
 
 
-def exposed(policy: Policy, names: tuple[str, ...], entities: Entities, atlas: Atlas) -> Iterator[FacetRefusal]:
+def exposed(policy: Policy, exposures: Mapping[str, Exposure], atlas: Atlas) -> Iterator[FacetRefusal]:
     """Yield a refusal for each of the named entities that a forbidden state may compel."""
     if not policy.forbid_exposure:
         return
     want = f"no exposure to {listed(policy.forbid_exposure)}"
     forbidden = forbidden_territories(policy.forbid_exposure, atlas)
-    for name in names:
-        found = exposure(name, entities)
+    for name, found in exposures.items():
         reached = sorted(found.territories & forbidden)
         if reached:
             because = "; ".join(f"{territory}: {found.because[territory]}" for territory in reached)

@@ -6,7 +6,7 @@ A fact that is None was never recorded, and what is not recorded is unknown; an 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
@@ -38,10 +38,18 @@ class Ownership:
     votes_percent: Decimal | int
     control: bool = False
     """A recorded veto or board majority, whatever the shares."""
+    capital: int = field(init=False, compare=False, repr=False)
+    """The share of capital in millionths."""
+    votes: int = field(init=False, compare=False, repr=False)
+    """The share of votes in millionths."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "capital", int(self.capital_percent * (WHOLE // 100)))
+        object.__setattr__(self, "votes", int(self.votes_percent * (WHOLE // 100)))
 
     def share(self, kind: ShareKind) -> int:
-        """Return the share of capital or votes in millionths."""
-        return int((self.capital_percent if kind == "capital" else self.votes_percent) * (WHOLE // 100))
+        """Return the share of capital or of votes in millionths."""
+        return self.capital if kind == "capital" else self.votes
 
 
 @dataclass(frozen=True, slots=True)

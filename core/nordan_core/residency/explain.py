@@ -63,14 +63,17 @@ def explain_never(effective: Effective, pools: Sequence[PoolFacts], atlas: Atlas
 
 
 def _parts(effective: Effective, pools: Sequence[PoolFacts], atlas: Atlas, instant: datetime) -> list[_Part]:
-    found = [_Part(_absent(facet), (1 << len(pools)) - 1) for facet in effective.missing]
-    for facet in FACETS:
-        # The meet refuses a pool exactly when one of its layers does, so the layers can be asked one by one.
-        for layer in effective.layers_stating(facet):
-            found.append(_part(facet, f"{layer.kind} {layer.name!r}", layer.policy, pools, (atlas, instant)))
-    if not any(isinstance(layer.policy.egress, frozenset) for layer in effective.layers):
-        found.append(_part("egress", DEFAULT, effective.policy, pools, (atlas, instant)))
-    return [part for part in found if part.takes_out]
+    when = (atlas, instant)
+    absent = [_Part(_absent(facet), (1 << len(pools)) - 1) for facet in effective.missing]
+    # The meet refuses a pool exactly when one of its layers does, so the layers can be asked one by one.
+    stated = [
+        _part(facet, f"{layer.kind} {layer.name!r}", layer.policy, pools, when)
+        for facet in FACETS
+        for layer in effective.layers_stating(facet)
+    ]
+    is_listed = any(isinstance(layer.policy.egress, frozenset) for layer in effective.layers)
+    closed = [] if is_listed else [_part("egress", DEFAULT, effective.policy, pools, when)]
+    return [part for part in (*absent, *stated, *closed) if part.takes_out]
 
 
 def _part(facet: str, layer: str, policy: Policy, pools: Sequence[PoolFacts], when: tuple[Atlas, datetime]) -> _Part:

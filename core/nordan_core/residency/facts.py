@@ -109,13 +109,16 @@ class PoolFacts:
     facts_version: int
     valid_until: datetime
     """The first instant at which these facts no longer count."""
-    entities: Mapping[str, Entity] = field(hash=False)
+    entities: Mapping[str, Entity]
     """Everyone named above, and their owners as far as recorded."""
     digest: str = field(init=False, compare=False)
     """SHA-256 of the canonical form."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", digest_of(facts_document(self)))
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def endpoints_of(self, kind: EndpointKind) -> tuple[Endpoint, ...]:
         """Return the endpoints of one kind; none at all means that they are unknown."""

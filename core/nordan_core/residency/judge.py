@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from nordan_core.residency import checks
+from nordan_core.residency.exposure import exposure
 from nordan_core.residency.facets import PLACE_FACETS, UNENFORCED, Policy
 from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts, Service
 from nordan_core.residency.layers import Effective
@@ -91,7 +92,7 @@ def judge_control_plane(effective: Effective, facts: ControlPlaneFacts, atlas: A
         *_not_stated(effective, [facet for facet in effective.missing if facet == "describe"]),
         *checks.expired_policy(policy, instant),
         *_description_outside(policy, facts, atlas, instant),
-        *checks.exposed(policy, (facts.operator,), facts.entities, atlas),
+        *checks.exposed(policy, {facts.operator: exposure(facts.operator, facts.entities)}, atlas),
     )
     return Verdict(
         refusals, _earliest(instant, (policy.valid_until, _next_change(policy, ("describe",), atlas, instant)))

@@ -130,8 +130,8 @@ def foreign_shares(name: str, entities: Entities, *, is_home: Callable[[str], bo
 
 def _held_through(owners: tuple[Ownership, ...], holds: Mapping[str, Hold]) -> Hold:
     above = [(one, holds.get(one.owner, NOTHING)) for one in owners]
-    capital = sum(one.share("capital") * (WHOLE if hold.controls else hold.capital) for one, hold in above)
-    votes = sum(one.share("votes") * (WHOLE if hold.controls else hold.votes) for one, hold in above)
+    capital = sum(one.capital * (WHOLE if hold.controls else hold.capital) for one, hold in above)
+    votes = sum(one.votes * (WHOLE if hold.controls else hold.votes) for one, hold in above)
     capital, votes = _rounded_up(capital), _rounded_up(votes)
     has_say = any(one.control and hold.controls for one, hold in above)
     return Hold(capital, votes, controls=has_say or capital > HALF or votes > HALF)

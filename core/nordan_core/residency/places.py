@@ -114,6 +114,8 @@ class Atlas:
     digest: str
     """SHA-256 of the file, in hexadecimal."""
     territories: Mapping[str, Territory]
+    dependents: Mapping[str, frozenset[str]]
+    """Each state that has dependencies, with their codes."""
     groups: Mapping[str, Group]
     adequacy: tuple[Adequacy, ...]
     schemes: Mapping[str, Scheme]
@@ -142,7 +144,7 @@ class Atlas:
 
     def dependencies(self, state: str) -> frozenset[str]:
         """Return the territories that belong to `state`, itself left out."""
-        return frozenset(code for code, territory in self.territories.items() if territory.parent == state)
+        return self.dependents.get(state, frozenset())
 
     def adequate(self, territory: str, instant: datetime) -> Adequacy | None:
         """Return the adequacy decision in force for a territory; read its condition before relying on it."""

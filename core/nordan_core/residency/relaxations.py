@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from nordan_core.residency.checks import enforced_tenancy
-from nordan_core.residency.exposure import exposure, forbidden_territories
+from nordan_core.residency.checks import enforced_tenancy, pool_exposures
+from nordan_core.residency.exposure import forbidden_territories
 from nordan_core.residency.facets import PLACE_FACETS, UNENFORCED, Policy, attribute_of
 from nordan_core.residency.facts import EndpointKind, PoolFacts
 from nordan_core.residency.hints import listed
@@ -136,7 +136,7 @@ def _widened(
 
 
 def _without_exposure(policy: Policy, facts: PoolFacts, atlas: Atlas, _instant: datetime) -> object:
-    found = [exposure(name, facts.entities) for name in facts.operators()]
+    found = pool_exposures(facts).values()
     if any(one.is_unknown for one in found):
         return None
     reached = frozenset().union(*(one.territories for one in found))

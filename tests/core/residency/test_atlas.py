@@ -11,10 +11,14 @@ from nordan_core.atlas.loader import default_atlas, default_atlas_bytes
 from nordan_core.residency.atlas import parse_atlas
 from support.residency import ATLAS, NOW, an_atlas
 
-EU_STATES = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()
-)
-OUTERMOST = frozenset("GF GP MF MQ RE YT ES-CE ES-CN ES-ML PT-20 PT-30 AX".split())
+
+def codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+EU_STATES = codes("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK")
+OVERSEAS = codes("AX GF GP MF MQ RE YT")
+SUBDIVISIONS = codes("ES-CE ES-CN ES-ML PT-20 PT-30")
 SINCE_GDPR = datetime(2018, 5, 25, tzinfo=UTC)
 A_MOMENT = timedelta(microseconds=1)
 
@@ -26,7 +30,7 @@ def day(text: str) -> datetime:
 def test_every_code_of_iso_3166_1_is_a_territory_and_little_else() -> None:
     ours = {code for code in ATLAS.territories if "-" not in code}
     assert ours == {country.alpha_2 for country in pycountry.countries}
-    assert {code for code in ATLAS.territories if "-" in code} == OUTERMOST - set("GF GP MF MQ RE YT AX".split())
+    assert {code for code in ATLAS.territories if "-" in code} == SUBDIVISIONS
 
 
 def test_subdivisions_exist_in_iso_3166_2() -> None:
@@ -35,11 +39,11 @@ def test_subdivisions_exist_in_iso_3166_2() -> None:
 
 
 def test_the_eu_is_its_states_and_the_regions_where_its_treaties_apply_in_full() -> None:
-    assert ATLAS.group("EU", NOW) == EU_STATES | OUTERMOST
+    assert ATLAS.group("EU", NOW) == EU_STATES | OVERSEAS | SUBDIVISIONS
 
 
 def test_overseas_territories_outside_the_gdpr_are_in_no_group() -> None:
-    outside = set("PM BL WF PF NC TF GL SJ GI AW CW SX BQ".split())
+    outside = codes("PM BL WF PF NC TF GL SJ GI AW CW SX BQ")
     assert all(not outside & ATLAS.group(name, NOW) for name in ATLAS.groups)
 
 
@@ -90,7 +94,7 @@ def test_conditional_adequacy_is_a_predicate_and_never_part_of_the_group() -> No
 def test_every_unconditional_decision_in_force_is_in_the_group() -> None:
     plain = {one.territory for one in ATLAS.adequacy if one.condition is None and one.holds_at(NOW)}
     assert plain == ATLAS.group("ADEQUATE", NOW)
-    assert plain == set("AD AR BR CH FO GB GG IL IM JE JP KR NZ UY".split())
+    assert plain == codes("AD AR BR CH FO GB GG IL IM JE JP KR NZ UY")
 
 
 def test_an_adequacy_decision_counts_from_its_date() -> None:
@@ -111,9 +115,9 @@ def test_no_group_has_the_name_of_a_territory() -> None:
 DEPENDENCIES = {"FR": "BL GF GP MF MQ NC PF PM RE TF WF YT", "US": "AS GU MP PR UM VI", "CN": "HK MO", "DK": "FO GL"}
 
 
-@pytest.mark.parametrize(("state", "codes"), DEPENDENCIES.items())
-def test_a_state_has_its_dependencies_without_itself(state: str, codes: str) -> None:
-    assert ATLAS.dependencies(state) == set(codes.split())
+@pytest.mark.parametrize(("state", "listed"), DEPENDENCIES.items())
+def test_a_state_has_its_dependencies_without_itself(state: str, listed: str) -> None:
+    assert ATLAS.dependencies(state) == codes(listed)
 
 
 def test_whoever_depends_on_nobody_has_no_parent_and_parents_are_states() -> None:

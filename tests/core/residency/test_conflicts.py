@@ -11,13 +11,20 @@ from nordan_core.residency.layers import Layer
 from support.residency import ATLAS, NOW, a_layer, in_force
 
 EMPTY: dict[str, tuple[list[Layer], list[tuple[str, list[str]]]]] = {
-    "one layer allows nowhere": ([a_layer("input", "a", store=[]), a_layer("project", "p", store=["FR"])], [("store", ["a"])]),
+    "one layer allows nowhere": (
+        [a_layer("input", "a", store=[]), a_layer("project", "p", store=["FR"])],
+        [("store", ["a"])],
+    ),
     "two layers share no place": (
         [a_layer("project", "p", process=["EU"]), a_layer("input", "a", process=["NO", "CH"])],
         [("process", ["p", "a"])],
     ),
     "the smallest pair is named": (
-        [a_layer("organisation", "o", key=["EEA"]), a_layer("project", "p", key=["EU"]), a_layer("input", "a", key=["NO"])],
+        [
+            a_layer("organisation", "o", key=["EEA"]),
+            a_layer("project", "p", key=["EU"]),
+            a_layer("input", "a", key=["NO"]),
+        ],
         [("key", ["p", "a"])],
     ),
     "three that share no place, though each two do": (
@@ -29,7 +36,10 @@ EMPTY: dict[str, tuple[list[Layer], list[tuple[str, list[str]]]]] = {
         [("access", ["p", "a", "b"])],
     ),
     "several facets": (
-        [a_layer("project", "p", residency=["FR"]), a_layer("input", "a", process=["SE"], describe=["SE"], store=["FR"])],
+        [
+            a_layer("project", "p", residency=["FR"]),
+            a_layer("input", "a", process=["SE"], describe=["SE"], store=["FR"]),
+        ],
         [("process", ["p", "a"]), ("describe", ["p", "a"])],
     ),
     "a state is not its dependency": (

@@ -139,9 +139,19 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str, object]] = {
     "no word on access where it is unknown": ({"access": ["FR"]}, {"access_territories": None}, "access", None),
     "no word on keys where they are unknown": ({"key": ["FR"]}, {"endpoints": endpoints("FR")[:2]}, "key", None),
     "fewer forbidden states": ({"forbid_exposure": ["CN", "SE"]}, {}, "forbid_exposure", ["CN"]),
-    "no forbidden states where exposure is unknown": ({"forbid_exposure": ["CN"]}, {"operator": "x"}, "forbid_exposure", None),
+    "no forbidden states where exposure is unknown": (
+        {"forbid_exposure": ["CN"]},
+        {"operator": "x"},
+        "forbid_exposure",
+        None,
+    ),
     "fewer certificates": ({"certifications": {"c5": "type1", "soc2": "type1"}}, {}, "certifications", {"c5": "type1"}),
-    "lower SEAL floors": ({"seal_min": [2] * 8}, {"seal": (4, 1, 4, 4, 4, 4, 0, 4)}, "seal_min", [2, 1, 2, 2, 2, 2, 0, 2]),
+    "lower SEAL floors": (
+        {"seal_min": [2] * 8},
+        {"seal": (4, 1, 4, 4, 4, 4, 0, 4)},
+        "seal_min",
+        [2, 1, 2, 2, 2, 2, 0, 2],
+    ),
     "no SEAL floors where levels are unknown": ({"seal_min": [2] * 8}, {"seal": None}, "seal_min", None),
     "fewer limits on owners": (
         {"ownership_max": {"EU": {"single": 1}, "EEA": {"single": 30}}},

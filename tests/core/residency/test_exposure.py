@@ -25,7 +25,10 @@ EXPOSED: dict[str, tuple[list[Entity], str]] = {
     "its seat": ([operator(Ownership("fr", 100, 100))], "FR"),
     "a presence": ([operator(Ownership("fr", 100, 100), presences=["CA"])], "CA FR"),
     "a subsidiary that it controls": (
-        [operator(Ownership("fr", 100, 100)), Entity("sub", "CA", NOBODY, (Ownership("op", 51, 51), Ownership("fr", 49, 49)))],
+        [
+            operator(Ownership("fr", 100, 100)),
+            Entity("sub", "CA", NOBODY, (Ownership("op", 51, 51), Ownership("fr", 49, 49))),
+        ],
         "CA FR",
     ),
     "a subsidiary of a subsidiary": (
@@ -90,7 +93,10 @@ UNKNOWN: dict[str, tuple[list[Entity], str]] = {
     "its presences are not recorded": ([operator(Ownership("fr", 100, 100), presences=None)], "the presences of op"),
     "its owners are not recorded": ([Entity("op", "FR", NOBODY, None)], "share of op belongs to owners"),
     "more than 24 % is unrecorded": ([operator(Ownership("fr", 75, 75))], "share of op belongs to owners"),
-    "its controller is not described": ([operator(Ownership("ghost", 60, 60), Ownership("fr", 40, 40))], "ghost, which controls op"),
+    "its controller is not described": (
+        [operator(Ownership("ghost", 60, 60), Ownership("fr", 40, 40))],
+        "ghost, which controls op",
+    ),
     "a veto holder is not described": (
         [operator(Ownership("ghost", 0, 0, control=True), Ownership("fr", 100, 100))],
         "ghost, which controls op, is not described",

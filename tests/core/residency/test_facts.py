@@ -239,7 +239,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a share that is no number": (with_owner(capital_percent="half"), "entities.0.owners.0.capital_percent", "'half'"),
     "a share that is not finite": (with_owner(capital_percent="NaN"), "entities.0.owners.0.capital_percent", "within"),
     "a share as a truth value": (with_owner(capital_percent=True), "entities.0.owners.0.capital_percent", "truth"),
-    "a share with five decimals": (with_owner(capital_percent="1.00001"), "entities.0.owners.0.capital_percent", "4 decimals"),
+    "a share with five decimals": (
+        with_owner(capital_percent="1.00001"),
+        "entities.0.owners.0.capital_percent",
+        "4 decimals",
+    ),
     "no share": (with_owner(capital_percent=None), "entities.0.owners.0.capital_percent", "nothing"),
     "an unknown kind of control": (with_owner(control="charm"), "entities.0.owners.0.control", "veto"),
     "an owner without a name": (with_owner(owner=""), "entities.0.owners.0.owner", "empty"),

@@ -11,7 +11,7 @@ import pytest
 from nordan_core.residency.facts import Certification, ControlPlaneFacts, PoolFacts, Service
 from nordan_core.residency.judge import judge, judge_control_plane, judge_reader, judge_storage
 from nordan_core.residency.layers import Effective
-from support.residency import FAR, NOW, a_pool, a_policy, an_atlas, as_owner
+from support.residency import FAR, NOW, a_policy, a_pool, an_atlas, as_owner
 
 ATLAS = an_atlas()
 A_MOMENT = timedelta(microseconds=1)
@@ -33,7 +33,11 @@ def pool(**changes: Any) -> PoolFacts:
 UNTIL: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "only the facts end": ({}, {}, "2030-01-01"),
     "the policy ends": ({"valid_until": "2026-12-24"}, {}, "2026-12-24"),
-    "the facts end before the policy": ({"valid_until": "2028-01-01"}, {"valid_until": day("2027-02-02")}, "2027-02-02"),
+    "the facts end before the policy": (
+        {"valid_until": "2028-01-01"},
+        {"valid_until": day("2027-02-02")},
+        "2027-02-02",
+    ),
     "a group of process changes": ({"process": ["UNION"]}, {}, "2027-01-01"),
     "a group of store changes": ({"store": ["UNION"]}, {}, "2027-01-01"),
     "a group of describe changes": ({"describe": ["UNION"]}, {}, "2027-01-01"),

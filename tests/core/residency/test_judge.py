@@ -41,7 +41,9 @@ def verdict(pool: PoolFacts, **facets: object) -> Verdict:
 
 def elsewhere(kind: EndpointKind, operator: str = "auvergne-calcul") -> tuple[Endpoint, ...]:
     """Return the French endpoints with the one of `kind` in Germany."""
-    return tuple(replace(one, territory="DE", operator=operator) if one.kind is kind else one for one in endpoints("FR"))
+    return tuple(
+        replace(one, territory="DE", operator=operator) if one.kind is kind else one for one in endpoints("FR")
+    )
 
 
 def without(kind: EndpointKind) -> tuple[Endpoint, ...]:
@@ -133,14 +135,26 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "no certificate": ({"certifications": {"c5": "type1"}}, {"certifications": ()}, "certifications"),
     "a certificate of another scheme": ({"certifications": {"soc2": "type1"}}, {}, "certifications"),
-    "a certificate too low": ({"certifications": {"c5": "type2"}}, {"certifications": c5(level="type1")}, "certifications"),
+    "a certificate too low": (
+        {"certifications": {"c5": "type2"}},
+        {"certifications": c5(level="type1")},
+        "certifications",
+    ),
     "a certificate of another branch": (
         {"certifications": {"acn": "QI1"}},
         {"certifications": c5(scheme="acn", level="QC4")},
         "certifications",
     ),
-    "a certificate that has ended": ({"certifications": {"c5": "type1"}}, {"certifications": c5(valid_until=NOW)}, "certifications"),
-    "a certificate that has not begun": ({"certifications": {"c5": "type1"}}, {"certifications": c5(valid_from=FAR)}, "certifications"),
+    "a certificate that has ended": (
+        {"certifications": {"c5": "type1"}},
+        {"certifications": c5(valid_until=NOW)},
+        "certifications",
+    ),
+    "a certificate that has not begun": (
+        {"certifications": {"c5": "type1"}},
+        {"certifications": c5(valid_from=FAR)},
+        "certifications",
+    ),
     "a certificate for computing only": (
         {"certifications": {"c5": "type1"}},
         {"certifications": c5(scope=frozenset([Service.COMPUTE]))},
@@ -206,7 +220,10 @@ ALLOWED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a forbidden state reaches nobody": ({"forbid_exposure": ["US", "CN"]}, {}),
     "the building's owner is never asked who compels it": (
         {"forbid_exposure": ["SE"]},
-        {"host": "dalarna-hallar", "entities": {**ENTITIES, "auvergne-calcul": replace(ENTITIES["auvergne-calcul"], presences=frozenset())}},
+        {
+            "host": "dalarna-hallar",
+            "entities": {**ENTITIES, "auvergne-calcul": replace(ENTITIES["auvergne-calcul"], presences=frozenset())},
+        },
     ),
     "the building is where access may be": ({"access": ["FR", "SE"]}, {"host": "dalarna-hallar"}),
     "a stronger certificate": ({"certifications": {"c5": "type1"}}, {}),
@@ -250,7 +267,18 @@ def test_a_pool_is_allowed_when(facets: dict[str, Any], changes: dict[str, Any])
 def test_all_failing_facets_are_reported_in_order() -> None:
     found = verdict(a_german_pool(enforces=frozenset(), seal=None, valid_until=NOW), **STRICT)
     reported = list(dict.fromkeys(facets_of(found.refusals)))
-    assert reported == ["facts", *PLACE_FACETS[:1], "store", "describe", "access", "key", "forbid_exposure", "seal_min", "ownership_max", "egress"]
+    assert reported == [
+        "facts",
+        *PLACE_FACETS[:1],
+        "store",
+        "describe",
+        "access",
+        "key",
+        "forbid_exposure",
+        "seal_min",
+        "ownership_max",
+        "egress",
+    ]
 
 
 @pytest.mark.parametrize("facet", PLACE_FACETS)
@@ -274,8 +302,18 @@ def test_permits_asks_only_what_is_stated() -> None:
     assert permits(a_policy(process=["FR"]), a_german_pool(), ATLAS, NOW).failing == {"process"}
 
 
-PATIENTS: dict[str, Any] = {"residency": ["FR", "SE"], "forbid_exposure": ["US"], "egress": "unenforced", "class_": "restricted"}
-NORWEGIAN: dict[str, Any] = {"pool": "no-nar-1", "region": "no-nar-1", "territory": "NO", "endpoints": endpoints("NO", "mainkai")}
+PATIENTS: dict[str, Any] = {
+    "residency": ["FR", "SE"],
+    "forbid_exposure": ["US"],
+    "egress": "unenforced",
+    "class_": "restricted",
+}
+NORWEGIAN: dict[str, Any] = {
+    "pool": "no-nar-1",
+    "region": "no-nar-1",
+    "territory": "NO",
+    "endpoints": endpoints("NO", "mainkai"),
+}
 
 
 def test_the_sample_world_sorts_itself_as_its_page_says() -> None:
@@ -287,7 +325,13 @@ def test_the_sample_world_sorts_itself_as_its_page_says() -> None:
 
 def test_a_swedish_project_under_a_french_control_plane_runs_in_sweden() -> None:
     sweden = a_layer(
-        "project", class_="internal", process=["SE"], store=["SE"], key=["SE"], describe=["SE", "FR"], access=["SE", "FR"]
+        "project",
+        class_="internal",
+        process=["SE"],
+        store=["SE"],
+        key=["SE"],
+        describe=["SE", "FR"],
+        access=["SE", "FR"],
     )
     assert judge(in_force(sweden), a_swedish_pool(), ATLAS, NOW).allowed
     assert judge(in_force(sweden), a_pool(), ATLAS, NOW).failing == {"process", "store", "key"}

@@ -27,9 +27,7 @@ from support.residency import (
     in_force,
 )
 
-GERMAN_LOG = tuple(
-    replace(one, territory="DE") if one.kind is EndpointKind.LOG else one for one in endpoints("FR")
-)
+GERMAN_LOG = tuple(replace(one, territory="DE") if one.kind is EndpointKind.LOG else one for one in endpoints("FR"))
 FRANCE = ["FR"]
 STORAGE_ONLY = (Certification("c5", "type2", frozenset([Service.STORAGE]), None, FAR),)
 COMPUTE_ONLY = (Certification("c5", "type2", frozenset([Service.COMPUTE]), None, FAR),)
@@ -40,7 +38,11 @@ STORAGE_REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "people elsewhere could reach them": ({"access": ["SE"]}, {}, "access"),
     "their keys would rest elsewhere": ({"key": ["SE"]}, {}, "key"),
     "somebody can be compelled": ({"forbid_exposure": ["US"]}, {"operator": "mainkai"}, "forbid_exposure"),
-    "storage is not certified": ({"certifications": {"c5": "type1"}}, {"certifications": COMPUTE_ONLY}, "certifications"),
+    "storage is not certified": (
+        {"certifications": {"c5": "type1"}},
+        {"certifications": COMPUTE_ONLY},
+        "certifications",
+    ),
     "a SEAL level is too low": ({"seal_min": [4] * 8}, {"seal": (0,) * 8}, "seal_min"),
     "owners from outside hold too much": ({"ownership_max": {"EU": {"single": 1}}}, {}, "ownership_max"),
     "encryption is too weak": ({"encryption": "hyok"}, {"encryption": Encryption.REST}, "encryption"),
@@ -92,7 +94,11 @@ CONTROL_PLANES: dict[str, tuple[Effective, ControlPlaneFacts, list[str]]] = {
         control_plane(operator="mainkai"),
         ["forbid_exposure"],
     ),
-    "its operator is not described": (as_owner(forbid_exposure=["US"]), control_plane(operator="x"), ["forbid_exposure"]),
+    "its operator is not described": (
+        as_owner(forbid_exposure=["US"]),
+        control_plane(operator="x"),
+        ["forbid_exposure"],
+    ),
     "no forbidden state reaches it": (as_owner(forbid_exposure=["US"]), control_plane(), []),
     "the policy has ended": (as_owner(valid_until="2026-01-01"), control_plane(), ["valid_until"]),
     "the other facets are none of its business": (

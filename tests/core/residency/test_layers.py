@@ -20,7 +20,7 @@ def test_all_layers_meet() -> None:
     together = in_force(FLOOR, PATIENTS, a_layer("job", process=["SE"]))
     assert policy_document(together.policy) == {
         "process": {"all_of": [["EU"], ["SE"]]},
-        **dict.fromkeys(PLACE_FACETS[1:], {"all_of": [["EU"], ["FR", "SE"]]}),
+        **{facet: {"all_of": [["EU"], ["FR", "SE"]]} for facet in PLACE_FACETS[1:]},
         "forbid_exposure": ["US"],
         "class": "internal",
     }
@@ -60,15 +60,39 @@ CLASSES: dict[str, tuple[list[Layer], bool, str]] = {
     "a floor says public": ([a_layer("organisation", class_="public")], True, "public"),
     "an owner says": ([a_layer("input", class_="public")], True, "public"),
     "a parent says": ([a_layer("parent", class_="internal")], True, "internal"),
-    "owner and floor say": ([a_layer("project", class_="restricted"), a_layer("input", class_="public")], True, "restricted"),
+    "owner and floor say": (
+        [a_layer("project", class_="restricted"), a_layer("input", class_="public")],
+        True,
+        "restricted",
+    ),
     "the job alone says less than the default": ([a_layer("job", class_="public")], True, "confidential"),
     "the job alone says less without content": ([a_layer("job", class_="public")], False, "internal"),
     "the job alone says more than the default": ([a_layer("job", class_="restricted")], True, "restricted"),
-    "the job says less than the owner": ([a_layer("input", class_="restricted"), a_layer("job", class_="public")], True, "restricted"),
-    "the job says more than the owner": ([a_layer("input", class_="public"), a_layer("job", class_="internal")], True, "internal"),
-    "one owner of two says public": ([a_layer("input", "a", class_="public"), a_layer("input", "b")], True, "confidential"),
-    "both owners say": ([a_layer("input", "a", class_="public"), a_layer("input", "b", class_="internal")], True, "internal"),
-    "one owner of two says restricted": ([a_layer("input", "a", class_="restricted"), a_layer("input", "b")], True, "restricted"),
+    "the job says less than the owner": (
+        [a_layer("input", class_="restricted"), a_layer("job", class_="public")],
+        True,
+        "restricted",
+    ),
+    "the job says more than the owner": (
+        [a_layer("input", class_="public"), a_layer("job", class_="internal")],
+        True,
+        "internal",
+    ),
+    "one owner of two says public": (
+        [a_layer("input", "a", class_="public"), a_layer("input", "b")],
+        True,
+        "confidential",
+    ),
+    "both owners say": (
+        [a_layer("input", "a", class_="public"), a_layer("input", "b", class_="internal")],
+        True,
+        "internal",
+    ),
+    "one owner of two says restricted": (
+        [a_layer("input", "a", class_="restricted"), a_layer("input", "b")],
+        True,
+        "restricted",
+    ),
     "one owner of two says and a floor does": (
         [a_layer("project", class_="internal"), a_layer("input", "a", class_="public"), a_layer("input", "b")],
         True,
@@ -91,8 +115,14 @@ EGRESS: dict[str, tuple[list[Layer], object]] = {
     "nobody says at internal": ([a_layer("input", class_="internal")], None),
     "the owner says at confidential": ([a_layer("input", class_="confidential", egress=["hub"])], ["hub"]),
     "a floor says at confidential": ([a_layer("project", class_="confidential", egress=["hub"])], ["hub"]),
-    "the job alone says at confidential": ([a_layer("project", class_="confidential"), a_layer("job", egress=["hub"])], NONE),
-    "the job alone says at internal": ([a_layer("project", class_="internal"), a_layer("job", egress=["hub"])], ["hub"]),
+    "the job alone says at confidential": (
+        [a_layer("project", class_="confidential"), a_layer("job", egress=["hub"])],
+        NONE,
+    ),
+    "the job alone says at internal": (
+        [a_layer("project", class_="internal"), a_layer("job", egress=["hub"])],
+        ["hub"],
+    ),
     "the job narrows what the owner says": (
         [a_layer("input", class_="confidential", egress=["hub", "pip"]), a_layer("job", egress=["pip"])],
         ["pip"],
@@ -189,7 +219,7 @@ def test_the_digest_is_that_of_what_is_judged_and_not_of_names() -> None:
 OUTPUTS: dict[str, tuple[list[Layer], dict[str, object]]] = {
     "inputs and job meet": (
         [FLOOR, PATIENTS, a_layer("job", process=["SE"])],
-        {"process": ["SE"], **dict.fromkeys(PLACE_FACETS[1:], ["FR", "SE"]), "forbid_exposure": ["US"]},
+        {"process": ["SE"], **{facet: ["FR", "SE"] for facet in PLACE_FACETS[1:]}, "forbid_exposure": ["US"]},
     ),
     "a floor stays with its project": ([a_layer("project", class_="restricted", residency=["FR"])], {}),
     "a class that every owner states is kept": ([a_layer("input", class_="public")], {"class": "public"}),
@@ -209,7 +239,10 @@ OUTPUTS: dict[str, tuple[list[Layer], dict[str, object]]] = {
         {},
     ),
     "egress that an owner lists is kept": ([a_layer("input", egress=["hub"])], {"egress": ["hub"]}),
-    "egress that the job alone lists becomes none": ([a_layer("input"), a_layer("job", egress=["hub"])], {"egress": []}),
+    "egress that the job alone lists becomes none": (
+        [a_layer("input"), a_layer("job", egress=["hub"])],
+        {"egress": []},
+    ),
     "egress that the job narrows is kept": (
         [a_layer("input", egress=["hub", "pip"]), a_layer("job", egress=["hub"])],
         {"egress": ["hub"]},

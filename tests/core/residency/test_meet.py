@@ -10,9 +10,11 @@ import pytest
 from nordan_core.residency.policy import EMPTY, FACETS, PLACE_FACETS, Policy, meet
 from support.residency import a_policy
 
+PLACES: list[object] = [[], ["FR"], ["SE", "FR"], ["EU"], ["NO"], {"all_of": [["EU"], ["FR", "NO"]]}]
+
 #: Values of each facet to combine, weak and strong, comparable and not. None is added to all.
 VALUES: dict[str, list[object]] = {
-    **dict.fromkeys(PLACE_FACETS, [[], ["FR"], ["SE", "FR"], ["EU"], ["NO"], {"all_of": [["EU"], ["FR", "NO"]]}]),
+    **dict.fromkeys(PLACE_FACETS, PLACES),
     "forbid_exposure": [[], ["US"], ["CN"], ["CN", "US"]],
     "certifications": [{}, {"c5": "type1"}, {"c5": "type2"}, {"acn": "QC1"}, {"acn": "QI1", "c5": "type1"}],
     "seal_min": [[0] * 8, [4] * 8, [1, 2, 3, 4, 0, 0, 0, 0], [4, 3, 2, 1, 0, 0, 0, 0]],

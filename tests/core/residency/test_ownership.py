@@ -55,9 +55,15 @@ CONTROL: dict[str, tuple[list[Entity], list[str]]] = {
         ["a", "x"],
     ),
     "shares that add up to half": ([owned("op", ("x", 20), ("a", 60)), owned("a", ("x", 50))], ["a"]),
-    "a veto over the parent": ([owned("op", ("mid", 60)), owned("mid", Ownership("x", 1, 1, control=True))], ["mid", "x"]),
+    "a veto over the parent": (
+        [owned("op", ("mid", 60)), owned("mid", Ownership("x", 1, 1, control=True))],
+        ["mid", "x"],
+    ),
     "a veto of a subsidiary": ([owned("op", Ownership("a", 1, 1, control=True)), owned("a", ("x", 60))], ["a", "x"]),
-    "a veto of somebody not controlled": ([owned("op", Ownership("a", 1, 1, control=True)), owned("a", ("x", 40))], ["a"]),
+    "a veto of somebody not controlled": (
+        [owned("op", Ownership("a", 1, 1, control=True)), owned("a", ("x", 40))],
+        ["a"],
+    ),
     "votes in one step and capital in the next": (
         [owned("op", ("mid", 10, 60)), owned("mid", ("x", 60, 10))],
         ["mid", "x"],
@@ -107,7 +113,9 @@ def test_a_ring_of_twenty_where_everyone_owns_everyone_ends_quickly() -> None:
 
 def test_loops_that_do_not_settle_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ownership, "MOST_ROUNDS", 2)
-    chain = by_name(owned("a", ("b", 40)), owned("b", ("c", 40)), owned("c", ("d", 40)), owned("d", ("x", 40)), person("x"))
+    chain = by_name(
+        owned("a", ("b", 40)), owned("b", ("c", 40)), owned("c", ("d", 40)), owned("d", ("x", 40)), person("x")
+    )
     with pytest.raises(UnsettledError):
         holds_of("x", chain)
 
@@ -164,7 +172,11 @@ FOREIGN: dict[str, tuple[list[Entity], str, str]] = {
     "one from outside": ([owned("op", ("fr", 80), ("us", 20))], "20", "20"),
     "two from outside": ([owned("op", ("fr", 60), ("us", 20), ("uk", 20))], "20", "40"),
     "votes count like capital": ([owned("op", ("fr", 90, 70), ("us", 10, 30))], "30", "30"),
-    "through an owner at home, in proportion": ([owned("op", ("mid", 40), ("fr", 60)), owned("mid", ("us", 30), ("fr", 70))], "12", "12"),
+    "through an owner at home, in proportion": (
+        [owned("op", ("mid", 40), ("fr", 60)), owned("mid", ("us", 30), ("fr", 70))],
+        "12",
+        "12",
+    ),
     "through an owner at home that is controlled, in full": (
         [owned("op", ("mid", 40), ("fr", 60)), owned("mid", ("us", 60), ("fr", 40))],
         "40",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_an_empty_list_is_stated_and_differs_from_saying_nothing() -> None:
 
 
 def test_residency_sets_the_five_places_together() -> None:
-    assert a_policy(residency=["FR"]) == a_policy(**dict.fromkeys(PLACE_FACETS, ["FR"]))
+    assert a_policy(residency=["FR"]) == a_policy(**{facet: ["FR"] for facet in PLACE_FACETS})
     assert a_policy(residency=["FR"]).stated() == PLACE_FACETS
 
 
@@ -108,10 +109,10 @@ def test_the_digest_does_not_depend_on_how_a_policy_was_written() -> None:
 
 
 def test_the_digest_is_the_sha_256_of_the_canonical_json() -> None:
-    import hashlib
-
     canonical = b'{"forbid_exposure":["US"],"process":["FR","SE"]}'
-    assert policy_digest(a_policy(process=["SE", "FR"], forbid_exposure=["US"])) == hashlib.sha256(canonical).hexdigest()
+    assert (
+        policy_digest(a_policy(process=["SE", "FR"], forbid_exposure=["US"])) == hashlib.sha256(canonical).hexdigest()
+    )
 
 
 DIFFERENT = {
@@ -134,11 +135,13 @@ def test_egress_may_be_waived_by_one_word() -> None:
 
 
 def test_half_of_an_ownership_limit_leaves_the_other_half_open() -> None:
-    assert a_policy(ownership_max={"EU": {"single": 24}}).ownership_max == {OwnershipLimit("EU", 24, 100)}
+    assert a_policy(ownership_max={"EU": {"single": 24}}).ownership_max == frozenset([OwnershipLimit("EU", 24, 100)])
 
 
 def test_several_levels_of_one_scheme_may_be_asked() -> None:
-    assert a_policy(certifications={"acn": ["QC1", "QI1"]}).certifications == {("acn", "QC1"), ("acn", "QI1")}
+    assert a_policy(certifications={"acn": ["QC1", "QI1"]}).certifications == frozenset(
+        [("acn", "QC1"), ("acn", "QI1")]
+    )
 
 
 INSTANTS = {
@@ -177,7 +180,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a SEAL level of five": ({"seal_min": [0, 5, 0, 0, 0, 0, 0, 0]}, "seal_min.1", "5 is not within 0 to 4"),
     "a SEAL level below zero": ({"seal_min": [-1, 0, 0, 0, 0, 0, 0, 0]}, "seal_min.0", "not within"),
     "a truth value as a level": ({"seal_min": [True] * 8}, "seal_min.0", "a truth value"),
-    "ownership of an unknown group": ({"ownership_max": {"eu": {"single": 1}}}, "ownership_max.eu", "did you mean 'EU'"),
+    "ownership of an unknown group": (
+        {"ownership_max": {"eu": {"single": 1}}},
+        "ownership_max.eu",
+        "did you mean 'EU'",
+    ),
     "ownership without a limit": ({"ownership_max": {"EU": {}}}, "ownership_max.EU", "single, collective or both"),
     "ownership over the whole": ({"ownership_max": {"EU": {"single": 101}}}, "ownership_max.EU.single", "0 to 100"),
     "half a per cent": ({"ownership_max": {"EU": {"single": 24.5}}}, "ownership_max.EU.single", "whole number"),
