@@ -29,7 +29,7 @@ from nordan_core.embedded.processes import ProcessTable, run_once, stop_leftover
 from nordan_core.embedded.regions import LocalRegion
 from nordan_core.embedded.runtime import prepare_runtime
 from nordan_core.embedded.stopping import Stopping, StopRequested
-from nordan_core.embedded.world import choose_world, remember_world
+from nordan_core.embedded.world import World, choose_world, remember_world
 
 DEFAULT_PORT = 8471
 #: Enough for the database's first files and a while of logs.
@@ -43,6 +43,10 @@ MIGRATION_TIMEOUT_S = 300.0
 PROJECT = "default"
 #: Stopped one group after the other: no new work, then reports, then what the reports went to.
 _STOP_ORDER = (("worker-", "scheduler-"), ("supervisor-",), ("gateway-",), ("api",), ("valkey-",), ("postgres",))
+
+
+#: The workspace that a first job runs in; without a floor of its own it gets the template's.
+FIRST_PROJECT = {"kind": "Project", "name": "default", "organisation": "home"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,12 @@ class _Up:
         self._told: dict[str, str] = {}
 
     def run(self) -> None:
+        # Read first: a mistake in the file should cost no start.
+        world = choose_world(self._options.world, self._layout, found_gpus())
         try:
             control = self._start_control_plane()
             with _admin(control, self._layout) as admin:
-                self._apply_world(admin)
+                self._apply_world(admin, world)
                 self._reconcile(control.stack, admin, is_first=True)
                 self._say_ready(control)
                 self._keep_running(control.stack, admin)
@@ -190,10 +196,9 @@ class _Up:
         server.ensure_database()
         return server.url
 
-    def _apply_world(self, admin: Admin) -> None:
-        world = choose_world(self._options.world, self._layout, found_gpus())
+    def _apply_world(self, admin: Admin, world: World) -> None:
         self._reporter.step("Applying the world")
-        admin.apply(world.documents)
+        admin.apply([*world.documents, FIRST_PROJECT])
         remember_world(self._options.world, self._layout, self._identities.operator)
         self._reporter.note(world.gpus)
         if not self._identities.is_root:
@@ -282,11 +287,9 @@ class _Up:
         self._layout.status.unlink(missing_ok=True)
         for prefixes in _STOP_ORDER:
             self._table.stop([name for name in self._table.names() if name.startswith(prefixes)])
-        if running := running_ranks(self._layout):
-            self._reporter.note(
-                f"{len(running)} processes of jobs go on. They end by themselves when their grants do, unless "
-                "`nordan up` is back before that."
-            )
+        if running := len(running_ranks(self._layout)):
+            subject = "1 process of a job goes" if running == 1 else f"{running} processes of jobs go"
+            self._reporter.note(f"{subject} on until the grant ends, unless `nordan up` is back before that.")
 
 
 @contextmanager
