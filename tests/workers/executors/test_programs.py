@@ -104,6 +104,15 @@ def test_a_replica_gets_another_port_when_the_named_one_is_taken(executor: Local
         assert running(executor, started(executor, order)).port not in {None, taken}
 
 
+def test_two_replicas_that_start_together_get_ports_of_their_own(executor: LocalExecutor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        wanted = server.getsockname()[1]
+    orders = [launch_order(["sleep", "60"], kind=JobKind.INFERENCE, port=wanted) for _ in range(2)]
+    ports = [executor.poll(started(executor, order)).port for order in orders]
+    assert ports[0] == wanted
+    assert ports[1] not in {None, wanted}
+
+
 def test_laid_files_are_the_programs_and_inputs_are_read_only(executor: LocalExecutor, region_dir: Path) -> None:
     script = (
         "./hi.sh && cat $NORDAN_INPUT_DIR/patients/scans.csv && echo new > written && echo m > $NORDAN_OUTPUT_DIR/m"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from nordan_core.domain.ids import AttemptId
 from nordan_workers.executors.base import RankState
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.shim import linux
-from nordan_workers.shim.records import CLAIM, EXIT, PID, Claim, PidRecord, read, write
+from nordan_workers.shim.records import CLAIM, DEADLINE, EXIT, PID, Claim, Deadline, PidRecord, read, write
 from support.attempts import launch_order, until
 from workers.executors.conftest import MakeExecutor
 from workers.executors.contract import ended, running, started
@@ -62,6 +63,10 @@ def parent_pid(executor: LocalExecutor) -> int:
     pid = executor._parent._started_pid
     assert pid is not None
     return pid
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -217,6 +222,16 @@ def test_one_rank_that_ends_does_not_take_the_other_along(executor: LocalExecuto
     assert executor.poll(attempt_id).ranks[1].state is RankState.RUNNING
 
 
+def test_a_stop_in_the_very_moment_of_the_start_is_heard(executor: LocalExecutor) -> None:
+    for _ in range(20):
+        attempt_id = started(executor, launch_order(SLEEP))
+        running(executor, attempt_id)
+        executor.stop(attempt_id, grace_s=60.0)
+        report = ended(executor, attempt_id).ranks[0].exit
+        assert report is not None
+        assert report.signal == signal.SIGTERM
+
+
 def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(executor: LocalExecutor, region_dir: Path) -> None:
     command = ["sh", "-c", "trap '' TERM; touch deaf; while :; do sleep 0.05; done"]
     attempt_id = started(executor, launch_order(command))
@@ -238,6 +253,29 @@ def test_a_second_stop_can_only_shorten_the_grace(executor: LocalExecutor, regio
     executor.stop(attempt_id, grace_s=0.2)
     executor.stop(attempt_id, grace_s=60.0)
     assert ended(executor, attempt_id).ranks[0].exit is not None
+
+
+def test_a_full_disk_does_not_keep_an_attempt_running(executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt_id = started(executor, launch_order(SLEEP))
+    running(executor, attempt_id)
+    monkeypatch.setattr(executor._book, "note_stop", no_space)
+    executor.stop(attempt_id, grace_s=60.0)
+    assert ended(executor, attempt_id).ranks[0].exit is not None
+
+
+def test_a_deadline_that_a_full_disk_refuses_leaves_the_others_extended(
+    executor: LocalExecutor, region_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, fine = (started(executor, launch_order(SLEEP)) for _ in range(2))
+    note = executor._book.note_deadline
+    monkeypatch.setattr(
+        executor._book, "note_deadline", lambda one, limit: note(one, limit) if one == fine else no_space()
+    )
+    far_s = SystemClock().monotonic() + 900
+    executor.extend({full: far_s, fine: far_s})
+    written = read(region_dir / "attempts" / fine / DEADLINE, Deadline)
+    assert written is not None
+    assert written.at_s == far_s
 
 
 def test_a_deaf_program_is_gone_at_its_deadline_and_no_later(executor: LocalExecutor) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
+from collections.abc import Collection
 
 from nordan_core.wire import LaunchOrder, RankOrder
 from nordan_workers.executors.base import RankFolders, WorkFolders
@@ -11,6 +14,7 @@ from nordan_workers.executors.folders import temporary_folder
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 #: Every rank of a local attempt runs on this machine.
 MASTER_ADDR = "127.0.0.1"
+_TRIES = 100
 
 
 def rank_environment(
@@ -49,23 +53,26 @@ def rank_environment(
     return environment
 
 
-def free_port(wanted: int | None = None) -> int:
+def free_port(promised: Collection[int], wanted: int | None = None) -> int:
     """Return a port on 127.0.0.1 that nobody listens on now: the wanted one if it is free, else any.
 
-    Nothing holds it until the program binds it; the kernel hands such ports out in random order, which makes a clash
-    rare, and a program that loses one fails and is tried again.
+    `promised` are ports of attempts that may not listen yet. Nothing else holds a port until the program binds it; the
+    kernel hands them out in random order, which makes a clash rare, and a program that loses one fails and is tried
+    again.
+
+    Raises:
+        OSError: none is free.
     """
-    for port in (wanted, 0) if wanted else (0,):
+    for port in (wanted, *[0] * _TRIES) if wanted and wanted not in promised else [0] * _TRIES:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             # As servers do: connections that linger from an earlier replica do not make the port taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind((MASTER_ADDR, port))
-            except OSError:
-                continue
-            found: int = probe.getsockname()[1]
-            return found
-    raise OSError("no port is free on 127.0.0.1")
+                found: int = probe.getsockname()[1]
+                if found not in promised:
+                    return found
+    raise OSError(errno.EADDRINUSE, "no port is free on 127.0.0.1")
 
 
 def _folders_of(own: RankFolders, folders: WorkFolders) -> dict[str, str]:

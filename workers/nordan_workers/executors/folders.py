@@ -66,6 +66,13 @@ def make(folders: WorkFolders) -> None:
             _make(private, owner, group, 0o700)
 
 
+def make_log_folder(folder: Path) -> None:
+    """Create the folder of an attempt's logs; the group of the folder around it, the gateway's, may read them."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        folder.chmod(stat.S_ISGID | 0o750)
+
+
 def seal(folders: WorkFolders) -> None:
     """Make the inputs read-only; give job files and checkpoints to the attempt's user.
 

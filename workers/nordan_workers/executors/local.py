@@ -86,7 +86,7 @@ class LocalExecutor:
         self._book = Book(region_dir)
         self._prepared = {one.attempt_id: one for one in self._book.all_prepared()}
         self._ranks: dict[AttemptId, tuple[Rank, ...]] = {}
-        self._launched: dict[AttemptId, Launched] = {}
+        self._launched = {one: found for one in self._prepared if (found := self._book.launched(one)) is not None}
         self._deadlines: dict[AttemptId, float] = {}
         self._over: dict[AttemptId, AttemptStatus] = {}
         self._uids = UidAllocator(uid_range) if uid_range is not None else None
@@ -110,7 +110,7 @@ class LocalExecutor:
                 known = self._prepared.get(attempt_id) or self._take_in(attempt_id, order)
             folders = self._folders(known)
             layout.make(folders)
-            (self._region_dir / "logs" / attempt_id).mkdir(exist_ok=True, mode=0o750)
+            layout.make_log_folder(self._region_dir / "logs" / attempt_id)
         except OSError as error:
             raise LaunchFailed(f"cannot make the attempt's folders: {error.strerror}") from error
         return folders
@@ -130,7 +130,8 @@ class LocalExecutor:
             # 1. The deadline first: a shim without one stops at once.
             self._note_deadline(attempt_id, deadline_s)
             # 2. What is chosen once: another launch finds it.
-            launched = self._find_launched(attempt_id) or self._choose(attempt_id, order)
+            with self._turn:
+                launched = self._launched.get(attempt_id) or self._choose(attempt_id, order)
             # 3. An order for each rank.
             for rank in order.ranks:
                 path = self._book.rank_folder(attempt_id, rank.rank) / ORDER
@@ -149,7 +150,7 @@ class LocalExecutor:
         if (over := self._over.get(attempt_id)) is not None:
             return over
         known = self._known(attempt_id)
-        launched = self._find_launched(attempt_id)
+        launched = self._launched.get(attempt_id)
         if launched is None:
             return self._unlaunched(known)
         now_s = self._clock.monotonic()
@@ -171,7 +172,11 @@ class LocalExecutor:
             written_s = self._deadlines.get(attempt_id, now_s)
             if written_s - now_s > FAR_S and 0 <= deadline_s - written_s < STEP_S:
                 continue
-            self._note_deadline(attempt_id, deadline_s)
+            try:
+                self._note_deadline(attempt_id, deadline_s)
+            except OSError as error:
+                # A full disk: the old deadline stands, which errs to the side of stopping.
+                log.warning("attempt_deadline_not_written", attempt_id=attempt_id, errno=error.errno)
             if deadline_s < written_s:
                 self._wake(attempt_id)
 
@@ -182,12 +187,16 @@ class LocalExecutor:
                 return
             wanted = Stop(self._clock.monotonic(), max(0.0, grace_s))
             earlier = self._book.stop(attempt_id)
-            if earlier is None:
-                self._book.note_stop(attempt_id, wanted)
-            elif wanted.kill_at_s < earlier.kill_at_s:
-                self._book.note_stop(attempt_id, Stop(earlier.at_s, wanted.kill_at_s - earlier.at_s))
-            else:
-                return
+            if earlier is not None:
+                wanted = Stop(earlier.at_s, min(earlier.grace_s, wanted.kill_at_s - earlier.at_s))
+            try:
+                if wanted != earlier:
+                    self._book.note_stop(attempt_id, wanted)
+            except OSError as error:
+                # A full disk must not keep anything running: the shims stop at a signal too, with a grace of their own.
+                log.warning("attempt_stop_not_written", attempt_id=attempt_id, errno=error.errno)
+                for rank in self._ranks_of(self._known(attempt_id)):
+                    rank.terminate()
         self._wake(attempt_id)
 
     def adopt(self) -> tuple[AttemptId, ...]:
@@ -265,24 +274,23 @@ class LocalExecutor:
         self._book.note_deadline(attempt_id, Deadline(self._boot_id, deadline_s))
         self._deadlines[attempt_id] = deadline_s
 
-    def _find_launched(self, attempt_id: AttemptId) -> Launched | None:
-        if attempt_id not in self._launched and (found := self._book.launched(attempt_id)) is not None:
-            self._launched[attempt_id] = found
-        return self._launched.get(attempt_id)
-
     def _choose(self, attempt_id: AttemptId, order: LaunchOrder) -> Launched:
         uuids: tuple[str, ...] = ()
         if not order.has_made_up_gpus:
             uuids = self._uuids(index for rank in order.ranks for index in rank.gpu_indices)
+        promised = {port for one in self._launched.values() for port in (one.master_port, one.service_port) if port}
+        master_port = free_port(promised)
+        promised.add(master_port)
         launched = Launched(
             boot_id=self._boot_id,
             at_s=self._clock.monotonic(),
-            master_port=free_port(),
-            service_port=free_port(order.port) if order.kind is JobKind.INFERENCE else None,
+            master_port=master_port,
+            service_port=free_port(promised, order.port) if order.kind is JobKind.INFERENCE else None,
             gpu_uuids=uuids,
             energy_mj=self._gpus.energy_mj(uuids) if uuids else None,
         )
         self._book.note_launched(attempt_id, launched)
+        self._launched[attempt_id] = launched
         return launched
 
     def _uuids(self, indices: Iterable[int]) -> tuple[str, ...]:

@@ -75,6 +75,10 @@ class Rank:
         """Have the rank's shim look at its files now instead of at its next interval."""
         self._signal_shim(signal.SIGUSR1)
 
+    def terminate(self) -> None:
+        """Have the rank's shim stop its rank, with the grace that a shim gives by itself."""
+        self._signal_shim(signal.SIGTERM)
+
     def kill(self) -> bool:
         """Kill the rank with its shim, nothing of another attempt or boot; tell whether nothing is left."""
         self._signal_shim(signal.SIGKILL)

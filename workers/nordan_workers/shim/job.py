@@ -18,7 +18,7 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 #: What Python ignores and would hand down: handlers end with exec, ignoring does not.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
-#: What the shim listens to: between fork and exec it would be swallowed.
+#: What the shim listens to; it forks with these held back.
 _CAUGHT = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -57,6 +57,7 @@ def _restore_signals() -> None:
     signal.set_wakeup_fd(-1)
     for number in (*_IGNORED, *_CAUGHT):
         signal.signal(number, signal.SIG_DFL)
+    # Last: a stop that came since the fork was held back and takes effect here.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -40,6 +40,8 @@ from nordan_workers.shim.records import (
 POLL_S = 2.0
 #: SIGTERM to the shim itself means that somebody takes the machine down: the rank gets this long.
 SHUTDOWN_GRACE_S = 5.0
+#: How often, once a second, a full disk is tried again before a rank that ended is given up as lost.
+EXIT_TRIES = 60
 #: How long the log may take to reach a slow disk before the end is written without its tail.
 DRAIN_S = 5.0
 
@@ -69,7 +71,7 @@ def run_rank(rank_dir: Path) -> None:
         ending = Ending(signal=int(signal.SIGTERM), at_deadline=control.schedule().is_term_by_deadline)
     # 4. Write down how it ended, and wake whoever listens.
     was_oom = ending.signal == signal.SIGKILL and not ending.was_killed and linux.oom_kills() > kills_before
-    write(rank_dir / EXIT, _exit_record(ending, control.now(), was_oom=was_oom), is_durable=True)
+    _write_exit(rank_dir, _exit_record(ending, control.now(), was_oom=was_oom))
     _tell(order)
 
 
@@ -88,10 +90,14 @@ def _start(order: RankOrder, rank_dir: Path, me: Claim) -> tuple[int, Pump]:
     log = RankLog(Path(order.log), order.log_limit_bytes)
     source, output = os.pipe2(os.O_CLOEXEC)
     gate_out, gate_in = os.pipe2(os.O_CLOEXEC)
+    # Held back until the child has put its own handlers in place: one that comes between would reach the shim's copy of
+    # a handler there, and the program would never hear of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, Waker.SIGNALS)
     child = os.fork()
     if child == 0:
         os.close(gate_in)
         become_job(order, output=output, gate=gate_out)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(output)
     os.close(gate_out)
     found = linux.process(child)
@@ -120,8 +126,7 @@ def _watch(child: int, control: Control, waker: Waker, order: RankOrder) -> Endi
             is_terminated, ending.at_deadline = True, plan.is_term_by_deadline and plan.term_at_s <= now_s
             # A deadline that moves on later does not bring back what was already told to go.
             kill_at_s = plan.kill_at_s if plan.term_at_s <= now_s else now_s + SHUTDOWN_GRACE_S
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGTERM)
+            _terminate(child)
         if is_terminated and min(kill_at_s, plan.kill_at_s) <= now_s:
             ending.was_killed = True
             ending.at_deadline = ending.at_deadline or (plan.is_kill_by_deadline and plan.kill_at_s <= now_s)
@@ -134,6 +139,14 @@ def _watch(child: int, control: Control, waker: Waker, order: RankOrder) -> Endi
     return ending
 
 
+def _terminate(child: int) -> None:
+    # The program is not reaped yet, so its number is its own; the group is gone if it moved to another.
+    try:
+        os.killpg(child, signal.SIGTERM)
+    except ProcessLookupError:
+        os.kill(child, signal.SIGTERM)
+
+
 def _pause_s(left_s: float) -> float:
     # At least a little: a process that cannot be killed (a hung driver) must not make its shim spin.
     return min(POLL_S, max(0.02, left_s))
@@ -141,6 +154,8 @@ def _pause_s(left_s: float) -> float:
 
 class Waker:
     """Ends the shim's waiting: SIGUSR1 says that a file changed, SIGTERM that the machine goes down."""
+
+    SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
     def __init__(self) -> None:
         self.descriptor, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -204,6 +219,18 @@ def _exit_record(ending: Ending, now_s: float, *, was_oom: bool) -> ExitRecord:
         oom=was_oom,
         ended_at_s=now_s,
     )
+
+
+def _write_exit(rank_dir: Path, record: ExitRecord) -> None:
+    for _ in range(EXIT_TRIES):
+        try:
+            write(rank_dir / EXIT, record, is_durable=True)
+        except OSError:
+            # The disk is full: the order is not needed any more and makes room for a record.
+            (rank_dir / ORDER).unlink(missing_ok=True)
+            time.sleep(1.0)
+        else:
+            return
 
 
 def _tell(order: RankOrder) -> None:
