@@ -55,18 +55,19 @@ Json = Mapping[str, Any]  # Any: JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """Everything that one job's certificate is made of."""
+class Batch:
+    """Everything that some jobs' certificates are made of."""
 
-    job: Job
-    attempts: tuple[Attempt, ...]
+    epoch: int
+    jobs: Mapping[JobId, Job]
+    attempts: Mapping[JobId, Sequence[Attempt]]
     lives_s: Mapping[AttemptId, float]
-    inputs: tuple[tuple[str, Artifact], ...]
+    inputs: Mapping[str, Sequence[tuple[str, Artifact]]]
     outputs: tuple[Artifact, ...]
     facts: Mapping[str, Json]
     """Pool facts by digest, as they were logged."""
     pools: Mapping[PoolName, Pool]
-    entries: tuple[LoggedEntry, ...]
+    entries: Mapping[str, Sequence[LoggedEntry]]
     head: Head
     nodes: Mapping[tuple[int, int], bytes]
 
@@ -78,52 +79,47 @@ class Certifier:
         self._store = store
         self._atlas = atlas
         self._facts = facts
+        self._version = version("nordan")
 
-    def gather(self, work: UnitOfWork, jobs: Sequence[JobId]) -> list[Material]:
+    def gather(self, work: UnitOfWork, jobs: Sequence[JobId]) -> Batch | None:
         """Read what the certificates of these jobs need; their entries are all sealed."""
         head = work.ledger.head()
-        if head is None:
-            return []
-        found = work.jobs.region_jobs(jobs)
-        attempts = {job: tuple(work.attempts.of_job(job)) for job in found}
-        entries = work.ledger.of_subjects(found)
-        facts = _logged_facts(work, [one for group in attempts.values() for one in group])
-        leaves = [one.leaf_index for group in entries.values() for one in group if one.leaf_index is not None]
-        nodes = work.ledger.nodes(sorted({named for leaf in leaves for named in inclusion_nodes(leaf, head.size)}))
-        inputs, lives_s = work.contents.inputs_of(list(found)), work.certificates.grant_lives(list(found))
-        pools = {pool.name: pool for pool in work.places.pools()}
-        return [
-            Material(
-                job=job,
-                attempts=attempts[name],
-                lives_s=lives_s,
-                inputs=tuple(inputs.get(name, ())),
-                outputs=tuple(work.contents.of_job(name, ArtifactKind.OUTPUT)),
-                facts=facts,
-                pools=pools,
-                entries=tuple(entries.get(name, ())),
-                head=head,
-                nodes=nodes,
-            )
-            for name, job in found.items()
-        ]
-
-    def sign(self, material: Material, key: SigningKey) -> dict[str, object] | None:
-        """Return a job's signed certificate; None when something in the store does not allow one."""
-        with self._store.begin() as work:
-            epoch = work.epoch.current()
-        try:
-            certificate = complete(self._build(material, self._facts.at(epoch, self._store)), self._atlas)
-            return sign_certificate(certificate, key)
-        except (NordanError, ValueError, LookupError) as error:
-            _log.error("certificate_not_issued", job=material.job.id, error=type(error).__name__, detail=str(error))
+        if head is None or not jobs:
             return None
+        attempts = work.certificates.attempts(jobs)
+        entries = work.ledger.of_subjects(jobs)
+        leaves = [one.leaf_index for group in entries.values() for one in group if one.leaf_index is not None]
+        outputs = work.contents.artifacts(work.certificates.outputs(jobs))
+        return Batch(
+            epoch=work.epoch.current(),
+            jobs=work.jobs.region_jobs(jobs),
+            attempts=attempts,
+            lives_s=work.certificates.grant_lives(jobs),
+            inputs=work.contents.inputs_of(jobs),
+            outputs=tuple(outputs.values()),
+            facts=_logged_facts(work, [one for group in attempts.values() for one in group]),
+            pools={pool.name: pool for pool in work.places.pools()},
+            entries=entries,
+            head=head,
+            nodes=work.ledger.nodes(sorted({named for leaf in leaves for named in inclusion_nodes(leaf, head.size)})),
+        )
 
-    def _build(self, material: Material, book: FactsBook) -> Certificate:
-        job = material.job
+    def sign(self, batch: Batch, key: SigningKey) -> dict[JobId, dict[str, object]]:
+        """Return the signed certificates of a batch; a job that the store does not allow one for is left out."""
+        book = self._facts.at(batch.epoch, self._store)
+        signed: dict[JobId, dict[str, object]] = {}
+        for job in batch.jobs.values():
+            try:
+                certificate = complete(self._build(job, batch, book), self._atlas)
+                signed[job.id] = sign_certificate(certificate, key)
+            except (NordanError, ValueError, LookupError) as error:
+                _log.error("certificate_not_issued", job=job.id, error=type(error).__name__, detail=str(error))
+        return signed
+
+    def _build(self, job: Job, batch: Batch, book: FactsBook) -> Certificate:
         assert job.finished_at is not None, "only jobs that have ended want a certificate"
         policy = str(job.effective["digest"])
-        attempts = tuple(self._attempt(one, policy, material, book) for one in material.attempts)
+        attempts = tuple(self._attempt(one, policy, batch, book) for one in batch.attempts[job.id])
         judged = {judgement.facts_digest for one in attempts for judgement in one.judgements}
         return Certificate(
             job=JobRecord(
@@ -137,23 +133,25 @@ class Certifier:
                 finished_at=job.finished_at,
             ),
             control_plane=control_plane_document(book.control_plane),
-            versions=VersionsRecord(version("nordan"), self._atlas.version, self._atlas.digest),
+            versions=VersionsRecord(self._version, self._atlas.version, self._atlas.digest),
             policies={policy: job.effective},
-            facts={digest: material.facts[digest] for digest in sorted(judged)},
+            facts={digest: batch.facts[digest] for digest in sorted(judged)},
             attempts=attempts,
-            inputs=tuple(self._input(name, artifact) for name, artifact in material.inputs if _has_policy(artifact)),
-            outputs=tuple(_output(artifact) for artifact in material.outputs),
+            inputs=tuple(
+                self._input(name, artifact) for name, artifact in batch.inputs.get(job.id, ()) if _has_policy(artifact)
+            ),
+            outputs=tuple(_output(one) for one in batch.outputs if one.job == job.id),
             derogations=(),
             gaps=(),
             assumptions=(),
-            audit=AuditRecord(material.head.envelope, tuple(_entry(one, material) for one in material.entries)),
+            audit=AuditRecord(batch.head.envelope, tuple(_entry(one, batch) for one in batch.entries[job.id])),
         )
 
-    def _attempt(self, attempt: Attempt, policy: str, material: Material, book: FactsBook) -> AttemptRecord:
+    def _attempt(self, attempt: Attempt, policy: str, batch: Batch, book: FactsBook) -> AttemptRecord:
         assert attempt.ended_at is not None, "attempts of a finished job have ended"
         assert attempt.result is not None, "and what has ended has a result"
         judgements = _judgements(attempt, policy)
-        facts = parse_pool_facts(material.facts[judgements[-1].facts_digest], self._atlas)
+        facts = parse_pool_facts(batch.facts[judgements[-1].facts_digest], self._atlas)
         redeemed: Any = attempt.verdicts.get("redeem") or {}  # Any: JSON
         return AttemptRecord(
             attempt_id=attempt.id,
@@ -164,14 +162,14 @@ class Certifier:
             nodes=tuple(rank.node for rank in attempt.ranks),
             place=place_of(facts),
             executor=book.executors[attempt.region],
-            has_made_up_gpus=material.pools[attempt.pool].has_made_up_gpus,
+            has_made_up_gpus=batch.pools[attempt.pool].has_made_up_gpus,
             placed_at=attempt.created_at,
             redeemed_at=attempt.redeemed_at,
             started_at=attempt.running_at,
             ended_at=attempt.ended_at,
             result=attempt.result,
             reason=attempt.reason.value if attempt.reason else None,
-            bound_s=material.lives_s[attempt.id],
+            bound_s=batch.lives_s[attempt.id],
             grant=redeemed.get("grant") if attempt.redeemed_at is not None else None,
             judgements=judgements,
         )
@@ -220,7 +218,7 @@ def _output(artifact: Artifact) -> OutputRecord:
     return OutputRecord(artifact.name, artifact.id, artifact.digest, artifact.policy, artifact.attempt)
 
 
-def _entry(entry: LoggedEntry, material: Material) -> EntryRecord:
+def _entry(entry: LoggedEntry, batch: Batch) -> EntryRecord:
     assert entry.leaf_index is not None, "the sealer certifies jobs whose entries are sealed"
-    proof = inclusion_proof(entry.leaf_index, material.head.size, lambda level, index: material.nodes[level, index])
+    proof = inclusion_proof(entry.leaf_index, batch.head.size, lambda level, index: batch.nodes[level, index])
     return EntryRecord(entry.leaf_index, entry.salt.hex(), entry.document(), tuple(digest.hex() for digest in proof))

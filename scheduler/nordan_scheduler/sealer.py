@@ -56,8 +56,12 @@ class Sealer:
         except LedgerBroken as error:
             _log.critical("ledger_broken", detail=str(error))
             return BROKEN_S
+        began = self._clock.monotonic()
         issued = self.certify(epoch)
-        return 0.0 if sealed == BATCH or issued == CERTIFICATES else INTERVAL_S
+        if sealed == BATCH or issued == CERTIFICATES:
+            # More wait: go on, but leave the cycle its share of the processor.
+            return self._clock.monotonic() - began
+        return INTERVAL_S
 
     def seal(self, epoch: int) -> int:
         """Append unsealed entries to the tree under a new signed checkpoint; returns how many.
@@ -87,18 +91,16 @@ class Sealer:
         with self._store.begin() as work:
             work.leadership.assert_leader(epoch)
             jobs = work.certificates.ready(CERTIFICATES, self._put_off())
-            materials = self._certifier.gather(work, jobs) if jobs else []
+            batch = self._certifier.gather(work, jobs)
+        if batch is None:
+            return 0
         # 2. Build and sign, with no transaction open.
-        envelopes: dict[JobId, Mapping[str, object]] = {
-            one.job.id: signed for one in materials if (signed := self._certifier.sign(one, self._key)) is not None
-        }
+        envelopes = self._certifier.sign(batch, self._key)
         # 3. Store.
         if envelopes:
-            at = self._clock.now()
             with self._store.begin() as work:
                 work.leadership.assert_leader(epoch)
-                for job, envelope in envelopes.items():
-                    work.certificates.issue(job, envelope, at)
+                work.certificates.issue(envelopes, self._clock.now())
             self._metrics.note_certificates(len(envelopes))
         # 4. What could not be signed is tried again later, and does not stand in the way of the others.
         retry_at = self._clock.monotonic() + PUT_OFF_S

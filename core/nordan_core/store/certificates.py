@@ -7,10 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
-from sqlmodel import Session
+from sqlalchemy import select, text
+from sqlmodel import Session, col
 
-from nordan_core.domain.ids import AttemptId, JobId
+from nordan_core.domain.attempts import Attempt
+from nordan_core.domain.ids import ArtifactId, AttemptId, JobId
+from nordan_core.store.attempts import attempt_of
+from nordan_core.store.tables.jobs import AttemptRow
 
 _REQUEST = text("insert into certificate (job_id, created_at) values (:job, :at) on conflict (job_id) do nothing")
 _READY = text(
@@ -22,9 +25,13 @@ _READY = text(
     """
 )
 _ISSUE = text(
-    "update certificate set envelope = cast(:envelope as jsonb), issued_at = :at"
-    " where job_id = :job and envelope is null"
+    """
+    update certificate c set envelope = v.envelope, issued_at = :at
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(job text, envelope jsonb)
+    where c.job_id = v.job and c.envelope is null
+    """
 )
+_OUTPUTS = text("select id from artifact where job_id = any(:jobs) and kind = 'output' order by created_at, id")
 _LIVES = text(
     "select a.id, g.ttl_s from attempt a join attempt_grant g on g.attempt_id = a.id where a.job_id = any(:jobs)"
 )
@@ -56,14 +63,27 @@ class Certificates:
         rows = self._session.execute(_READY, {"limit": limit, "skip": list(skip)})
         return tuple(JobId(row.job_id) for row in rows)
 
+    def attempts(self, jobs: Collection[JobId]) -> dict[JobId, list[Attempt]]:
+        """Return the attempts of these jobs, each job's in order of number."""
+        wanted = select(AttemptRow).where(col(AttemptRow.job_id).in_(list(jobs)))
+        found: dict[JobId, list[Attempt]] = {job: [] for job in jobs}
+        for row in self._session.scalars(wanted.order_by(col(AttemptRow.number))):
+            found[JobId(row.job_id)].append(attempt_of(row))
+        return found
+
+    def outputs(self, jobs: Collection[JobId]) -> list[ArtifactId]:
+        """Return the outputs of these jobs, oldest first."""
+        return [ArtifactId(row.id) for row in self._session.execute(_OUTPUTS, {"jobs": list(jobs)})]
+
     def grant_lives(self, jobs: Collection[JobId]) -> dict[AttemptId, float]:
         """Return, for each attempt of these jobs, the seconds that its grant lived without renewal."""
         rows = self._session.execute(_LIVES, {"jobs": list(jobs)})
         return {AttemptId(row.id): row.ttl_s for row in rows}
 
-    def issue(self, job: JobId, envelope: Mapping[str, object], at: datetime) -> None:
-        """Store the signed envelope; one that is there already stays."""
-        self._session.execute(_ISSUE, {"job": job, "envelope": json.dumps(envelope), "at": at})
+    def issue(self, envelopes: Mapping[JobId, Mapping[str, object]], at: datetime) -> None:
+        """Store signed envelopes; one that is there already stays."""
+        rows = [{"job": job, "envelope": envelope} for job, envelope in envelopes.items()]
+        self._session.execute(_ISSUE, {"rows": json.dumps(rows), "at": at})
 
     def envelope(self, job: JobId) -> Mapping[str, object] | None:
         """Return a job's signed envelope; None while it is pending or before the job has ended."""

@@ -116,7 +116,9 @@ def _lock_jobs(session: Session, decisions: Sequence[Decision]) -> dict[JobId, _
         JobId(key): _Job(JobState(state), version, made, klass, cancelled_at is not None)
         for key, state, version, made, klass, cancelled_at in session.execute(statement.with_for_update())
     }
-    for row in session.execute(_LIVE, {"ids": ids}):
+    # A recovering job may have a live attempt; a queued one never has.
+    recovering = [job for job, row in rows.items() if row.state is JobState.RECOVERING]
+    for row in session.execute(_LIVE, {"ids": recovering}) if recovering else ():
         rows.pop(row.job_id, None)
     return rows
 
