@@ -107,10 +107,10 @@ def allow_dataset_put(context: Context, principal: Principal, project_name: str,
 
 def allow_files_put(context: Context, principal: Principal, project_name: str, region: object, job: Json) -> Access:
     """Give leave to put a job's files into one region; they are judged by the policy of that job."""
-    spec = parse_job({**job, "files": {"files": []}})
+    spec = parse_job(job)
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        inputs = resolve_inputs(work, project.id, spec)
+        inputs = resolve_inputs(work, project.id, spec, with_files=False)
     of = effective_of_job(project, spec, inputs, context.atlas)
     policy = policy_document(read_policy(spec.policy, "job.policy", context.atlas))
     return _allow_put(context, principal, project, of, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))

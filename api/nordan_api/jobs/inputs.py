@@ -11,10 +11,11 @@ from nordan_core.domain.jobs import JobSpec
 from nordan_core.store.unit_of_work import UnitOfWork
 
 
-def resolve_inputs(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> tuple[NamedInput, ...]:
+def resolve_inputs(work: UnitOfWork, project: ProjectId, spec: JobSpec, *, with_files: bool) -> tuple[NamedInput, ...]:
     """Return the artifacts of `dataset/<name>`, `artifact/<id>`, `artifact/<job>/<output>` and of the job's files.
 
-    A dataset is pinned to its newest version. Another project's names are simply not there.
+    A dataset is pinned to its newest version. Another project's names are simply not there. A plan is asked before
+    the files are anywhere, so it comes without them.
 
     Raises:
         NotFound: no such dataset, version, job output or files. Invalid: two inputs would be staged under one name.
@@ -24,7 +25,7 @@ def resolve_inputs(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> tuple
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Invalid("inputs", f"two inputs would both be staged as {twice!r}")
-    if spec.files.files:
+    if with_files and spec.files.files:
         files = work.contents.files_with_digest(project, spec.files.digest)
         if files is None:
             raise NotFound("uploaded files with this manifest; put them through a gateway first", spec.files.digest)

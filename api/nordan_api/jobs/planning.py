@@ -25,7 +25,7 @@ def plan(context: Context, principal: Principal, project: str, document: Json) -
         Unavailable: no scheduler answers.
     """
     now = context.clock.now()
-    prepared = prepare(context, principal, project, document)
+    prepared = prepare(context, principal, project, document, with_files=False)
     answer = _ask(context, prepared)
     try:
         check_described_here(prepared.effective, prepared.facts, context.atlas, now)

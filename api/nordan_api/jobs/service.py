@@ -54,7 +54,9 @@ class JobView:
     artifacts: tuple[Artifact, ...] = ()
 
 
-def prepare(context: Context, principal: Principal, project_name: str, document: dict[str, Any]) -> Prepared:
+def prepare(
+    context: Context, principal: Principal, project_name: str, document: dict[str, Any], *, with_files: bool = True
+) -> Prepared:
     """Check a job document and gather what it will be judged on.
 
     Raises:
@@ -63,7 +65,7 @@ def prepare(context: Context, principal: Principal, project_name: str, document:
     spec = parse_job(document)
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        inputs = resolve_inputs(work, project.id, spec)
+        inputs = resolve_inputs(work, project.id, spec, with_files=with_files)
         epoch = work.epoch.current()
     facts = context.facts(epoch)
     return Prepared(project, spec, inputs, effective_of_job(project, spec, inputs, context.atlas), facts)

@@ -27,7 +27,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
     now = context.clock.now()
     with context.store.begin() as work:
         # 1. The epoch, held still: renewing is an act that is judged.
-        judge = Judge(context, work.epoch.share(), now)
+        judge = Judge(context, work, now)
         work.places.seen(region, up.supervisor_id, now)
         # 2. Reports, jobs locked in ascending order.
         settled = _store_reports(work, region, up.reports, now)

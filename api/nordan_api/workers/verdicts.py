@@ -12,6 +12,7 @@ from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.facts import facts_document
 from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.verdicts import Verdict
+from nordan_core.store.unit_of_work import UnitOfWork
 
 Json = dict[str, Any]  # Any: JSON
 #: Where a word on an attempt may stand, newest first.
@@ -31,11 +32,12 @@ class Judged:
 
 
 class Judge:
-    """The judge of one transaction, which holds the epoch still."""
+    """The judge of one transaction; making it takes the first lock: the epoch stands still until the commit."""
 
-    def __init__(self, context: Context, epoch: int, now: datetime) -> None:
+    def __init__(self, context: Context, work: UnitOfWork, now: datetime) -> None:
         self._context = context
-        self._epoch = epoch
+        self._work = work
+        self._epoch = work.epoch.share()
         self.now = now
         self.facts_used: dict[str, Json] = {}
         """Facts judged by, by digest: whoever acts on the word sees that they are in the log."""
@@ -60,7 +62,7 @@ class Judge:
 
     def _judge(self, document: Mapping[str, Any], pool: str) -> Judged:
         atlas = self._context.atlas
-        facts = self._context.facts(self._epoch)
+        facts = self._context.facts_cache.within(self._work, self._epoch)
         of = parse_effective(document, atlas)
         place = facts.place(pool)
         if place is None:
