@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The command as a person has it, from the virtual environment that runs the demo.
 NORDAN = [str(Path(sys.executable).with_name("nordan"))]
 COMMAND_WITHIN_S = 60.0
-START_WITHIN_S = 90.0
+START_WITHIN_S = 150.0
 STOP_WITHIN_S = 30.0
 
 
@@ -151,6 +151,14 @@ class Stack:
         """Return what `nordan up` printed so far."""
         path = self._home / "up.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def trouble(self) -> str:
+        """Return what the stack said last, and the last line of each log that tells of an error."""
+        told = self.up_log().splitlines()[-20:]
+        for log in sorted(self.data_dir.glob("logs/*.log")):
+            faults = [line for line in log.read_text(errors="replace").splitlines() if "rror" in line]
+            told += [f"{log.name}: {line}" for line in faults[-2:]]
+        return "\n".join(told)
 
     def _start(self) -> None:
         # Jobs outlive the stack unless it is told otherwise; a demo leaves nothing behind.

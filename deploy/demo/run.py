@@ -57,7 +57,7 @@ def _tell(console: Console, stack: Stack) -> None:
         _print_usage(console, stack, training.job)
     except Stopped as stopped:
         console.check(False, f"the step reached its end: {stopped}")
-        console.say(stack.up_log()[-4000:])
+        console.say(stack.trouble())
 
 
 def _print_usage(console: Console, stack: Stack, job: str) -> None:

@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,14 +58,16 @@ class Finding:
         return f"{self.path}:{self.line}: {self.message}"
 
 
-def source_modules() -> list[Module]:
+@cache
+def source_modules() -> tuple[Module, ...]:
     """Return every Python file of the five packages, in order of path."""
-    return [module for root in SOURCE_ROOTS for module in _modules_below(root)]
+    return tuple(module for root in SOURCE_ROOTS for module in _modules_below(root))
 
 
-def modules_of_tests() -> list[Module]:
+@cache
+def modules_of_tests() -> tuple[Module, ...]:
     """Return every Python file below tests/."""
-    return list(_modules_below("tests"))
+    return tuple(_modules_below("tests"))
 
 
 def report(findings: list[Finding]) -> str:
