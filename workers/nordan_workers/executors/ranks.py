@@ -81,6 +81,8 @@ class Rank:
 
     def kill(self) -> bool:
         """Kill the rank with its shim, nothing of another attempt or boot; tell whether nothing is left."""
+        if self._told() is not None:
+            return True
         self._signal_shim(signal.SIGKILL)
         return self._kill_left()
 
