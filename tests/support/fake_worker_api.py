@@ -59,29 +59,38 @@ class FakeWorkerApi:
     """The books, the moods, and the answers."""
 
     def __init__(self) -> None:
-        self.key = SigningKey.create()
-        self.grants: dict[str, Grant] = {}
-        self.artifacts: list[PublishRequest] = []
-        self.commits: list[UploadCommit] = []
-        self.stops: dict[str, StopOrder] = {}
-        self.unknown: set[str] = set()
-        self.stale: set[str] = set()
-        self.fenced_objects: tuple[str, ...] = ()
-        self.requests: Counter[str] = Counter()
-        self.supervisors: set[str] = set()
-        self.renews = True
+        self._own_key = SigningKey.create()
+        self._lock = threading.Lock()
+        self.url = ""
         self.ttl_s = 30
+        self.supervisors: set[str] = set()
+        self.commits: list[UploadCommit] = []
+        self.be_plain()
+        self.forget()
+
+    def be_plain(self) -> None:
+        """Take every mood back."""
+        self.key = self._own_key
+        self.renews = True
         self.is_away = False
         """Answers 503 to everything."""
         self.forge: dict[str, object] = {}
         """Claims that grants get instead of the right ones."""
-        self.url = ""
-        self._lock = threading.Lock()
+        self.fenced_objects: tuple[str, ...] = ()
+
+    def forget(self) -> None:
+        """Begin new books."""
+        self.grants: dict[str, Grant] = {}
+        self.artifacts: list[PublishRequest] = []
+        self.stops: dict[str, StopOrder] = {}
+        self.unknown: set[str] = set()
+        self.stale: set[str] = set()
+        self.requests: Counter[str] = Counter()
 
     @property
     def keys(self) -> dict[str, PublicKey]:
         """Return the public half, as gateways and supervisors want it."""
-        return dict(trusted(self.key.public))
+        return dict(trusted(self._own_key.public))
 
     def grant(self, order: LaunchOrder) -> str:
         """Make a grant for an order and return its id."""
@@ -109,7 +118,7 @@ class FakeWorkerApi:
             "region": REGION,
             "credential": CREDENTIAL,
             "broker_url": broker_url,
-            "grant_keys": {self.key.public.key_id: self.key.public.pem()},
+            "grant_keys": {self._own_key.public.key_id: self._own_key.public.pem()},
         }
         path.write_text(json.dumps(bundle))
         path.chmod(0o600)
@@ -225,7 +234,7 @@ def worker_api() -> Iterator[FakeWorkerApi]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     class Server(ThreadingHTTPServer):

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nordan_core.clock import SystemClock
+from nordan_core.domain.reasons import Reason
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
 from nordan_workers.gpus import Gpus
-from nordan_workers.tasks import hand_over
+from nordan_workers.handover import SUPERVISOR_SOCKET, hand_over
 from support.attempts import region_folder, until
 from support.fake_worker_api import FakeWorkerApi, worker_api
 
@@ -68,7 +69,7 @@ class RegionUnderTest:
 
     def nudge(self, grant_id: str) -> bool:
         """Do what the Celery task does."""
-        return hand_over(grant_id, self.folder / "run" / "supervisor.sock")
+        return hand_over(grant_id, self.folder / "run" / SUPERVISOR_SOCKET)
 
     def submit(self, order: LaunchOrder) -> LaunchOrder:
         """Make a grant for an order and nudge the supervisor."""
@@ -87,6 +88,15 @@ class RegionUnderTest:
     def record_files(self) -> list[Path]:
         """Return the files of the supervisor's records of grants."""
         return list((self.folder / "records").glob("grt_*"))
+
+    def settle(self) -> None:
+        """End every attempt and every mood, for the next test."""
+        self.api.be_plain()
+        for grant in list(self.api.grants.values()):
+            if grant.final is None:
+                self.api.stop(grant.order, Reason.FENCED)
+        until(lambda: not self.record_files(), "every attempt is settled")
+        self.api.forget()
 
     def close(self) -> None:
         """Leave nothing running."""

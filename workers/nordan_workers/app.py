@@ -15,6 +15,7 @@ from nordan_core.queue import celery_app
 from nordan_core.settings import RegionSettings
 from nordan_workers import log, tasks
 from nordan_workers.broker import PatientConnection
+from nordan_workers.handover import SUPERVISOR_SOCKET
 from nordan_workers.joining import read_join_file
 
 
@@ -23,7 +24,7 @@ def worker_app(broker_url: str, run_folder: Path) -> Celery:
     app = celery_app(broker_url)
     app.conf.broker_transport = "nordan_workers.broker:GatedTransport"
     app.amqp.Connection = PatientConnection
-    tasks.register(app, run_folder / tasks.SUPERVISOR_SOCKET)
+    tasks.register(app, run_folder / SUPERVISOR_SOCKET)
     return app
 
 

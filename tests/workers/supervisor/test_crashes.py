@@ -68,7 +68,7 @@ def test_a_job_that_ended_while_nobody_watched_is_told(region: RegionUnderTest) 
     order = region.submit(launch_order(["sleep", "0.5"]))
     until(lambda: any(report.state == "running" for report in region.api.of(order).reports), "it runs")
     region.kill()
-    until(lambda: (region.folder / "attempts" / order.attempt_id / "rank-0" / "exit.json").exists(), "it ended")
+    until((region.folder / "attempts" / order.attempt_id / "rank-0" / "exit.json").exists, "it ended")
     region.start()
     region.ends(order)
 

@@ -136,7 +136,7 @@ class Fleet:
         held.record = replace(held.record, stopping=decision.stopping)
         log = structlog.get_logger().bind(attempt_id=held.attempt_id, reason=decision.stopping.reason)
         try:
-            self._tools.launcher.records.save([held.record])
+            self._tools.launcher.records.save([held.record], is_durable=False)
         except OSError as error:
             # A full disk must not keep anything running; a successor may then call the end by another name.
             log.warning("attempt_stop_not_noted", error=type(error).__name__)
@@ -204,7 +204,7 @@ class Fleet:
         )
 
     def _write_end(self, record: Record, attempt_id: str) -> None:
-        self._tools.launcher.records.save([record])
+        self._tools.launcher.records.save([record], is_durable=False)
         self._tools.noticeboard.logs_are_complete(attempt_id)
 
     async def _forget(self, held: Held) -> None:
@@ -215,7 +215,8 @@ class Fleet:
     def _remove(self, held: Held) -> None:
         """The record goes last: while it is there, a successor knows that there is something to remove."""
         self._tools.executor.forget(held.attempt_id)
-        self._tools.noticeboard.logs_are_complete(held.attempt_id)
+        if held.record.final is None:
+            self._tools.noticeboard.logs_are_complete(held.attempt_id)
         self._tools.launcher.records.remove(held.record.grant_id)
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:

@@ -15,6 +15,7 @@ from nordan_core.domain.jobs import JobKind
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.executors.base import EVENTS_SOCKET, Executor
 from nordan_workers.faults import Faults
+from nordan_workers.handover import SUPERVISOR_SOCKET
 from nordan_workers.joining import Joined
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.supervisor.fleet import Fleet, Tools
@@ -27,7 +28,6 @@ from nordan_workers.supervisor.readiness import Prober
 from nordan_workers.supervisor.records import Phase, Records
 from nordan_workers.supervisor.redeeming import Desk, Redeemer
 from nordan_workers.supervisor.sync import Line, Syncer
-from nordan_workers.tasks import SUPERVISOR_SOCKET
 
 #: Net below lost events, and the grain of `max_duration`.
 SCAN_S = 1.0

@@ -42,7 +42,7 @@ class Noticeboard:
         if not folder.exists():
             folder.mkdir(mode=0o750, parents=True)
             give_to_folder_owner(folder, logs)
-        replace_file(folder / ENDED, b"", mode=0o640)
+        (folder / ENDED).touch(mode=0o640)
 
     def _write(self, name: str, document: object) -> None:
         data = json.dumps(document, sort_keys=True).encode()

@@ -1,6 +1,9 @@
-"""What the supervisor must not forget: one file per grant, written and synced before the step that it tells of.
+"""What the supervisor must not forget: one file per grant, written before the step that it tells of.
 
 A record goes `asked` → `ordered` → `launched` → `ended` and is removed once the control plane has settled the end.
+Every write survives the death of this process. What must survive a loss of power is synced besides: `asked`, so that
+the same redemption id is shown again, and `launched`, so that nothing is started again. After a loss of power no
+attempt runs any more, and a record that went back to `ordered` or `launched` ends as lost, which is true.
 The folder holds tenants' commands and environments: 0700, files 0600, the supervisor's user alone.
 """
 
@@ -13,7 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import TypeAdapter
+import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from nordan_core.domain.reasons import Reason
 from nordan_core.wire import AttemptReport, LaunchOrder
@@ -85,14 +89,22 @@ class Records:
         self._folder = folder
 
     def load(self) -> tuple[Record, ...]:
-        """Return every record, in order of grant."""
-        return tuple(_FORM.validate_json(path.read_bytes()) for path in sorted(self._folder.glob("grt_*.json")))
+        """Return every record, in order of grant; one that a loss of power has torn is dropped, as if never made."""
+        found = []
+        for path in sorted(self._folder.glob("grt_*.json")):
+            try:
+                found.append(_FORM.validate_json(path.read_bytes()))
+            except ValidationError:
+                structlog.get_logger().warning("record_torn", grant_id=path.stem)
+                path.unlink()
+        return tuple(found)
 
-    def save(self, records: Iterable[Record]) -> None:
-        """Write records, durably, before this returns; one sync of the folder for all of them."""
+    def save(self, records: Iterable[Record], *, is_durable: bool) -> None:
+        """Write records; `is_durable` waits for the disk, once for all of them."""
         for record in records:
-            self._replace(f"{record.grant_id}.json", _FORM.dump_json(record))
-        sync_folder(self._folder)
+            self._replace(f"{record.grant_id}.json", _FORM.dump_json(record), is_durable=is_durable)
+        if is_durable:
+            sync_folder(self._folder)
 
     def remove(self, grant_id: str) -> None:
         """Forget a grant; a record that a crash brings back is settled once more."""
@@ -110,22 +122,24 @@ class Records:
         """Return a number above all that earlier incarnations may have given to reports; called once per start."""
         path = self._folder / INCARNATION
         incarnation = int(path.read_text()) + 1 if path.exists() else 1
-        self._replace(INCARNATION, str(incarnation).encode())
+        self._replace(INCARNATION, str(incarnation).encode(), is_durable=True)
         sync_folder(self._folder)
         return incarnation * SEQUENCES
 
     def _kept(self, name: str, value: str) -> str:
         path = self._folder / name
         if not path.exists():
-            self._replace(name, value.encode())
+            self._replace(name, value.encode(), is_durable=True)
             sync_folder(self._folder)
         return path.read_text()
 
-    def _replace(self, name: str, data: bytes) -> None:
+    def _replace(self, name: str, data: bytes, *, is_durable: bool) -> None:
         temporary = self._folder / f".{name}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
+        try:
+            os.write(descriptor, data)
+            if is_durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(self._folder / name)

@@ -103,7 +103,7 @@ class Redeemer:
         answered = (self._answered(record, one, sent_at_s) for record, one in asked)
         kept = [record for record in answered if record is not None]
         self._desk.faults.at("before_answer")
-        self._desk.records.save(kept)
+        self._desk.records.save(kept, is_durable=False)
         self._desk.faults.at("after_answer")
         # 4. Hand over, and let go of what was refused.
         for record in kept:
@@ -114,7 +114,7 @@ class Redeemer:
     def _written(self, batch: Mapping[str, Record | None]) -> dict[str, Record]:
         fresh = {one: Record(one, secrets.token_hex(16)) for one, known in batch.items() if known is None}
         self._desk.faults.at("before_write")
-        self._desk.records.save(fresh.values())
+        self._desk.records.save(fresh.values(), is_durable=True)
         self._desk.faults.at("after_write")
         self._waiting.update(fresh)
         return {one: known or fresh[one] for one, known in batch.items()}
