@@ -27,7 +27,7 @@ from nordan_core.residency.levels import Compute, Encryption, Evidence, Tenancy
 from nordan_core.residency.masks import Mask, compile_mask
 from nordan_core.residency.places import Atlas
 from nordan_core.store.places import WorldState
-from nordan_core.store.unit_of_work import Store
+from nordan_core.store.unit_of_work import Store, UnitOfWork
 
 #: Facts without an end of their own count until here.
 _FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -96,13 +96,19 @@ class FactsCache:
         book = self._book
         if book is not None and book.epoch == epoch:
             return book
+        with store.begin() as work:
+            # The epoch is held while the world is read, so that a book never claims facts that it does not hold.
+            return self.within(work, work.epoch.share())
+
+    def within(self, work: UnitOfWork, epoch: int) -> FactsBook:
+        """Return the book of the epoch that the caller's transaction holds still.
+
+        It opens no other transaction: callers that each hold one connection and wait for a second would starve
+        each other.
+        """
         with self._lock:
             if self._book is None or self._book.epoch != epoch:
-                with store.begin() as work:
-                    # The epoch is read with the world, so that a book never claims facts that it does not hold.
-                    epoch = work.epoch.share()
-                    world = work.places.world()
-                self._book = build_facts(world, self._atlas, epoch)
+                self._book = build_facts(work.places.world(), self._atlas, epoch)
             return self._book
 
 

@@ -11,12 +11,14 @@ from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.contents import ArtifactKind, Manifest
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
-from nordan_core.domain.ids import ArtifactId, AttemptId, ProjectId, RegionCode, UploadId
+from nordan_core.domain.ids import ArtifactId, AttemptId, ProjectId, RegionCode, UploadId, is_name
+from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptState
 from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.layers import output_policy
 from nordan_core.residency.policy import policy_document
+from nordan_core.store.attempts import LockedAttempt
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import ArtifactAccepted, ManifestMessage, OutputReport, PublishRequest, UploadCommit
@@ -35,7 +37,7 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
     with context.store.begin() as work:
         locked = work.attempts.lock_reported(region, [AttemptId(request.attempt_id)])
         known = locked.get(AttemptId(request.attempt_id))
-        if known is None or known.attempt.state is AttemptState.ENDED or known.attempt.fence != request.fence:
+        if known is None or not _may_publish(known, request.fence):
             raise Conflict("stale_fence", "this attempt holds no live fence; its checkpoint is not taken")
         mine = work.contents.of_job(known.attempt.job, ArtifactKind.CHECKPOINT)
         for one in mine:
@@ -45,15 +47,29 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
 
 
-def store_outputs(work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputReport], now: datetime) -> list[str]:
-    """Turn the outputs of a succeeded attempt into artifacts; returns the names that were declared but not left."""
+def _may_publish(known: LockedAttempt, fence: int) -> bool:
+    is_running = known.attempt.state not in {AttemptState.PLACED, AttemptState.ENDED}
+    return is_running and known.attempt.fence == fence and known.stop_reason is not Reason.FENCED
+
+
+def store_outputs(work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputReport], now: datetime) -> str:
+    """Turn the outputs of a succeeded attempt into artifacts, all or none.
+
+    Returns the sentence that says why there are none, or an empty text: one attempt's fault must not keep a region's
+    other reports from being stored.
+    """
     declared = work.jobs.region_jobs([attempt.job])[attempt.job].spec.outputs
-    found = {one.name: one.manifest for one in outputs}
-    missing = [name for name in declared if name not in found]
-    if not missing:
-        for name in declared:
-            _store(work, attempt, ArtifactKind.OUTPUT, name=name, manifest=_manifest(found[name]), now=now)
-    return missing
+    try:
+        found = {one.name: _manifest(one.manifest) for one in outputs}
+    except Invalid as error:
+        return f"an output cannot be kept: {error.message}"
+    if missing := [name for name in declared if name not in found]:
+        return f"the program ended well but left no output {', '.join(missing)} in NORDAN_OUTPUT_DIR"
+    if illegal := [name for name in found if not is_name(name)]:
+        return f"an output cannot be kept: {illegal[0]!r} is not a name"
+    for name in sorted(found):
+        _store(work, attempt, ArtifactKind.OUTPUT, name=name, manifest=found[name], now=now)
+    return ""
 
 
 def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -> ArtifactAccepted:

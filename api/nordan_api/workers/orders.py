@@ -34,8 +34,8 @@ class Orders:
             pools={pool.name: pool for pool in work.places.pools()} if grants else {},
         )
 
-    def build(self, job: Job, grant: RedeemableGrant) -> LaunchOrder:
-        """Return the order for one attempt."""
+    def build(self, job: Job, grant: RedeemableGrant, ttl_s: float) -> LaunchOrder:
+        """Return the order for one attempt, which may live `ttl_s` from now without a renewal."""
         spec, attempt, pool = job.spec, grant.attempt, self.pools[grant.attempt.pool]
         resumed = self.checkpoints.get(attempt.resume_from) if attempt.resume_from else None
         return LaunchOrder(
@@ -62,7 +62,7 @@ class Orders:
             ),
             outputs=spec.outputs,
             resume_from=ManifestMessage.of(resumed.manifest) if resumed else None,
-            ttl_s=grant.ttl_s,
+            ttl_s=ttl_s,
             max_duration_s=spec.max_duration_s,
             grace_s=spec.grace_s,
             port=spec.port,

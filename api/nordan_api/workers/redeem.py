@@ -14,6 +14,7 @@ from nordan_api.context import Context
 from nordan_api.workers.orders import Orders
 from nordan_api.workers.verdicts import Judge, Judged
 from nordan_core.domain.attempts import Ending, RedeemableGrant
+from nordan_core.domain.errors import Invalid
 from nordan_core.domain.ids import GrantId, JobId, RegionCode
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.reasons import Reason
@@ -33,10 +34,19 @@ class _Granted:
     job: Job
     judged: Judged
     is_new: bool
+    redeemed_at: datetime
+    alive_until: datetime
+    """Asking again does not move it: past it, the control plane may start another attempt."""
 
 
 def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> RedeemResponse:
-    """Answer each grant: granted with a signed grant and the order, refused, or gone."""
+    """Answer each grant: granted with a signed grant and the order, refused, or gone.
+
+    Raises:
+        Invalid: a grant stands twice in the request; one of the two would be a second redemption.
+    """
+    if len({item.grant_id for item in request.items}) != len(request.items):
+        raise Invalid("items", "a grant stands twice in one request")
     now = context.clock.now()
     answers: dict[str, RedeemAnswer] = {}
     with context.store.begin() as work:
@@ -54,12 +64,12 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
                 answers[item.grant_id] = decided
         # 3. Write. The signed grant is kept with the verdict: a certificate quotes it.
         work.scheduling.record_facts(judge.facts_used, now)
-        tokens = {one.grant.id: _sign(context, one, now) for one in granted if one.judged.allowed}
+        tokens = {one.grant.id: _sign(context, one) for one in granted if one.judged.allowed}
         _write(work, region, granted, tokens, now)
         _deny(work, region, [one for one in granted if not one.judged.allowed], now)
         orders = Orders.load(work, [one.job for one in granted], [one.grant for one in granted])
     for one in granted:
-        answers[one.item.grant_id] = _answer(one, tokens, orders)
+        answers[one.item.grant_id] = _answer(one, tokens, orders, now)
     return RedeemResponse(items=tuple(answers[item.grant_id] for item in request.items))
 
 
@@ -81,7 +91,9 @@ def _decide(
         return _no(item, RedeemOutcome.GONE, "grant_expired", "the grant ran out after it was redeemed")
     job = jobs[grant.attempt.job]
     judged = judge.attempt(job.effective, grant.attempt.pool, grant.attempt.verdicts)
-    return _Granted(item, grant, job, judged, is_new=not is_same)
+    redeemed_at = grant.attempt.redeemed_at or now
+    alive_until = grant.alive_until or now + timedelta(seconds=grant.ttl_s)
+    return _Granted(item, grant, job, judged, is_new=not is_same, redeemed_at=redeemed_at, alive_until=alive_until)
 
 
 def _no(item: RedeemItem, outcome: RedeemOutcome, code: str, message: str) -> RedeemAnswer:
@@ -135,7 +147,7 @@ def _deny(work: UnitOfWork, region: RegionCode, denied: Sequence[_Granted], now:
     work.attempts.close(endings, now, actor="judge")
 
 
-def _sign(context: Context, one: _Granted, now: datetime) -> str:
+def _sign(context: Context, one: _Granted) -> str:
     attempt = one.grant.attempt
     claims = GrantClaims(
         grant_id=one.grant.id,
@@ -146,20 +158,20 @@ def _sign(context: Context, one: _Granted, now: datetime) -> str:
         nodes=tuple(rank.node for rank in attempt.ranks),
         fence=attempt.fence,
         redemption_id=one.item.redemption_id,
-        issued_at=now,
-        expires_at=now + timedelta(seconds=one.grant.ttl_s),
+        issued_at=one.redeemed_at,
+        expires_at=one.alive_until,
         policy_digest=str(one.job.effective["digest"]),
         epoch=one.judged.epoch,
     )
     return mint_grant(claims, context.grant_key)
 
 
-def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders) -> RedeemAnswer:
+def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders, now: datetime) -> RedeemAnswer:
     if not one.judged.allowed:
         return _no(one.item, RedeemOutcome.REFUSED, Reason.REJECTED_BY_POLICY.value, one.judged.message)
     return RedeemAnswer(
         grant_id=one.grant.id,
         outcome=RedeemOutcome.GRANTED,
         grant=tokens[one.grant.id],
-        order=orders.build(one.job, one.grant),
+        order=orders.build(one.job, one.grant, (one.alive_until - now).total_seconds()),
     )

@@ -20,6 +20,8 @@ from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import AttemptReport, StopOrder, SyncDown, SyncUp
 
 log = structlog.get_logger()
+#: Without a redemption there is nothing to report on, and after the end nothing more to say.
+_NOT_RUNNING = frozenset({AttemptState.PLACED, AttemptState.ENDED})
 
 
 def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
@@ -37,7 +39,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         held = {(one.attempt_id, one.fence) for one in up.live}
         renewed = [one for one in live if one.stop_reason is None and (one.id, one.fence) in held]
         work.attempts.renew(renewed, now)
-        settled |= _ended(work, region, up)
+        settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
     return SyncDown(
         renewal=_sign(context, region, up.supervisor_id, renewed, now),
         stop=tuple(_stop(one) for one in [*live, *fenced] if one.stop_reason is not None),
@@ -58,11 +60,9 @@ def _store_reports(
     endings: list[Ending] = []
     for attempt, known in locked.items():
         report = newest[attempt]
-        if known.attempt.state is AttemptState.ENDED:
-            settled.add(attempt)
-        elif report.fence != known.attempt.fence or report.seq <= known.seq:
+        if known.attempt.state in _NOT_RUNNING or report.fence != known.attempt.fence or report.seq <= known.seq:
             continue
-        elif report.state is AttemptState.ENDED:
+        if report.state is AttemptState.ENDED:
             endings.append(_ending(work, known, report, now))
             settled.add(attempt)
         else:
@@ -83,11 +83,11 @@ def _advance(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now:
 def _ending(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now: datetime) -> Ending:
     result = report.result or AttemptResult.FAILED
     reason, message = report.reason, report.message
-    if result is AttemptResult.SUCCEEDED:
-        missing = store_outputs(work, known.attempt, report.outputs, now)
-        if missing:
-            result, reason = AttemptResult.FAILED, Reason.CONTAINER_EXIT
-            message = f"the program ended well but left no output {', '.join(missing)} in NORDAN_OUTPUT_DIR"
+    # What had become unlawful publishes nothing; `close` calls its end by that name.
+    if result is AttemptResult.SUCCEEDED and known.stop_reason is not Reason.FENCED:
+        fault = store_outputs(work, known.attempt, report.outputs, now)
+        if fault:
+            result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
     codes = [one.exit_code for one in report.ranks if one.exit_code]
     return Ending(
         attempt=known.attempt.id,
@@ -124,12 +124,8 @@ def _judge_live(
     return lawful, fenced
 
 
-def _ended(work: UnitOfWork, region: RegionCode, up: SyncUp) -> set[AttemptId]:
-    mentioned = {AttemptId(one.attempt_id) for one in up.live} | {AttemptId(one.attempt_id) for one in up.reports}
-    return work.attempts.ended_among(region, mentioned) if mentioned else set()
-
-
 def _unknown(up: SyncUp, live: Sequence[LiveAttempt], settled: set[AttemptId]) -> tuple[str, ...]:
+    """Return what the supervisor holds and nobody wants to run: of an older fence, or ended without its word."""
     fences = {one.id: one.fence for one in live}
     held = [one for one in up.live if one.attempt_id not in settled]
     return tuple(one.attempt_id for one in held if fences.get(AttemptId(one.attempt_id)) != one.fence)

@@ -1,7 +1,8 @@
 """Attempts, grants and leases as the regions move them on: redemption, reports, renewal, end.
 
 The end of an attempt is written here and nowhere else, whoever found it out: a report, a cancellation, the reaper.
-Locks are taken in the one order: residency epoch, leader, jobs ascending, nodes ascending.
+Locks are taken in the one order: residency epoch, leader, jobs ascending, nodes ascending. PostgreSQL locks the rows
+of one result in the order of FROM, so the job stands first in each statement that locks.
 """
 
 from __future__ import annotations
@@ -18,8 +19,17 @@ from nordan_core.domain.attempts import Attempt, Ending, RankPlacement, Redeemab
 from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, RegionCode
 from nordan_core.domain.money import Cost, Price
 from nordan_core.domain.reasons import Reason
-from nordan_core.domain.states import AttemptResult, AttemptState, check_attempt_move
+from nordan_core.domain.states import (
+    AttemptResult,
+    AttemptState,
+    AttemptView,
+    JobState,
+    check_attempt_move,
+    check_job_move,
+    job_state,
+)
 from nordan_core.store.endings import close_attempts
+from nordan_core.store.jobs import write_move
 from nordan_core.store.tables.jobs import AttemptRow, GrantRow, JobRow, LeaseRow
 
 _GRANT, _ATTEMPT = GrantRow.metadata.tables["attempt_grant"], AttemptRow.metadata.tables["attempt"]
@@ -44,11 +54,15 @@ _UPDATE_VERDICTS = update(_ATTEMPT).where(_ATTEMPT.c.id == bindparam("key")).val
 
 @dataclass(frozen=True, slots=True)
 class LockedAttempt:
-    """An attempt whose job is locked in this transaction, with the last report's number and its grant's state."""
+    """An attempt whose job is locked in this transaction, with what a report about it is decided on."""
 
     attempt: Attempt
     seq: int
-    grant_state: str
+    """Number of the last report that was stored."""
+    stop_reason: Reason | None
+    """Why the control plane wants it stopped."""
+    job_state: JobState
+    is_cancel_requested: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +104,9 @@ class Attempts:
         """Return grants of a region with their attempts, jobs locked in ascending order; unknown ids are left out."""
         statement = (
             select(GrantRow, AttemptRow)
-            .join(AttemptRow, col(AttemptRow.id) == col(GrantRow.attempt_id))
-            .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
+            .select_from(JobRow)
+            .join(AttemptRow, col(AttemptRow.job_id) == col(JobRow.id))
+            .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
             .where(col(GrantRow.id).in_(list(grants)), col(GrantRow.region) == region)
             .order_by(col(AttemptRow.job_id))
             .with_for_update()
@@ -130,21 +145,27 @@ class Attempts:
     def lock_reported(self, region: RegionCode, attempts: Iterable[AttemptId]) -> dict[AttemptId, LockedAttempt]:
         """Return attempts of a region, their jobs locked in ascending order."""
         statement = (
-            select(AttemptRow, GrantRow)
-            .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
-            .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
+            select(AttemptRow, col(JobRow.state), col(JobRow.cancel_requested_at))
+            .select_from(JobRow)
+            .join(AttemptRow, col(AttemptRow.job_id) == col(JobRow.id))
             .where(col(AttemptRow.id).in_(list(attempts)), col(AttemptRow.region) == region)
             .order_by(col(AttemptRow.job_id))
             .with_for_update()
             .execution_options(populate_existing=True)
         )
         return {
-            AttemptId(row.id): LockedAttempt(attempt_of(row), row.seq, grant.state)
-            for row, grant in self._session.execute(statement)
+            AttemptId(row.id): LockedAttempt(
+                attempt=attempt_of(row),
+                seq=row.seq,
+                stop_reason=Reason(row.stop_reason) if row.stop_reason else None,
+                job_state=JobState(job_state),
+                is_cancel_requested=cancelled_at is not None,
+            )
+            for row, job_state, cancelled_at in self._session.execute(statement)
         }
 
     def advance(self, locked: LockedAttempt, *, seq: int, state: AttemptState, is_ready: bool, now: datetime) -> None:
-        """Store a report that is not the last one.
+        """Store a report that is not the last one, and what it means for the job.
 
         Raises:
             IllegalMove: the state table forbids it.
@@ -157,6 +178,11 @@ class Attempts:
         if state is AttemptState.RUNNING and attempt.running_at is None:
             values["running_at"] = now
         self._session.execute(update(AttemptRow).where(col(AttemptRow.id) == attempt.id).values(**values))
+        before = [AttemptView(AttemptState.ENDED)] * (attempt.number - 1)
+        after = job_state([*before, AttemptView(state)], is_cancel_requested=locked.is_cancel_requested)
+        if after is not locked.job_state:
+            check_job_move(locked.job_state, after)
+            write_move(self._session, attempt.job, after, None, "", now)
 
     def close(self, endings: Sequence[Ending], now: datetime, *, actor: str) -> list[JobId]:
         """End attempts: give GPUs back, close leases and grants, derive the jobs' states. Ended ones are left alone.
@@ -218,17 +244,6 @@ class Attempts:
             col(AttemptRow.state) == AttemptState.ENDED.value,
         )
         return {AttemptId(one) for one in self._session.scalars(statement)}
-
-    def overdue(self, before: datetime, limit: int) -> list[AttemptId]:
-        """Return live attempts whose grant ran out before an instant: their shims have stopped them by now."""
-        statement = (
-            select(col(AttemptRow.id))
-            .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
-            .where(col(AttemptRow.state) != AttemptState.ENDED.value)
-            .where(col(GrantRow.state) == "redeemed", col(GrantRow.alive_until) < before)
-            .limit(limit)
-        )
-        return [AttemptId(one) for one in self._session.scalars(statement)]
 
 
 def attempt_of(row: AttemptRow, lease: LeaseRow | None = None) -> Attempt:

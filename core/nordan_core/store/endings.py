@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -73,9 +73,11 @@ def close_attempts(session: Session, endings: Sequence[Ending], now: datetime, *
 
 def _lock(session: Session, endings: Sequence[Ending], now: datetime) -> list[_Closing]:
     by_id = {ending.attempt: ending for ending in endings}
+    # The job stands first: rows are locked in the order of FROM, and a cancellation holds the job alone.
     statement = (
         select(AttemptRow, JobRow, LeaseRow)
-        .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
+        .select_from(JobRow)
+        .join(AttemptRow, col(AttemptRow.job_id) == col(JobRow.id))
         .join(LeaseRow, col(LeaseRow.attempt_id) == col(AttemptRow.id))
         .where(col(AttemptRow.id).in_(list(by_id)), col(AttemptRow.state) != AttemptState.ENDED.value)
         .order_by(col(AttemptRow.job_id))
@@ -84,7 +86,7 @@ def _lock(session: Session, endings: Sequence[Ending], now: datetime) -> list[_C
     )
     closings = []
     for attempt, job, lease in session.execute(statement):
-        ending = by_id[attempt.id]
+        ending = _as_asked(by_id[attempt.id], attempt)
         is_retryable = _is_retryable(job, attempt, ending)
         after = job_state(
             [AttemptView(AttemptState.ENDED, ending.result, is_retryable)],
@@ -95,6 +97,13 @@ def _lock(session: Session, endings: Sequence[Ending], now: datetime) -> list[_C
         not_before = now + timedelta(seconds=wait) if after is JobState.RECOVERING else None
         closings.append(_Closing(ending, attempt, job, lease, after, not_before))
     return closings
+
+
+def _as_asked(ending: Ending, attempt: AttemptRow) -> Ending:
+    """Return the ending as fenced if the attempt had become unlawful, however it came to its end."""
+    if attempt.stop_reason != Reason.FENCED.value or ending.result is AttemptResult.FENCED:
+        return ending
+    return replace(ending, result=AttemptResult.FENCED, reason=Reason.FENCED)
 
 
 def _is_retryable(job: JobRow, attempt: AttemptRow, ending: Ending) -> bool:

@@ -73,20 +73,7 @@ class Jobs:
         check_job_move(job.state, after)
         if after is job.state:
             return
-        line = {"state": after.value, "reason": reason, "message": message, "at": now.isoformat()}
-        history = JobRow.metadata.tables["job"].c.history
-        self._session.execute(
-            update(JobRow)
-            .where(col(JobRow.id) == job.id)
-            .values(
-                state=after.value,
-                reason=reason.value if reason else None,
-                message=message,
-                history=history.concat([line]),
-                version=col(JobRow.version) + 1,
-                finished_at=now if after in TERMINAL else None,
-            )
-        )
+        write_move(self._session, job.id, after, reason, message, now)
         if after in TERMINAL:
             self._session.execute(insert(CertificateRow), [{"job_id": job.id, "created_at": now}])
 
@@ -95,9 +82,25 @@ class Jobs:
         statement = select(JobRow).where(col(JobRow.id).in_(list(jobs)))
         return {JobId(row.id): job_of(row) for row in self._session.scalars(statement)}
 
-    def project_of(self, job: JobId) -> ProjectId:
-        """Return the project of a job."""
-        return ProjectId(self._session.scalars(select(col(JobRow.project_id)).where(col(JobRow.id) == job)).one())
+
+def write_move(
+    session: Session, job: JobId, after: JobState, reason: Reason | None, message: str, now: datetime
+) -> None:
+    """Write a checked move of a locked job: state, reason and a line of history."""
+    line = {"state": after.value, "reason": reason, "message": message, "at": now.isoformat()}
+    history = JobRow.metadata.tables["job"].c.history
+    session.execute(
+        update(JobRow)
+        .where(col(JobRow.id) == job)
+        .values(
+            state=after.value,
+            reason=reason.value if reason else None,
+            message=message,
+            history=history.concat([line]),
+            version=col(JobRow.version) + 1,
+            finished_at=now if after in TERMINAL else None,
+        )
+    )
 
 
 def job_of(row: JobRow) -> Job:
