@@ -6,7 +6,7 @@ so that the sums end also where companies own each other, and never come out too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from nordan_core.residency.entities import KINDS_OF_SHARE, WHOLE, Entity, Ownership, ShareKind
@@ -86,6 +86,26 @@ def owners_above(name: str, entities: Entities) -> set[str]:
             entity = entities.get(one)
             waiting.extend(edge.owner for edge in (entity.owners or () if entity else ()))
     return found - {name}
+
+
+def connected(names: Iterable[str], entities: Entities) -> dict[str, Entity]:
+    """Return every entity that ownership ties to `names`, upwards or downwards, themselves included.
+
+    Facts need no more than this, and no less: a subsidiary exposes its parent as an owner exposes what it controls.
+    """
+    below: dict[str, list[str]] = {}
+    for entity in entities.values():
+        for edge in entity.owners or ():
+            below.setdefault(edge.owner, []).append(entity.name)
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            above = entities[one].owners or () if one in entities else ()
+            waiting.extend((*(edge.owner for edge in above), *below.get(one, ())))
+    return {name: entities[name] for name in sorted(found) if name in entities}
 
 
 def untraced(entities: Entities) -> frozenset[str]:
