@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from nordan_api.context import Context
-from nordan_api.jobs.policy import check_described_here, check_possible
+from nordan_api.jobs.policy import check_described_here, check_not_empty, check_possible
 from nordan_api.jobs.service import Prepared, prepare
 from nordan_core.domain.errors import Refused, Unavailable
 from nordan_core.domain.tenants import Principal
@@ -28,6 +28,7 @@ def plan(context: Context, principal: Principal, project: str, document: Json) -
     prepared = prepare(context, principal, project, document, with_files=False)
     answer = _ask(context, prepared)
     try:
+        check_not_empty(prepared.effective, prepared.facts, now)
         check_described_here(prepared.effective, prepared.facts, context.atlas, now)
         check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
     except Refused as refused:

@@ -17,6 +17,7 @@ from nordan_core.domain.jobs import JobSpec
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook, PoolCapacity
+from nordan_core.residency.conflicts import empty_facets
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.explain import Never, explain_never
 from nordan_core.residency.facets import Policy
@@ -79,6 +80,29 @@ def effective_of_data(project: Project, name: str, policy: dict[str, Any], atlas
 
 def _kind(artifact: Artifact) -> LayerKind:
     return LayerKind.INPUT if artifact.kind is ArtifactKind.DATASET else LayerKind.PARENT
+
+
+def check_not_empty(of: Effective, facts: FactsBook, now: datetime) -> None:
+    """Refuse a policy that allows nowhere at all.
+
+    Raises:
+        Refused: `residency_unsatisfiable`, with the layers that share no place and the nearest relaxation.
+    """
+    conflicts = empty_facets(of, facts.atlas, now)
+    if not conflicts:
+        return
+    never = explain_never(of, facts.pools, facts.atlas, now)
+    detail = {
+        **never_document(never),
+        "conflict": [
+            {"facet": one.facet, "layers": [f"{layer.kind.value} {layer.name}" for layer in one.layers]}
+            for one in conflicts
+        ],
+    }
+    message = "; ".join(one.message for one in conflicts)
+    if never.relaxation is not None:
+        message += "; nearest relaxation: " + "; ".join(one.sentence for one in never.relaxation.changes)
+    raise Refused(Reason.RESIDENCY_UNSATISFIABLE, message, detail)
 
 
 def check_described_here(of: Effective, facts: FactsBook, atlas: Atlas, now: datetime) -> None:

@@ -11,7 +11,7 @@ from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.idempotency import IdempotencyKey
 from nordan_api.jobs.inputs import resolve_inputs
-from nordan_api.jobs.policy import NamedInput, check_described_here, check_possible, effective_of_job
+from nordan_api.jobs.policy import NamedInput, check_described_here, check_not_empty, check_possible, effective_of_job
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.attempts import Attempt, Ending
@@ -23,9 +23,8 @@ from nordan_core.domain.states import AttemptResult, AttemptState, JobState
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
-from nordan_core.residency.conflicts import empty_facets
 from nordan_core.residency.effective_text import effective_document
-from nordan_core.residency.layers import Effective, Layer
+from nordan_core.residency.layers import Effective
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.idempotency import StoredAnswer
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -77,23 +76,9 @@ def judge_submission(context: Context, prepared: Prepared, now: datetime) -> Non
     Raises:
         Refused: with the reason, the conflict and what would help.
     """
-    conflicts = empty_facets(prepared.effective, context.atlas, now)
-    if conflicts:
-        raise Refused(
-            Reason.RESIDENCY_UNSATISFIABLE,
-            "; ".join(one.message for one in conflicts),
-            {
-                "conflict": [
-                    {"facet": one.facet, "layers": [_layer(layer) for layer in one.layers]} for one in conflicts
-                ]
-            },
-        )
+    check_not_empty(prepared.effective, prepared.facts, now)
     check_described_here(prepared.effective, prepared.facts, context.atlas, now)
     check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
-
-
-def _layer(layer: Layer) -> str:
-    return f"{layer.kind.value} {layer.name}"
 
 
 def submit(
