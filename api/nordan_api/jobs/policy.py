@@ -86,23 +86,11 @@ def check_not_empty(of: Effective, facts: FactsBook, now: datetime) -> None:
     """Refuse a policy that allows nowhere at all.
 
     Raises:
-        Refused: `residency_unsatisfiable`, with the layers that share no place and the nearest relaxation.
+        Refused: `residency_unsatisfiable` with the smallest conflict and the nearest relaxation.
     """
-    conflicts = empty_facets(of, facts.atlas, now)
-    if not conflicts:
-        return
-    never = explain_never(of, facts.pools, facts.atlas, now)
-    detail = {
-        **never_document(never),
-        "conflict": [
-            {"facet": one.facet, "layers": [f"{layer.kind.value} {layer.name}" for layer in one.layers]}
-            for one in conflicts
-        ],
-    }
-    message = "; ".join(one.message for one in conflicts)
-    if never.relaxation is not None:
-        message += "; nearest relaxation: " + "; ".join(one.sentence for one in never.relaxation.changes)
-    raise Refused(Reason.RESIDENCY_UNSATISFIABLE, message, detail)
+    if empty_facets(of, facts.atlas, now):
+        never = explain_never(of, facts.pools, facts.atlas, now)
+        raise Refused(Reason.RESIDENCY_UNSATISFIABLE, never.sentence, never_document(never))
 
 
 def check_described_here(of: Effective, facts: FactsBook, atlas: Atlas, now: datetime) -> None:

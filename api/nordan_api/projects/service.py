@@ -63,7 +63,10 @@ def create_project(
 
     Raises:
         Invalid: a bad name or floor. NotFound: no such organisation for this caller. Conflict: the name is taken.
+        Forbidden: the caller's key is of one project.
     """
+    if principal.project is not None:
+        raise Forbidden("this key works in one project only and cannot add another")
     now = context.clock.now()
     with context.store.begin() as work:
         owner = _organisation(work, principal, organisation)
@@ -88,14 +91,19 @@ def create_project(
 def create_key(context: Context, principal: Principal, organisation: str, wanted: Json) -> tuple[Principal, str]:
     """Make a key and return it with its secret, which is shown once and kept as a hash.
 
+    A key can do no more than the one that made it: no higher role, no other project.
+
     Raises:
-        Invalid: an unknown role or territory. Forbidden: a role above the caller's own.
+        Invalid: an unknown role or territory. Forbidden: a role above the caller's own. NotFound: no such
+            organisation or project for this caller.
     """
     now = context.clock.now()
     if unknown := sorted(wanted.keys() - {"role", "project", "territory", "expires_in_s"}):
         raise Invalid(unknown[0], "no such field; there are role, project, territory and expires_in_s")
     role = _role(principal, wanted.get("role"))
     territory = wanted.get("territory")
+    if role is Role.ADMIN and wanted.get("project") is not None:
+        raise Invalid("project", "a key of role admin runs the platform; it cannot be bound to a project")
     if territory is not None:
         territory = context.atlas.parse_territory(territory, "territory")
     with context.store.begin() as work:
@@ -104,7 +112,7 @@ def create_key(context: Context, principal: Principal, organisation: str, wanted
             KeyId(new_id("key")),
             owner.id,
             role,
-            _project(work, owner, wanted.get("project")),
+            _project(work, principal, owner, wanted.get("project")),
             territory,
             _expiry(wanted.get("expires_in_s"), now),
         )
@@ -118,11 +126,15 @@ def revoke_key(context: Context, principal: Principal, organisation: str, key: s
     """Revoke a key; requests that were let in up to 2 s before may still finish.
 
     Raises:
-        NotFound: no such live key.
+        NotFound: this caller has no such live key. Forbidden: its role is above the caller's own.
     """
     with context.store.begin() as work:
         owner = _organisation(work, principal, organisation)
-        if not work.tenants.revoke_key(owner.id, KeyId(key), context.clock.now()):
+        found = next((one for one in work.tenants.keys(owner.id) if one.key == key), None)
+        if found is None or principal.project not in (None, found.project):
+            raise NotFound("key", key)
+        _check_rank(principal, found.role, "revoke")
+        if not work.tenants.revoke_key(owner.id, found.key, context.clock.now()):
             raise NotFound("key", key)
         _audit(context, work, Act.KEY_REVOKED, subject=key, by=principal, organisation=owner.id)
 
@@ -142,11 +154,11 @@ def _organisation(work: UnitOfWork, principal: Principal, name: object) -> Organ
     return found
 
 
-def _project(work: UnitOfWork, owner: Organisation, name: object) -> ProjectId | None:
+def _project(work: UnitOfWork, principal: Principal, owner: Organisation, name: object) -> ProjectId | None:
     if name is None:
-        return None
+        return principal.project
     found = work.tenants.project(owner.id, name) if isinstance(name, str) else None
-    if found is None:
+    if found is None or principal.project not in (None, found.id):
         raise NotFound("project", str(name)[:100])
     return found.id
 
@@ -155,9 +167,13 @@ def _role(principal: Principal, wanted: object) -> Role:
     if not isinstance(wanted, str) or wanted not in {one.value for one in Role}:
         raise Invalid("role", f"{wanted!r} is not a role; one of {', '.join(_RANK)}")
     role = Role(wanted)
-    if _RANK.index(role) > _RANK.index(principal.role):
-        raise Forbidden(f"a key of role {principal.role} cannot make one of role {role}")
+    _check_rank(principal, role, "make")
     return role
+
+
+def _check_rank(principal: Principal, role: Role, verb: str) -> None:
+    if _RANK.index(role) > _RANK.index(principal.role):
+        raise Forbidden(f"a key of role {principal.role} cannot {verb} one of role {role}")
 
 
 def _expiry(seconds: object, now: datetime) -> datetime | None:
