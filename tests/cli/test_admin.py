@@ -173,10 +173,10 @@ def test_a_jobs_usage_is_told_by_attempt(nordan: Nordan, rest: FakeRest) -> None
     used = {"job": ID, "items": [_line(1, "1.225000"), _line(2, "0.612500")], "cost_eur": "1.837500"}
     rest.on(f"GET /v1/projects/default/jobs/{ID}/usage", used)
     assert nordan("usage", ID).out.splitlines() == [
-        "ATTEMPT  POOL           GPUS  GPU-HOURS  EUR/GPU-H  ENERGY  COST",
-        "1        fr-bru-1-h100  16    0.5000     2.45               1.23 EUR",
-        "2        fr-bru-1-h100  16    0.5000     2.45               0.6125 EUR",
-        "total                         1.0000                        1.84 EUR",
+        "ATTEMPT  POOL           GPUS  GPU-TIME  EUR/GPU-H  ENERGY  COST",
+        "1        fr-bru-1-h100  16    0.50 h    2.45               1.23 EUR",
+        "2        fr-bru-1-h100  16    0.50 h    2.45               0.6125 EUR",
+        "total                         1.00 h                       1.84 EUR",
     ]
     assert json.loads(nordan("usage", ID, "-o", "json").out) == used
 
@@ -185,8 +185,8 @@ def test_a_projects_usage_is_told_by_job(nordan: Nordan, rest: FakeRest) -> None
     rest.on("GET /v1/projects/default/jobs", {"items": [job("succeeded")]})
     rest.on(f"GET /v1/projects/default/jobs/{ID}/usage", {"items": [_line(1, "1.225000")], "cost_eur": "1.225000"})
     assert nordan("usage").out.splitlines()[1:] == [
-        f"digits  {ID}  succeeded  0.5000     1.23 EUR",
-        "total                                              0.5000     1.23 EUR",
+        f"digits  {ID}  succeeded  0.50 h    1.23 EUR",
+        "total                                              0.50 h    1.23 EUR",
     ]
 
 

@@ -45,23 +45,27 @@ def _cost(api: Api, job: Job) -> Answer:
 def _jobs(answer: Answer) -> str:
     jobs: list[Answer] = answer["items"]
     rows = [(one["name"], one["job"], one["state"], *_sums([one])) for one in jobs]
-    return render.table(("name", "id", "state", "gpu-hours", "cost"), [*rows, ("total", "", "", *_sums(jobs))])
+    return render.table(("name", "id", "state", "gpu-time", "cost"), [*rows, ("total", "", "", *_sums(jobs))])
 
 
 def _sums(jobs: list[Answer]) -> tuple[str, str]:
-    hours = sum(one["gpu_seconds"] for one in jobs) / 3600
-    return f"{hours:.4f}", render.eur(sum(one["cost_eur"] for one in jobs))
+    return _time(sum(one["gpu_seconds"] for one in jobs)), render.eur(sum(one["cost_eur"] for one in jobs))
 
 
 def _attempts(used: Usage) -> str:
-    titles = ("attempt", "pool", "gpus", "gpu-hours", "EUR/GPU-h", "energy", "cost")
+    titles = ("attempt", "pool", "gpus", "gpu-time", "EUR/GPU-h", "energy", "cost")
     rows: list[tuple[object, ...]] = [
         (
-            *(one.number, one.pool, one.gpus, f"{one.gpu_seconds / 3600:.4f}", one.price_eur_per_gpu_h),
+            *(one.number, one.pool, one.gpus, _time(one.gpu_seconds), one.price_eur_per_gpu_h),
             *("" if one.energy_wh is None else f"{one.energy_wh:.1f} Wh", render.eur(one.cost_eur)),
         )
         for one in used.items
     ]
-    hours = sum(one.gpu_seconds for one in used.items) / 3600
-    total = ("total", "", "", f"{hours:.4f}", "", "", render.eur(used.cost_eur))
+    spent_s = sum(one.gpu_seconds for one in used.items)
+    total = ("total", "", "", _time(spent_s), "", "", render.eur(used.cost_eur))
     return render.table(titles, [*rows, total])
+
+
+def _time(gpu_seconds: float) -> str:
+    """Return GPU-time in hours, or in seconds where hours would round it away."""
+    return f"{gpu_seconds / 3600:.2f} h" if gpu_seconds >= 360 else f"{gpu_seconds:.3f} s"
