@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.data_dir import prepare_data_dir
@@ -24,9 +25,10 @@ from nordan_core.embedded.processes import log_hint
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 90.0
 _POLL_S = 0.1
+_PROGRAM = (sys.executable, "-P", "-m", "nordan_core.embedded.up_command")
 
 
-def start_detached(data_dir: Path, arguments: Sequence[str]) -> str:
+def start_detached(data_dir: Path, arguments: Sequence[str], program: Sequence[str] = _PROGRAM) -> str:
     """Run `nordan up` with these arguments in the background, wait until it is ready, and return the api's URL.
 
     Raises:
@@ -37,7 +39,7 @@ def start_detached(data_dir: Path, arguments: Sequence[str]) -> str:
     log = layout.logs / "up.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nordan_core.embedded.up_command", *arguments],
+            [*program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -47,11 +49,14 @@ def start_detached(data_dir: Path, arguments: Sequence[str]) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if url := _url(layout, child.pid):
+            # Should we outlive it, somebody has to take note of its end.
+            Thread(target=child.wait, daemon=True).start()
             return url
         if child.poll() is not None:
             raise OperatorError(f"The stack could not be started. {log_hint(log, lines=20)}")
         time.sleep(_POLL_S)
     child.terminate()
+    child.wait()
     raise OperatorError(f"The stack was not ready within {START_TIMEOUT_S:g} s. {log_hint(log)}")
 
 

@@ -20,14 +20,14 @@ CANCEL_TIMEOUT_S = 15.0
 TERM_TIMEOUT_S = 3.0
 
 
-def stop_jobs(layout: Layout, admin: Admin | None, cancel_timeout_s: float = CANCEL_TIMEOUT_S) -> int:
+def stop_jobs(layout: Layout, admin: Admin) -> int:
     """Stop every job that runs on this machine and return how many processes had to be ended by force."""
     # 1. Politely, through the api; jobs of other organisations are not ours to see.
-    if admin and running_ranks(layout):
+    if running_ranks(layout):
         with suppress(NordanError):
             for job in admin.live_jobs():
                 admin.cancel(job)
-        wait_gone(running_ranks(layout), cancel_timeout_s)
+        wait_gone(running_ranks(layout), CANCEL_TIMEOUT_S)
     # 2. What is left.
     left = running_ranks(layout)
     for number, timeout_s in ((signal.SIGTERM, TERM_TIMEOUT_S), (signal.SIGKILL, TERM_TIMEOUT_S)):

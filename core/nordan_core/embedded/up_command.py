@@ -27,7 +27,7 @@ down_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_excep
 _DATA_HELP = "Where everything is kept. [default: /var/lib/nordan as root, else ~/.local/share/nordan]"
 _PORT_HELP = f"Port of the api; 0 takes any. [default: the last one, else {DEFAULT_PORT}]"
 _WORLD_HELP = "YAML file of regions, operators and pools. [default: the last one, else one region, home-1]"
-DataDir = Annotated[Path | None, typer.Option(envvar="NORDAN_DATA_DIR", help=_DATA_HELP)]
+DataDir = Annotated[Path | None, typer.Option(envvar="NORDAN_DATA_DIR", readable=False, help=_DATA_HELP)]
 
 
 class _Reporter(TerminalReporter):
@@ -56,7 +56,7 @@ def up(
     ctx: typer.Context,
     *,
     data_dir: DataDir = None,
-    world: Annotated[Path | None, typer.Option(help=_WORLD_HELP)] = None,
+    world: Annotated[Path | None, typer.Option(readable=False, help=_WORLD_HELP)] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help=_PORT_HELP)] = None,
     stop_jobs: Annotated[bool, typer.Option("--stop-jobs", help="Stop running jobs too when the stack stops.")] = False,
     standby: Annotated[bool, typer.Option(help="Run a second scheduler that takes over at once.")] = True,
@@ -99,9 +99,9 @@ def down(*, data_dir: DataDir = None) -> None:
 
 
 def main() -> int:
-    """Run `up` without the CLI, as `--detach` does."""
+    """Run `up` without the CLI, as `--detach` does; ends the process with 2 after wrong use, as the CLI does."""
     try:
-        app(standalone_mode=False)
+        app()
     except OperatorError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -11,6 +11,7 @@ import pytest
 
 from nordan_core.embedded.data_dir import prepare_data_dir
 from nordan_core.embedded.layout import Identities, Layout
+from support.stand_ins import StandIns, laid_out
 
 
 @pytest.fixture
@@ -31,3 +32,9 @@ def layout(data_dir: Path, identities: Identities) -> Layout:
     layout = Layout(data_dir)
     prepare_data_dir(layout, identities)
     return layout
+
+
+@pytest.fixture(scope="session")
+def stand_ins() -> Iterator[StandIns]:
+    with laid_out() as found:
+        yield found

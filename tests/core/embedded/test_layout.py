@@ -1,0 +1,68 @@
+"""Users, ranges and path lengths."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded.data_dir import MAX_REGIONS, region_number
+from nordan_core.embedded.layout import (
+    ATTEMPT_UIDS_PER_REGION,
+    FIRST_ATTEMPT_UID,
+    FIRST_ATTEMPT_UID_IN_NAMESPACE,
+    LONGEST_REGION_CODE,
+    MAX_DATA_DIR_BYTES,
+    Identities,
+    Identity,
+    Layout,
+    check_data_dir,
+    is_mapped,
+)
+
+ROOT = Identities(Identity(0, 0), Identity(64600, 64600), Identity(64601, 64601), is_root=True)
+
+
+def test_no_two_users_are_the_same_and_ranges_do_not_meet() -> None:
+    single = {ROOT.operator.uid, ROOT.postgres.uid, ROOT.control.uid, *(ROOT.region(i).uid for i in range(MAX_REGIONS))}
+    assert len(single) == 3 + MAX_REGIONS
+    ranges = [tuple(map(int, ROOT.attempt_uids(index).split("-"))) for index in range(MAX_REGIONS)]
+    assert all(last - first + 1 == ATTEMPT_UIDS_PER_REGION for first, last in ranges)
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(ranges))
+    assert max(single) < FIRST_ATTEMPT_UID
+
+
+def test_not_root_everybody_is_the_invoking_user() -> None:
+    user = Identity(1000, 1000)
+    identities = Identities(user, user, user, is_root=False)
+    assert identities.region(3) == user
+    assert identities.attempt_uids(0) == ""
+
+
+def test_a_user_namespace_without_high_numbers_is_noticed(tmp_path: Path) -> None:
+    uid_map = tmp_path / "uid_map"
+    uid_map.write_text("         0     100000      65536\n")
+    assert is_mapped(FIRST_ATTEMPT_UID_IN_NAMESPACE, uid_map)
+    assert not is_mapped(FIRST_ATTEMPT_UID, uid_map)
+    assert is_mapped(FIRST_ATTEMPT_UID, tmp_path / "absent")
+
+
+def test_the_longest_socket_of_the_longest_folder_and_code_fits() -> None:
+    data = Path("/" + "d" * (MAX_DATA_DIR_BYTES - 1))
+    region = Layout(data).region("r" * LONGEST_REGION_CODE)
+    assert len(str(region.run / "supervisor.sock").encode()) <= 107
+    assert len(str(data / "postgres" / "run" / ".s.PGSQL.5432").encode()) <= 107
+
+
+def test_too_long_paths_and_codes_are_refused_with_advice() -> None:
+    with pytest.raises(OperatorError, match="Choose a shorter one with --data-dir"):
+        check_data_dir(Path("/" + "d" * MAX_DATA_DIR_BYTES))
+    with pytest.raises(OperatorError, match="too long for the sockets"):
+        Layout(Path("/d")).region("r" * (LONGEST_REGION_CODE + 1))
+
+
+def test_a_region_keeps_its_number_for_ever(tmp_path: Path) -> None:
+    file, owner = tmp_path / "numbers.json", Identity.own()
+    assert [region_number(file, code, owner) for code in ("b", "a", "b", "c")] == [0, 1, 0, 2]
