@@ -95,13 +95,11 @@ def access_in_place(case: Case) -> Iterator[FacetRefusal]:
         yield _unknown(case, "access", f"from where people reach {facts.pool}")
     else:
         yield from _outside(case, "access", dict.fromkeys(facts.access_territories, "people have access"))
-    if facts.host is None:
-        return
-    host = facts.entities.get(facts.host)
+    host = facts.entities.get(facts.building_owner)
     if host is None or host.seat is None:
-        yield _unknown(case, "access", f"the seat of {facts.host}, whose building it is")
+        yield _unknown(case, "access", f"the seat of {facts.building_owner}, whose building it is")
     else:
-        yield from _outside(case, "access", {host.seat: f"{facts.host} owns the building"})
+        yield from _outside(case, "access", {host.seat: f"{host.name}, who owns the building, sits"})
 
 
 def not_exposed(case: Case) -> Iterator[FacetRefusal]:

@@ -94,7 +94,7 @@ class PoolFacts:
     operator: str
     """Entity that runs the region."""
     host: str | None = None
-    """Entity whose building it is; None when the operator's own. It counts for `access` only."""
+    """Entity whose building it is; None when it is the operator's. It counts for `access` only."""
     endpoints: tuple[Endpoint, ...] = ()
     certifications: tuple[Certification, ...] = ()
     seal: tuple[int, ...] | None = None
@@ -119,6 +119,11 @@ class PoolFacts:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    @property
+    def building_owner(self) -> str:
+        """Return the entity whose building it is."""
+        return self.host if self.host is not None else self.operator
 
     def endpoints_of(self, kind: EndpointKind) -> tuple[Endpoint, ...]:
         """Return the endpoints of one kind; none at all means that they are unknown."""

@@ -112,10 +112,10 @@ def _needed(facet: str, facts: PoolFacts) -> frozenset[str] | None:
     if facet in ("process", "describe"):
         return frozenset([facts.territory])
     if facet == "access":
-        host = facts.entities.get(facts.host) if facts.host else None
-        if not facts.access_territories or (facts.host and (host is None or host.seat is None)):
+        host = facts.entities.get(facts.building_owner)
+        if not facts.access_territories or host is None or host.seat is None:
             return None
-        return facts.access_territories | ({host.seat} if host and host.seat else set())
+        return facts.access_territories | {host.seat}
     kinds = (EndpointKind.KEY,) if facet == "key" else (EndpointKind.STORE, EndpointKind.LOG)
     if not all(facts.endpoints_of(kind) for kind in kinds):
         return None

@@ -99,6 +99,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "access that is not recorded": ({"access": FRANCE}, {"access_territories": None}, "access"),
     "access from nowhere": ({"access": FRANCE}, {"access_territories": frozenset()}, "access"),
     "a building owned elsewhere": ({"access": FRANCE}, {"host": "dalarna-hallar"}, "access"),
+    "a building of an operator from elsewhere": (
+        {"access": FRANCE},
+        {"entities": {**ENTITIES, "auvergne-calcul": replace(ENTITIES["auvergne-calcul"], seat="SE")}},
+        "access",
+    ),
     "a building owned by nobody described": ({"access": FRANCE}, {"host": "ghost"}, "access"),
     "a building whose owner has no seat on record": (
         {"access": FRANCE},
