@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from console import Console
 from demo_stack import Stack
 
@@ -22,11 +20,10 @@ def fetch_and_verify_the_certificate(console: Console, stack: Stack, job: str) -
     console.check(verified.code == 0, "the certificate verifies offline", verified.text)
     console.check("egress" in verified.text, "its gap is shown: egress is not enforced", verified.text)
 
-    whole = (stack.files / "certificate.json").read_bytes()
-    envelope = json.loads(whole)
-    payload = envelope["payload"]
-    envelope["payload"] = payload[:40] + ("A" if payload[40] != "A" else "B") + payload[41:]
-    (stack.files / "changed.json").write_text(json.dumps(envelope))
+    whole = bytearray((stack.files / "certificate.json").read_bytes())
+    place = whole.index(b'"payload":"') + 200
+    whole[place] = ord("A") if whole[place] != ord("A") else ord("B")
+    (stack.files / "changed.json").write_bytes(whole)
     changed = stack.nordan("certificate", "verify", "changed.json", "--keys", "keys.json", environment=offline)
     console.say(changed.text)
-    console.check(changed.code != 0, "a copy with one byte changed is refused")
+    console.check(changed.code != 0 and "signature" in changed.text, "a copy with one byte changed is refused")
