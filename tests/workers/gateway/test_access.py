@@ -1,0 +1,85 @@
+"""Who gets in: each wrong token has its own code, and none of them shows anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from nordan_core.domain.contents import FileEntry, Manifest
+from nordan_core.identifiers import new_id
+from nordan_core.proof.keys import SigningKey
+from support.gateways import GatewayUnderTest
+
+
+@pytest.fixture
+def digest(gateway: GatewayUnderTest) -> str:
+    return gateway.store.put_manifest(Manifest.of([FileEntry("a", gateway.store.put([b"x"]).digest, 1)]))
+
+
+def refusal(gateway: GatewayUnderTest, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    answer = gateway.http.get(path, headers=headers)
+    body = answer.json()
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert body["status"] == answer.status_code
+    assert body["type"] == f"urn:nordan:problem:{body['code']}"
+    assert body["request_id"]
+    return answer.status_code, body["code"]
+
+
+def test_the_right_token_gets_in(gateway: GatewayUnderTest, digest: str) -> None:
+    headers = gateway.token(f"manifest:{digest}")
+    assert gateway.http.get(f"/v1/manifests/{digest}", headers=headers).status_code == 200
+
+
+def test_each_wrong_token_has_its_own_code(gateway: GatewayUnderTest, digest: str) -> None:
+    obj = f"manifest:{digest}"
+    good = gateway.token(obj)["Authorization"]
+    cases = {
+        (401, "token_missing"): {},
+        (401, "token_malformed"): {"Authorization": "Bearer nonsense"},
+        (401, "token_expired"): gateway.token(obj, expires_in_s=-60),
+        (401, "token_forged"): gateway.token(obj, key=SigningKey.create()),
+        (403, "wrong_region"): gateway.token(obj, audience="gateway:se-bor-1"),
+        (403, "wrong_action"): gateway.token(obj, "put"),
+        (403, "wrong_object"): gateway.token("manifest:" + "0" * 64),
+    }
+    for expected, headers in cases.items():
+        assert refusal(gateway, f"/v1/manifests/{digest}", headers) == expected
+    assert refusal(gateway, f"/v1/manifests/{digest}", {"Authorization": good.replace("Bearer", "Basic")})[0] == 401
+    assert refusal(gateway, f"/v1/manifests/{digest}", {"Authorization": "Bearer " + "A" * 5000})[0] == 401
+
+
+def test_a_refusal_of_the_token_says_how_to_authenticate(gateway: GatewayUnderTest, digest: str) -> None:
+    answer = gateway.http.get(f"/v1/manifests/{digest}")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_fenced_object_is_refused_with_the_right_token(gateway: GatewayUnderTest, digest: str) -> None:
+    headers = gateway.token(f"manifest:{digest}")
+    gateway.board.fences([f"manifest:{digest}"])
+    assert refusal(gateway, f"/v1/manifests/{digest}", headers) == (403, "fenced")
+    gateway.board.fences([])
+    assert gateway.http.get(f"/v1/manifests/{digest}", headers=headers).status_code == 200
+
+
+def test_a_fence_list_that_cannot_be_read_keeps_what_it_said(gateway: GatewayUnderTest, digest: str) -> None:
+    headers = gateway.token(f"manifest:{digest}")
+    gateway.board.fences([f"manifest:{digest}"])
+    assert refusal(gateway, f"/v1/manifests/{digest}", headers) == (403, "fenced")
+    fences = gateway.folder / "fences.json"
+    kept = fences.read_bytes()
+    fences.write_text("half a li")
+    assert refusal(gateway, f"/v1/manifests/{digest}", headers) == (403, "fenced")
+    fences.unlink()
+    assert refusal(gateway, f"/v1/manifests/{digest}", headers) == (403, "fenced")
+    fences.write_bytes(kept)
+    gateway.board.fences([])
+
+
+def test_unknown_paths_and_methods_are_problems_too(gateway: GatewayUnderTest) -> None:
+    assert refusal(gateway, "/v1/nothing", {}) == (404, "not_found")
+    answer = gateway.http.delete(f"/v1/attempts/{new_id('att')}/logs")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+
+
+def test_health_needs_no_token(gateway: GatewayUnderTest) -> None:
+    assert gateway.http.get("/healthz").json() == {"status": "ok"}
