@@ -172,13 +172,13 @@ class Scheduler:
 
 def bounded(engine: Engine) -> Engine:
     """Give each connection time limits, so that a stopped process does not hold locks for long."""
+    limits = f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c statement_timeout={STATEMENT_MS}"
 
-    @event.listens_for(engine, "connect")
-    def set_limits(connection: Any, _record: Any) -> None:  # Any: the driver's connection
-        with connection.cursor() as cursor:
-            cursor.execute(f"set idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
-            cursor.execute(f"set statement_timeout = {STATEMENT_MS}")
-        connection.commit()
+    @event.listens_for(engine, "do_connect")
+    def set_limits(
+        _dialect: object, _record: object, _args: object, parameters: dict[str, Any]
+    ) -> None:  # Any: libpq's
+        parameters["options"] = f"{parameters.get('options', '')} {limits}".strip()
 
     return engine
 
