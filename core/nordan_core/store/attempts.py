@@ -182,7 +182,7 @@ class Attempts:
         after = job_state([*before, AttemptView(state)], is_cancel_requested=locked.is_cancel_requested)
         if after is not locked.job_state:
             check_job_move(locked.job_state, after)
-            write_move(self._session, attempt.job, after, None, "", now)
+            write_move(self._session, attempt.job, after, None, message="", now=now)
 
     def close(self, endings: Sequence[Ending], now: datetime, *, actor: str) -> list[JobId]:
         """End attempts: give GPUs back, close leases and grants, derive the jobs' states. Ended ones are left alone.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.attempts import Ending
@@ -29,6 +29,7 @@ from nordan_core.store.tables.jobs import AttemptRow, CertificateRow, GrantRow, 
 #: Waits between tries double from here to `_BACKOFF_MAX_S`.
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 60.0
+_NOT_YET_RUNNING = frozenset({JobState.STARTING, JobState.RECOVERING})
 _RETRYABLE_RESULTS = frozenset({AttemptResult.FAILED, AttemptResult.LOST, AttemptResult.PREEMPTED})
 _JOB, _ATTEMPT = JobRow.metadata.tables["job"], AttemptRow.metadata.tables["attempt"]
 _LEASE, _GRANT = LeaseRow.metadata.tables["lease"], GrantRow.metadata.tables["attempt_grant"]
@@ -126,6 +127,8 @@ _CLOSE_ATTEMPT = (
         message=bindparam("new_message"),
         exit_code=bindparam("new_exit_code"),
         usage=bindparam("new_usage"),
+        # A short job is never seen running: its start is worked out from how long it ran.
+        running_at=func.coalesce(_ATTEMPT.c.running_at, bindparam("began")),
         ended_at=bindparam("now"),
         is_ready=False,
     )
@@ -164,9 +167,18 @@ def _attempt_values(closing: _Closing, now: datetime) -> dict[str, Any]:
         "new_reason": ending.reason.value if ending.reason else None,
         "new_message": ending.message,
         "new_exit_code": ending.exit_code,
+        "began": _began(closing, now),
         "new_usage": {"running_s": ending.running_s, "ranks": [dict(rank) for rank in ending.ranks]},
         "now": now,
     }
+
+
+def _began(closing: _Closing, now: datetime) -> datetime | None:
+    """Return when an attempt that ran at all began at the latest; never before it was redeemed."""
+    redeemed, running_s = closing.attempt.redeemed_at, closing.ending.running_s
+    if redeemed is None or running_s <= 0:
+        return None
+    return max(redeemed, now - timedelta(seconds=running_s))
 
 
 def _lease_values(closing: _Closing, now: datetime) -> dict[str, Any]:
@@ -185,13 +197,16 @@ def _lease_values(closing: _Closing, now: datetime) -> dict[str, Any]:
 def _job_values(closing: _Closing, now: datetime) -> dict[str, Any]:
     ending, after = closing.ending, closing.after
     reason = _job_reason(ending, after)
-    line = {"state": after.value, "reason": reason, "message": ending.message, "at": now.isoformat()}
+    lines = [{"state": after.value, "reason": reason, "message": ending.message, "at": now.isoformat()}]
+    began = _began(closing, now)
+    if began is not None and JobState(closing.job.state) in _NOT_YET_RUNNING:
+        lines.insert(0, {"state": JobState.RUNNING.value, "reason": None, "message": "", "at": began.isoformat()})
     return {
         "key": closing.job.id,
         "new_state": after.value,
         "new_reason": reason,
         "new_message": ending.message,
-        "line": [line],
+        "line": lines,
         "wait": closing.not_before,
         "finished": now if after in TERMINAL else None,
     }

@@ -73,7 +73,7 @@ class Jobs:
         check_job_move(job.state, after)
         if after is job.state:
             return
-        write_move(self._session, job.id, after, reason, message, now)
+        write_move(self._session, job.id, after, reason, message=message, now=now)
         if after in TERMINAL:
             self._session.execute(insert(CertificateRow), [{"job_id": job.id, "created_at": now}])
 
@@ -84,7 +84,7 @@ class Jobs:
 
 
 def write_move(
-    session: Session, job: JobId, after: JobState, reason: Reason | None, message: str, now: datetime
+    session: Session, job: JobId, after: JobState, reason: Reason | None, *, message: str, now: datetime
 ) -> None:
     """Write a checked move of a locked job: state, reason and a line of history."""
     line = {"state": after.value, "reason": reason, "message": message, "at": now.isoformat()}
