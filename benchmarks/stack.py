@@ -32,6 +32,8 @@ class Stack:
 def fresh_stack(*options: str) -> Iterator[Stack]:
     """Start a stack, yield it, and stop it with its jobs."""
     folder = Path(tempfile.mkdtemp(prefix="nordan-bench-", dir="/tmp"))
+    # Started as root, the services run under other users, who must be able to pass through to the data folder.
+    folder.chmod(0o711)
     config = folder / "config.json"
     environment = {**os.environ, "NORDAN_CONFIG": str(config)}
     command = [sys.executable, "-m", "nordan_core.embedded.up_command", "up"]
