@@ -6,7 +6,6 @@ Step: expand or contract, and why it is safe while the older code still runs.
 from __future__ import annotations
 
 import sqlalchemy as sa
-import sqlmodel
 from alembic import op
 ${imports if imports else ""}
 

@@ -6,7 +6,6 @@ Step: expand. Nothing older exists.
 from __future__ import annotations
 
 import sqlalchemy as sa
-import sqlmodel
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
@@ -27,11 +26,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit_entry",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("act", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("subject", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("actor", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("act", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=True),
+        sa.Column("actor", sa.String(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
@@ -52,7 +51,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "entity",
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
@@ -60,20 +59,20 @@ def upgrade() -> None:
     )
     op.create_table(
         "idempotency",
-        sa.Column("scope", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("request_digest", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("request_digest", sa.String(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("location", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("location", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("scope"),
     )
     op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"], unique=False)
     op.create_table(
         "leader",
-        sa.Column("role", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("role", sa.String(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
-        sa.Column("holder", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("role"),
     )
@@ -86,8 +85,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "organisation",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("floor", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -95,15 +94,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "region",
-        sa.Column("code", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("code", sa.String(), nullable=False),
         sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("credential_hash", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("gateway_url", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("credential_hash", sa.String(), nullable=True),
+        sa.Column("gateway_url", sa.String(), nullable=False),
         sa.Column("offers_tenancy", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("supervisor_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("supervisor_id", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("code"),
         sa.UniqueConstraint("credential_hash"),
     )
@@ -115,15 +114,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "pool",
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("region", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
         sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("accelerator", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("accelerator", sa.String(), nullable=False),
         sa.Column("gpus_per_node", sa.Integer(), nullable=False),
         sa.Column("price_micro_eur_per_gpu_s", sa.Integer(), nullable=False),
         sa.Column("facts_version", sa.Integer(), nullable=False),
         sa.Column("facts_valid_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("single_tenant", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("single_tenant", sa.String(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["region"],
@@ -134,9 +133,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_pool_region"), "pool", ["region"], unique=False)
     op.create_table(
         "project",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("floor", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -148,12 +147,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "api_key",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("secret_hash", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("project_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("role", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("territory", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("secret_hash", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=True),
+        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("territory", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
@@ -171,9 +170,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_api_key_organisation_id"), "api_key", ["organisation_id"], unique=False)
     op.create_table(
         "dataset",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("project_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
         sa.Column("policy", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -185,25 +184,25 @@ def upgrade() -> None:
     )
     op.create_table(
         "job",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("project_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
         sa.Column("spec", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("effective", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("policy_digest", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("klass", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("reason", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("message", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("policy_digest", sa.String(), nullable=False),
+        sa.Column("klass", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.Column("message", sa.String(), nullable=False),
         sa.Column("history", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("why", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("attempts_made", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("submitted_by", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("submitted_by", sa.String(), nullable=False),
         sa.Column("wait_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -229,9 +228,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "node",
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("pool", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("pool", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
         sa.Column("gpus", sa.Integer(), nullable=False),
         sa.Column("free_mask", sa.BigInteger(), nullable=False),
         sa.Column("cpus", sa.Integer(), nullable=False),
@@ -250,25 +249,25 @@ def upgrade() -> None:
     op.create_index(op.f("ix_node_pool"), "node", ["pool"], unique=False)
     op.create_table(
         "attempt",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("job_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
-        sa.Column("pool", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("region", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("pool", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
         sa.Column("placement", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("cpus_per_rank", sa.Integer(), nullable=False),
         sa.Column("memory_mib_per_rank", sa.Integer(), nullable=False),
-        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("result", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("reason", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("message", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("result", sa.String(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.Column("message", sa.String(), nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
-        sa.Column("resume_from", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("resume_from", sa.String(), nullable=True),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("is_ready", sa.Boolean(), nullable=False),
-        sa.Column("stop_reason", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("stop_reason", sa.String(), nullable=True),
         sa.Column("stop_grace_s", sa.Float(), nullable=False),
         sa.Column("verdicts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -293,7 +292,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "certificate",
-        sa.Column("job_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("envelope", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
@@ -308,18 +307,18 @@ def upgrade() -> None:
     )
     op.create_table(
         "upload",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("project_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("region", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("dataset_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("dataset_id", sa.String(), nullable=True),
         sa.Column("policy", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("created_by", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("artifact_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("artifact_id", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(
             ["dataset_id"],
             ["dataset.id"],
@@ -336,19 +335,19 @@ def upgrade() -> None:
     )
     op.create_table(
         "artifact",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("project_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("kind", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("digest", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("files", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("policy", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("parents", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("dataset_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("job_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("attempt_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("dataset_id", sa.String(), nullable=True),
+        sa.Column("job_id", sa.String(), nullable=True),
+        sa.Column("attempt_id", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("fenced_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
@@ -378,13 +377,13 @@ def upgrade() -> None:
     op.create_index("artifact_by_job", "artifact", ["job_id", "kind", "created_at"], unique=False)
     op.create_table(
         "attempt_grant",
-        sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("attempt_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("region", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("attempt_id", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
-        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("redemption_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("supervisor_id", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("redemption_id", sa.String(), nullable=True),
+        sa.Column("supervisor_id", sa.String(), nullable=True),
         sa.Column("ttl_s", sa.Float(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("redeemed_at", sa.DateTime(timezone=True), nullable=True),
@@ -402,15 +401,15 @@ def upgrade() -> None:
     op.create_index(op.f("ix_attempt_grant_alive_until"), "attempt_grant", ["alive_until"], unique=False)
     op.create_table(
         "lease",
-        sa.Column("attempt_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("organisation_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("project_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("provider", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("attempt_id", sa.String(), nullable=False),
+        sa.Column("organisation_id", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("provider", sa.String(), nullable=False),
         sa.Column("price_micro_eur_per_gpu_s", sa.Integer(), nullable=False),
         sa.Column("gpus", sa.Integer(), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("close_reason", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("close_reason", sa.String(), nullable=True),
         sa.Column("gpu_seconds", sa.Float(), nullable=False),
         sa.Column("cost_micro_eur", sa.BigInteger(), nullable=False),
         sa.Column("energy_wh", sa.Float(), nullable=True),
@@ -423,9 +422,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_lease_organisation_id"), "lease", ["organisation_id"], unique=False)
     op.create_table(
         "job_input",
-        sa.Column("job_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("artifact_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("artifact_id", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["artifact_id"],
             ["artifact.id"],
@@ -439,8 +438,8 @@ def upgrade() -> None:
     op.create_index(op.f("ix_job_input_artifact_id"), "job_input", ["artifact_id"], unique=False)
     op.create_table(
         "location",
-        sa.Column("artifact_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("region", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("artifact_id", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["artifact_id"],
@@ -455,8 +454,8 @@ def upgrade() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", sa.BigInteger(), nullable=False),
-        sa.Column("grant_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("region", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("grant_id", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["grant_id"],
