@@ -38,7 +38,8 @@ def configure(process: str) -> None:
 
 def _without_words(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Keep of an exception its type and where it came from: its text may quote a path, a name or a message."""
-    error = sys.exc_info()[1] if event.pop("exc_info", False) else None
+    given = event.pop("exc_info", None)
+    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given else None
     if error is not None:
         frames = traceback.extract_tb(error.__traceback__)
         event["error"] = type(error).__name__
