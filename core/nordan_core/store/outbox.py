@@ -16,6 +16,8 @@ from sqlmodel import Session
 
 from nordan_core.domain.ids import GrantId, RegionCode
 
+#: A claim that a crash forgets is made again; waiting for the disk would only delay the nudge.
+_NO_WAIT_FOR_DISK = text("set local synchronous_commit = off")
 _CLAIM = text(
     """
     update outbox set not_before = clock_timestamp() + make_interval(secs => :hold_s)
@@ -64,11 +66,13 @@ class Outbox:
 
     def claim(self, region: RegionCode, *, limit: int, hold_s: float) -> tuple[Nudge, ...]:
         """Take due nudges of one region, oldest first; they fall due again after `hold_s` unless `sent`."""
+        self._session.execute(_NO_WAIT_FOR_DISK)
         rows = self._session.execute(_CLAIM, {"region": region, "limit": limit, "hold_s": hold_s})
         return tuple(Nudge(row.id, GrantId(row.grant_id)) for row in sorted(rows, key=lambda row: int(row.id)))
 
     def sent(self, ids: Sequence[int]) -> None:
         """Delete nudges that a broker took."""
+        self._session.execute(_NO_WAIT_FOR_DISK)
         self._session.execute(_SENT, {"ids": list(ids)})
 
     def postpone(self, ids: Sequence[int], delay_s: float) -> None:
