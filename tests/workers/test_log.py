@@ -14,11 +14,10 @@ from nordan_workers import log
 
 
 @pytest.fixture(autouse=True)
-def configured(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    del capsys  # Only so that standard error is caught before a logger holds it.
+def undone() -> Iterator[None]:
+    """Take back what `configure` does to the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    log.configure("test")
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -32,6 +31,7 @@ def line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
 
 
 def test_an_exception_leaves_its_type_and_its_place_but_not_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("test")
     try:
         Path("/nowhere/canary").read_bytes()
     except FileNotFoundError:
@@ -48,6 +48,7 @@ def test_an_exception_leaves_its_type_and_its_place_but_not_its_words(capsys: py
 
 
 def test_an_exception_may_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("test")
     structlog.get_logger().error("failed", exc_info=ValueError("canary"))
     told = line(capsys)
     assert told["error"] == "ValueError"
@@ -55,6 +56,7 @@ def test_an_exception_may_be_given(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_of_a_library_only_the_place_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("test")
     logging.getLogger("celery.worker").error("received %r", "canary")
     told = line(capsys)
     assert (told["event"], told["library"], told["level"]) == ("library_message", "celery.worker", "error")
@@ -62,5 +64,6 @@ def test_of_a_library_only_the_place_is_kept(capsys: pytest.CaptureFixture[str])
 
 
 def test_lines_name_their_process(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("test")
     structlog.get_logger().info("started")
     assert line(capsys)["process"] == "test"
