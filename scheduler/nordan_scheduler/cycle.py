@@ -80,6 +80,7 @@ class Cycle:
         # 5. Say why the others wait, where that has changed.
         self._tell(epoch, decided.unplaced)
         report = CycleReport(len(picture.snapshot.jobs), placed, dropped, self._clock.monotonic() - started)
+        self._metrics.note_stale(self._loader.stale)
         self._metrics.note_cycle(report.waiting, report.placed, report.dropped, report.duration_s)
         return report
 

@@ -19,10 +19,12 @@ from nordan_core.domain.refusals import Refusal
 from nordan_core.facts import FactsBook
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.errors import PolicyError
+from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import Tenancy
 from nordan_core.residency.masks import Mask
 from nordan_core.residency.places import Atlas
+from nordan_core.residency.verdicts import Verdict
 
 _log = structlog.get_logger()
 #: Policies kept beyond those of the present queue.
@@ -56,10 +58,20 @@ class Law:
             return Residency(frozenset(), epoch=book.epoch, atlas=book.atlas.digest)
         mask = book.mask(effective, now)
         kept = self._said.get(digest)
-        if kept is None or kept[0] is not mask or kept[1].epoch != book.epoch:
-            kept = (mask, _residency(effective, mask, book))
+        if kept is None or kept[0] is not mask or not _holds(kept[1], book, now):
+            kept = (mask, _residency(effective, mask, book, now))
             self._said[digest] = kept
         return kept[1]
+
+    def sentences(self, digest: str, book: FactsBook, now: datetime) -> dict[tuple[PoolName, str], str]:
+        """Return the judge's own sentence for each pool and facet that it refuses."""
+        effective = self._policies.get(digest)
+        if effective is None:
+            return {}
+        verdicts = zip(book.pools, book.mask(effective, now).verdicts, strict=True)
+        return {
+            (PoolName(facts.pool), one.facet): one.message for facts, verdict in verdicts for one in verdict.refusals
+        }
 
     def _parse(self, digest: str, document: Mapping[str, Any]) -> Effective | None:  # Any: JSON
         try:
@@ -69,22 +81,33 @@ class Law:
             return None
 
 
-def _residency(effective: Effective, mask: Mask, book: FactsBook) -> Residency:
+def _holds(said: Residency, book: FactsBook, now: datetime) -> bool:
+    return said.epoch == book.epoch and (said.good_until is None or now < said.good_until)
+
+
+def _residency(effective: Effective, mask: Mask, book: FactsBook, now: datetime) -> Residency:
+    described = judge_control_plane(effective, book.control_plane, book.atlas, now)
     allowed = frozenset(PoolName(facts.pool) for place, facts in enumerate(book.pools) if mask.allows(place))
+    refusals = {
+        PoolName(facts.pool): _refusals(Reason.RESIDENCY_UNSATISFIABLE, verdict)
+        for facts, verdict in zip(book.pools, mask.verdicts, strict=True)
+        if not verdict.allowed
+    }
+    if not described.allowed:
+        # What may not even be described here may run nowhere from here.
+        outside = _refusals(Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE, described)
+        allowed, refusals = frozenset(), {PoolName(facts.pool): outside for facts in book.pools}
     return Residency(
         allowed=allowed,
-        refusals={
-            PoolName(facts.pool): tuple(
-                Refusal(Reason.RESIDENCY_UNSATISFIABLE, facet=one.facet, want=one.want, have=one.have)
-                for one in verdict.refusals
-            )
-            for facts, verdict in zip(book.pools, mask.verdicts, strict=True)
-            if not verdict.allowed
-        },
+        refusals=refusals,
         # A pool keeps no record of who is on which node, so "nobody else on the node" gets the whole pool.
         is_exclusive=(effective.policy.tenancy or Tenancy.SHARED) >= Tenancy.DEDICATED,
-        good_until=mask.good_until,
+        good_until=min((end for end in (mask.good_until, described.good_until) if end is not None), default=None),
         epoch=book.epoch,
         atlas=book.atlas.digest,
         facts={PoolName(facts.pool): facts.digest for facts in book.pools},
     )
+
+
+def _refusals(code: Reason, verdict: Verdict) -> tuple[Refusal, ...]:
+    return tuple(Refusal(code, facet=one.facet, want=one.want, have=one.have) for one in verdict.refusals)

@@ -15,6 +15,9 @@ class Metrics:
         self._dropped = Counter(
             "nordan_placements_dropped", "Decisions whose rows had changed", registry=self._registry
         )
+        self._stale = Gauge(
+            "nordan_queue_stale", "Job rows that a full re-read caught; must be 0", registry=self._registry
+        )
         self._cycle = Histogram("nordan_cycle_seconds", "Duration of a cycle", registry=self._registry)
         self._sealed = Counter("nordan_audit_entries_sealed", "Audit entries sealed", registry=self._registry)
         self._certified = Counter("nordan_certificates_issued", "Certificates signed", registry=self._registry)
@@ -27,6 +30,10 @@ class Metrics:
         self._placed.inc(placed)
         self._dropped.inc(dropped)
         self._cycle.observe(duration_s)
+
+    def note_stale(self, rows: int) -> None:
+        """Show how many rows full re-reads have caught since the start."""
+        self._stale.set(rows)
 
     def note_sealed(self, entries: int) -> None:
         """Count sealed entries."""

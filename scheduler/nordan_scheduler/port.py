@@ -6,7 +6,7 @@ serves several questions; its age is in every answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nordan_core.clock import Clock
 from nordan_core.domain.errors import NotFound, Unavailable
-from nordan_core.domain.ids import JobId, OrganisationId, ProjectId, RegionCode
+from nordan_core.domain.ids import JobId, OrganisationId, PoolName, ProjectId, RegionCode
 from nordan_core.domain.queueing import QueuedJob
 from nordan_core.domain.refusals import Refusal
 from nordan_core.store.codec import spec_of
@@ -31,6 +31,8 @@ MAX_AGE_S = 1.0
 #: Any fixed number: the same question on the same snapshot has the same answer.
 SEED = 1
 Json = dict[str, Any]  # Any: JSON
+Sentences = Mapping[tuple[PoolName, str], str]
+"""What the judge says of a pool and a facet."""
 
 
 class InputPlace(BaseModel):
@@ -121,7 +123,8 @@ class Answers:
         said = self._loader.law.residency(job.policy_digest, book, now)
         snapshot = replace(picture.snapshot, residency={job.policy_digest: said})
         age_s = self._clock.monotonic() - picture.taken_at
-        return plan_answer(explain(snapshot, job, now, SEED), age_s)
+        sentences = self._loader.law.sentences(job.policy_digest, book, now)
+        return plan_answer(explain(snapshot, job, now, SEED), sentences, age_s)
 
     def _fresh(self) -> Picture:
         if self._picture is None or self._clock.monotonic() - self._picture.taken_at > MAX_AGE_S:
@@ -129,13 +132,13 @@ class Answers:
         return self._picture
 
 
-def plan_answer(found: Explanation, age_s: float) -> Json:
-    """Return an explanation as the api passes it on."""
+def plan_answer(found: Explanation, sentences: Sentences, age_s: float) -> Json:
+    """Return an explanation as the api passes it on; refusals of the judge are told in its own words."""
     return {
         "snapshot_age_s": round(max(age_s, 0.0), 3),
         "startable": found.chosen is not None,
         "chosen": found.chosen,
-        "regions": [_region_answer(one) for one in found.pools],
+        "regions": [_region_answer(one, sentences) for one in found.pools],
     }
 
 
@@ -172,12 +175,12 @@ def _problem(status: int, error: Exception) -> JSONResponse:
     return JSONResponse({"status": status, "detail": detail}, status, headers)
 
 
-def _region_answer(one: PoolAnswer) -> Json:
+def _region_answer(one: PoolAnswer, sentences: Sentences) -> Json:
     return {
         "region": one.region,
         "pool": one.pool,
         "allowed": one.is_allowed,
-        "refusals": [_refusal(refusal) for refusal in one.refusals],
+        "refusals": [_refusal(refusal, sentences.get((one.pool, refusal.facet))) for refusal in one.refusals],
         "holds_inputs": one.holds_inputs,
         "fits_now": one.fits_now,
         "price_eur_per_gpu_h": str(one.price.eur_per_gpu_h),
@@ -185,11 +188,11 @@ def _region_answer(one: PoolAnswer) -> Json:
     }
 
 
-def _refusal(refusal: Refusal) -> Json:
+def _refusal(refusal: Refusal, in_words: str | None) -> Json:
     return {
         "code": refusal.code.value,
         "facet": refusal.facet,
         "want": refusal.want,
         "have": refusal.have,
-        "message": sentence(refusal),
+        "message": in_words or sentence(refusal),
     }

@@ -67,17 +67,24 @@ def test_a_confidential_job_gets_a_short_grant(cell: Cell) -> None:
 
 
 def test_a_job_runs_only_where_its_policy_allows(cell: Cell) -> None:
-    cell.submit(policy={"residency": ["SE"]})
+    cell.submit(policy={"process": ["SE"]})
     a_cycle(cell).run(lead(cell.store))
     assert cell.rows("select region from attempt") == [("se-bor-1",)]
 
 
 def test_a_policy_that_allows_no_pool_waits_with_its_facets(cell: Cell) -> None:
-    [job] = cell.submit(policy={"residency": ["DE"]})
+    [job] = cell.submit(policy={"process": ["DE"]})
     a_cycle(cell).run(lead(cell.store))
     waiting = cell.job(job)
     assert waiting.reason is Reason.RESIDENCY_UNSATISFIABLE
     assert {(one["code"], one["facet"]) for one in waiting.why} == {("residency_unsatisfiable", "process")}
+
+
+def test_a_job_that_may_not_be_described_here_runs_nowhere(cell: Cell) -> None:
+    [job] = cell.submit(policy={"describe": ["FR"]})
+    cell.apply([{"kind": "ControlPlane", "territory": "SE", "operator": "auvergne-calcul"}])
+    a_cycle(cell).run(lead(cell.store))
+    assert cell.job(job).reason is Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE
 
 
 def test_a_retry_gets_the_next_number_and_fence(cell: Cell) -> None:

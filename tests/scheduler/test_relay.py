@@ -45,7 +45,7 @@ def _relay(cell: Cell, book: Path, fake: FakeBrokers, region: RegionCode = FR) -
 
 def test_each_grant_is_sent_once_to_its_own_region(cell: Cell, book: Path) -> None:
     cell.submit(2, policy={"residency": ["FR"]})
-    cell.submit(policy={"residency": ["SE"]})
+    cell.submit(policy={"process": ["SE"]})
     epoch, fake = lead(cell.store), FakeBrokers()
     a_cycle(cell).run(epoch)
     assert _relay(cell, book, fake).step(epoch) == POLL_S
@@ -82,7 +82,7 @@ def test_a_deposed_leader_sends_nothing(cell: Cell, book: Path) -> None:
 
 def test_a_dead_broker_delays_no_other_region(cell: Cell, book: Path) -> None:
     cell.submit(policy={"residency": ["FR"]})
-    cell.submit(policy={"residency": ["SE"]})
+    cell.submit(policy={"process": ["SE"]})
     crew, fake = Crew(), FakeBrokers()
     leader = Leader(cell.store, cell.clock, 60.0)
     leader.keep()
