@@ -115,6 +115,10 @@ EGRESS: dict[str, tuple[list[Layer], object]] = {
     "nobody says at internal": ([a_layer("input", class_="internal")], None),
     "the owner says at confidential": ([a_layer("input", class_="confidential", egress=["hub"])], ["hub"]),
     "a floor says at confidential": ([a_layer("project", class_="confidential", egress=["hub"])], ["hub"]),
+    "a floor says at confidential and the owner does not": (
+        [a_layer("project", class_="confidential", egress=["hub"]), a_layer("input")],
+        ["hub"],
+    ),
     "the job alone says at confidential": (
         [a_layer("project", class_="confidential"), a_layer("job", egress=["hub"])],
         NONE,
