@@ -17,6 +17,12 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult, AttemptState
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+#: What the store's columns hold; a region is not trusted with other numbers.
+Int32 = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+"""Seconds or watt-hours of one attempt; a thousand millions is beyond any."""
+Handle = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 #: Files in one manifest; an archive serves better beyond it.
 MAX_FILES = 20_000
 
@@ -39,7 +45,7 @@ class FileMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: Annotated[str, Field(min_length=1, max_length=1024)]
     digest: Digest
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Annotated[int, Field(ge=0, le=1 << 48)]
     mode: Annotated[int, Field(ge=0, le=0o777)] = 0o644
 
 
@@ -92,7 +98,7 @@ class JoinBundle(Down):
 class RedeemItem(Up):
     """One grant and the random id that the supervisor wrote to disk before it asked."""
 
-    grant_id: str
+    grant_id: Handle
     redemption_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -178,12 +184,12 @@ class RedeemResponse(Down):
 class ExitReport(Up):
     """How one rank ended, from its shim's record."""
 
-    rank: int
-    exit_code: int | None
-    signal: int | None
-    user_s: float = 0.0
-    system_s: float = 0.0
-    max_rss_kib: int = 0
+    rank: Count
+    exit_code: Int32 | None
+    signal: Int32 | None
+    user_s: Amount = 0.0
+    system_s: Amount = 0.0
+    max_rss_kib: Annotated[int, Field(ge=0, le=1 << 48)] = 0
     oom: bool = False
     at_deadline: bool = False
     """The shim stopped the rank itself, because nobody extended its deadline."""
@@ -192,25 +198,25 @@ class ExitReport(Up):
 class OutputReport(Up):
     """An output folder, already in the region's store."""
 
-    name: Annotated[str, Field(min_length=1, max_length=63)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
     manifest: ManifestMessage
 
 
 class AttemptReport(Up):
     """One step of one attempt. Idempotent: a fence and a `seq` not above the last stored one change nothing."""
 
-    attempt_id: str
-    fence: int
-    seq: Annotated[int, Field(ge=1)]
+    attempt_id: Handle
+    fence: Int32
+    seq: Annotated[int, Field(ge=1, lt=2**31)]
     state: AttemptState
     result: AttemptResult | None = None
     reason: Reason | None = None
-    message: Annotated[str, Field(max_length=500)] = ""
+    message: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
     """For the owner only; the supervisor never puts the program's own output here."""
     ranks: tuple[ExitReport, ...] = ()
-    running_s: float = 0.0
+    running_s: Amount = 0.0
     """Wall seconds from the first rank's start to the last rank's end (or to now)."""
-    energy_wh: float | None = None
+    energy_wh: Amount | None = None
     """Measured by NVML; None when the GPUs cannot tell."""
     outputs: tuple[OutputReport, ...] = ()
     is_ready: bool = False
@@ -220,14 +226,14 @@ class AttemptReport(Up):
 class LiveFence(Up):
     """An attempt that the supervisor holds now."""
 
-    attempt_id: str
-    fence: int
+    attempt_id: Handle
+    fence: Int32
 
 
 class SyncUp(Up):
     """A region's state: sent every 2 s, and at once when something happened."""
 
-    supervisor_id: str
+    supervisor_id: Handle
     reports: Annotated[tuple[AttemptReport, ...], Field(max_length=500)] = ()
     live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] = ()
 
@@ -257,17 +263,17 @@ class SyncDown(Down):
 class PublishRequest(Up):
     """A checkpoint that an attempt finished; accepted only under its live fence."""
 
-    attempt_id: str
-    fence: int
+    attempt_id: Handle
+    fence: Int32
     kind: ArtifactKind
-    name: Annotated[str, Field(min_length=1, max_length=255)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
     manifest: ManifestMessage
 
 
 class UploadCommit(Up):
     """The gateway says: these bytes are here, under these digests."""
 
-    upload_id: str
+    upload_id: Handle
     manifest: ManifestMessage
 
 
