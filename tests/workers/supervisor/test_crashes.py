@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from nordan_core.domain.jobs import JobKind
 from nordan_core.domain.states import AttemptResult
 from nordan_core.wire import LaunchOrder
 from nordan_workers.faults import POINTS
 from support.attempts import launch_order, until
-from support.supervisors import RegionUnderTest, region_under_test
+from support.supervisors import RegionUnderTest, open_python, region_under_test
 
 
 @pytest.fixture
@@ -87,3 +88,30 @@ def test_a_supervisor_keeps_its_id_over_restarts_and_a_second_one_is_refused(reg
     before = region.api.requests["/worker/v1/sync"]
     until(lambda: region.api.requests["/worker/v1/sync"] > before, "another sync")
     assert len(region.api.supervisors) == 1
+
+
+def test_a_replica_stays_listed_over_a_restart_of_the_supervisor(region: RegionUnderTest) -> None:
+    region.start()
+    order = launch_order(["sh", "-c", f"exec {open_python()} -m http.server $NORDAN_PORT"], kind=JobKind.INFERENCE)
+    region.submit(order)
+    services = region.folder / "services.json"
+    until(lambda: services.exists() and order.job_id in services.read_text(), "it is listed")
+    listed = services.read_bytes()
+    region.kill()
+    region.start()
+    before = region.api.requests["/worker/v1/sync"]
+    until(lambda: region.api.requests["/worker/v1/sync"] > before + 1, "two syncs")
+    assert services.read_bytes() == listed
+
+
+def test_an_orderly_stop_leaves_work_running_and_tells_what_is_over(region: RegionUnderTest) -> None:
+    region.start()
+    lasting = region.submit(launch_order(["sleep", "30"]))
+    until(lambda: any(report.state == "running" for report in region.api.of(lasting).reports), "it runs")
+    region.stop()
+    assert region.process is not None
+    assert region.process.returncode == 0
+    assert not (region.folder / "attempts" / lasting.attempt_id / "rank-0" / "exit.json").exists()
+    region.start()
+    region.api.stop(lasting)
+    region.ends(lasting)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from nordan_core.proof.keys import SigningKey
 from nordan_core.wire import InputOrder, LaunchOrder, ManifestMessage
 from nordan_workers.store.region_store import RegionStore
 from support.attempts import launch_order, until
-from support.supervisors import RegionUnderTest, region_under_test
+from support.supervisors import RegionUnderTest, open_python, region_under_test
 
 LASTING = ["sleep", "60"]
 STUBBORN = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
@@ -73,14 +71,6 @@ def content(region: RegionUnderTest, manifest: ManifestMessage) -> dict[str, byt
 
 def log_of(region: RegionUnderTest, order: LaunchOrder) -> str:
     return (region.folder / "logs" / order.attempt_id / "rank-0.log").read_text()
-
-
-def open_python() -> str:
-    """Return an interpreter that other users may run."""
-    found = shutil.which("python3", path="/usr/bin:/usr/local/bin") if os.geteuid() == 0 else sys.executable
-    if found is None:
-        pytest.skip("no interpreter outside a closed home folder")
-    return found
 
 
 def test_a_job_runs_and_its_end_is_told_and_everything_is_removed(region: RegionUnderTest) -> None:

@@ -55,6 +55,7 @@ class Fleet:
         self._held: dict[str, Held] = {}
         self._grants: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closing = False
 
     def __iter__(self) -> Iterator[Held]:
         return iter(tuple(self._held.values()))
@@ -82,7 +83,7 @@ class Fleet:
 
     def wake(self, held: Held) -> None:
         """Look at an attempt and take steps until it waits."""
-        if held.attempt_id not in self._held:
+        if self._is_closing or held.attempt_id not in self._held:
             return
         self._look(held)
         while (decision := decide(held.facts(), self._tools.clock.monotonic())).step is not Step.WAIT:
@@ -100,8 +101,11 @@ class Fleet:
                 log = structlog.get_logger()
                 log.warning("attempt_not_looked_at", attempt_id=held.attempt_id, error=type(error).__name__)
 
-    async def wait_idle(self) -> None:
-        """Wait for every background step; for an orderly stop."""
+    async def close(self) -> None:
+        """Take no further step, and wait for those under way; a successor goes on from the records."""
+        self._is_closing = True
+        for held in self:
+            held.unwanted.set()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -165,8 +169,10 @@ class Fleet:
     async def _start(self, held: Held) -> None:
         if has_content(held.order):
             self.changed.set()
-        start = self._tools.launcher.start
-        started = await self._on_thread(lambda: start(held.record, held.deadline_s, lambda: not held.unwanted.is_set()))
+        launcher = self._tools.launcher
+        started = await self._on_thread(
+            lambda: launcher.start(held.record, lambda: held.deadline_s, lambda: not held.unwanted.is_set())
+        )
         held.record = started.record
         held.folders = started.folders or held.folders
         held.is_launched = started.is_launched

@@ -42,8 +42,11 @@ class Launcher:
     boot_id: str
     faults: Faults
 
-    def start(self, record: Record, deadline_s: float, is_wanted: Callable[[], bool]) -> Started:
-        """Bring one attempt to run, or say why not; safe to repeat at any point. Disk errors of our own pass."""
+    def start(self, record: Record, deadline_s: Callable[[], float], is_wanted: Callable[[], bool]) -> Started:
+        """Bring one attempt to run, or say why not; safe to repeat at any point. Disk errors of our own pass.
+
+        `deadline_s` is asked for right before the launch: staging may take longer than the grant's first life.
+        """
         order = record.order
         assert order is not None
         try:
@@ -53,7 +56,7 @@ class Launcher:
             self.records.save([noted], is_durable=True)
             record = noted
             self.faults.at("before_launch")
-            self.executor.launch(order, folders, deadline_s)
+            self.executor.launch(order, folders, deadline_s())
             self.faults.at("after_launch")
         except Abandoned:
             return Started(record)

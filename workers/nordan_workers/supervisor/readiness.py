@@ -29,12 +29,15 @@ class Prober:
         self._noticeboard = noticeboard
         self._http = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, transport=transport)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unanswered: set[str] = set()
+        """Attempts whose first question is not answered: until then a successor knows less than the list says."""
 
     def look(self) -> None:
         """Start a probe for each replica that has none, and tell the gateway who is ready."""
         for held in self._fleet:
             if held.order.kind is JobKind.INFERENCE and held.is_running and not held.is_probed:
                 held.is_probed = True
+                self._unanswered.add(held.attempt_id)
                 task = asyncio.create_task(self._probe(held))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -51,12 +54,14 @@ class Prober:
         bad = 0
         while held.is_running:
             bad = 0 if await self._answers(held) else bad + 1
+            self._unanswered.discard(held.attempt_id)
             is_ready = bad == 0 or (held.is_ready and bad < TOLERATED)
             if is_ready != held.is_ready:
                 held.is_ready = is_ready
                 self._fleet.changed.set()
-                self._tell()
+            self._tell()
             await asyncio.sleep(READY_INTERVAL_S if held.is_ready else UNREADY_INTERVAL_S)
+        self._unanswered.discard(held.attempt_id)
         held.is_ready = held.is_probed = False
         self._tell()
 
@@ -71,6 +76,8 @@ class Prober:
             return False
 
     def _tell(self) -> None:
+        if self._unanswered:
+            return
         ready = (held for held in self._fleet if held.is_ready and held.is_running and held.record.stopping is None)
         self._noticeboard.services(
             (held.order.job_id, held.order.attempt_id, held.status.port)

@@ -36,6 +36,9 @@ RETRY_S = 1.0
 #: An end that is not settled is told again after this time.
 RESEND_S = 2.0
 MAX_REPORTS = 500
+#: An orderly stop waits so long for the control plane.
+LAST_WORD_S = 3.0
+FAILURES = (Unavailable, CredentialRefused, ApiRefused, TokenError, OSError)
 #: Files in the outputs of one request; a single report may have more.
 MAX_FILES = 20_000
 
@@ -67,9 +70,19 @@ class Syncer:
             await self._wait()
             try:
                 await self.sync()
-            except (Unavailable, CredentialRefused, ApiRefused, TokenError, OSError) as error:
+            except FAILURES as error:
                 structlog.get_logger().warning("sync_failed", error=type(error).__name__)
                 await asyncio.sleep(RETRY_S)
+
+    async def say_last_word(self) -> None:
+        """Tell what was not told yet, if the control plane listens now; for an orderly stop."""
+        if not any(held.has_news for held in self._fleet):
+            return
+        try:
+            async with asyncio.timeout(LAST_WORD_S):
+                await self.sync()
+        except (*FAILURES, TimeoutError) as error:
+            structlog.get_logger().info("last_word_unheard", error=type(error).__name__)
 
     async def sync(self) -> None:
         """Send one state and carry the answer out.
