@@ -113,7 +113,7 @@ class Certifier:
                 certificate = complete(self._build(job, batch, book), self._atlas)
                 signed[job.id] = sign_certificate(certificate, key)
             except (NordanError, ValueError, LookupError) as error:
-                _log.error("certificate_not_issued", job=job.id, error=type(error).__name__, detail=str(error))
+                _log.error("certificate_not_issued", job=job.id, error=type(error).__name__)
         return signed
 
     def _build(self, job: Job, batch: Batch, book: FactsBook) -> Certificate:

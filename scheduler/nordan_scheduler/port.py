@@ -99,6 +99,11 @@ class Answers:
             NotFound: no such job.
         """
         name = JobId(question.job_id)
+        with self._lock:
+            job, documents = self._read(name)
+            return {**self._answer(job, documents), "job": name, "position": self._position(name)}
+
+    def _read(self, name: JobId) -> tuple[QueuedJob, Json]:
         with self._store.begin() as work:
             jobs = work.scheduling.jobs([name])
             data = work.scheduling.data([name]).get(name)
@@ -106,9 +111,7 @@ class Answers:
         if not jobs:
             raise NotFound("job", name)
         job = jobs[0] if data is None else replace(jobs[0], data_regions=data.regions, resume_from=data.resume_from)
-        with self._lock:
-            position = self._position(name)
-            return {**self._answer(job, documents), "job": name, "position": position}
+        return job, documents
 
     def _position(self, job: JobId) -> int | None:
         """Return a waiting job's place in the queue, the first being 1."""

@@ -66,7 +66,9 @@ class Scheduler:
         self._key = SigningKey.load(settings.certificate_key_file)
         clock = clock or SystemClock()
         store = Store(bounded(open_engine(database)))
-        leader = Leader(store, clock, settings.lease_s)
+        # A connection of its own, so that renewals never wait behind the work.
+        self._lead_store = Store(bounded(open_engine(database.model_copy(update={"database_pool_size": 1}))))
+        leader = Leader(self._lead_store, clock, settings.lease_s)
         self._parts = Parts(clock, store, leader, Crew(), Metrics(), FactsCache(default_atlas()))
         self._last_cycle_at: float | None = None
         self._server: uvicorn.Server | None = None
@@ -166,6 +168,7 @@ class Scheduler:
         self._parts.crew.stop(STOP_S)
         # After the leader's loops have ended, so that nothing of ours follows the hand-over.
         self._parts.leader.resign()
+        self._lead_store.close()
         self._parts.store.close()
         _log.info("scheduler_stopped")
 

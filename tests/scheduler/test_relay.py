@@ -91,9 +91,11 @@ def test_a_dead_broker_delays_no_other_region(cell: Cell, book: Path) -> None:
     a_cycle(cell).run(epoch)
     fake.down = {"redis://fr"}
     relay = Relay(cell.store, Brokers(book), leader, start=crew.start, stopping=crew.stopping, send=fake.send)
-    relay.step(epoch)
-    assert fake.arrived.wait(5)
-    crew.stop(5)
+    try:
+        relay.step(epoch)
+        assert fake.arrived.wait(30)
+    finally:
+        crew.stop(5)
     assert [url for url, _ in fake.sent] == ["redis://se"]
     assert not crew.failed.is_set()
 
