@@ -77,6 +77,8 @@ class FakeWorkerApi:
         self.forge: dict[str, object] = {}
         """Claims that grants get instead of the right ones."""
         self.fenced_objects: tuple[str, ...] = ()
+        self.refuses_outputs = False
+        """Answers 413 to a sync with an output in it."""
 
     def forget(self) -> None:
         """Begin new books."""
@@ -135,7 +137,10 @@ class FakeWorkerApi:
                     request = RedeemRequest.model_validate_json(body)
                     return 200, RedeemResponse(items=tuple(self._redeem(item) for item in request.items))
                 case "/worker/v1/sync":
-                    return 200, self._sync(SyncUp.model_validate_json(body))
+                    up = SyncUp.model_validate_json(body)
+                    if self.refuses_outputs and any(report.outputs for report in up.reports):
+                        return 413, {"code": "too_large", "detail": "too large"}
+                    return 200, self._sync(up)
                 case "/worker/v1/artifacts":
                     return self._publish(PublishRequest.model_validate_json(body))
                 case "/worker/v1/uploads:commit":

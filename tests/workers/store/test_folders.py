@@ -116,6 +116,21 @@ def test_a_backslash_in_a_name_is_refused(store: RegionStore, folder: Path) -> N
         take_folder(store, folder)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1bb", "a\u202eb"])
+def test_a_name_that_cannot_be_printed_is_refused(store: RegionStore, folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"")
+    with pytest.raises(UnsafeFolder, match="printed"):
+        take_folder(store, folder)
+
+
+def test_a_path_with_too_many_bytes_is_refused(store: RegionStore, folder: Path) -> None:
+    deep = folder / ("\u00e9" * 120) / ("\u00e9" * 120) / ("\u00e9" * 120) / ("\u00e9" * 120)
+    deep.mkdir(parents=True)
+    (deep / ("\u00e9" * 100)).touch()
+    with pytest.raises(UnsafeFolder, match="1024 bytes"):
+        take_folder(store, folder)
+
+
 def test_too_many_files_are_refused(store: RegionStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "MAX_FILES", 2)
     for name in "abc":

@@ -156,6 +156,17 @@ def test_outputs_of_rank_zero_are_in_the_store_and_in_the_report(region: RegionU
     }
 
 
+def test_a_report_that_is_refused_ends_its_own_job_and_keeps_no_other_from_being_told(region: RegionUnderTest) -> None:
+    region.api.refuses_outputs = True
+    refused = region.submit(shell("touch $NORDAN_OUTPUT_DIR/model"))
+    others = [region.submit(launch_order(["true"])) for _ in range(3)]
+    assert [ending(region, one) for one in others] == [(AttemptResult.SUCCEEDED, None)] * 3
+    assert ending(region, refused) == (AttemptResult.FAILED, Reason.INTERNAL_ERROR)
+    final = region.api.final(refused)
+    assert final is not None
+    assert "too_large" in final.message
+
+
 def test_a_promised_output_that_was_not_written_is_a_failure(region: RegionUnderTest) -> None:
     order = region.submit(shell("true", outputs=("model",)))
     assert ending(region, order) == (AttemptResult.FAILED, Reason.CONTAINER_EXIT)

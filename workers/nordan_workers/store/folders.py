@@ -21,7 +21,8 @@ from nordan_workers.store.errors import UnsafeFolder
 from nordan_workers.store.region_store import CHUNK_BYTES, RegionStore
 
 MAX_DEPTH = 64
-MAX_PATH = 1024
+#: Manifests of the most files with the longest paths still fit into one request.
+MAX_PATH_BYTES = 1024
 #: The wire's limit for one manifest.
 MAX_FILES = 20_000
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -124,11 +125,13 @@ class _Taking:
 
 def _check_path(path: str) -> None:
     try:
-        path.encode()
+        length = len(path.encode())
     except UnicodeEncodeError:
         raise UnsafeFolder("a file's name is not UTF-8") from None
-    if not is_safe_path(path) or len(path) > MAX_PATH:
-        raise UnsafeFolder(f"a file's path has a backslash or more than {MAX_PATH} characters")
+    if length > MAX_PATH_BYTES:
+        raise UnsafeFolder(f"a file's path has more than {MAX_PATH_BYTES} bytes")
+    if not is_safe_path(path) or not path.isprintable():
+        raise UnsafeFolder("a file's name has a backslash or a character that cannot be printed")
 
 
 def _chunks(descriptor: int) -> Iterator[bytes]:

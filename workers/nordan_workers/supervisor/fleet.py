@@ -101,6 +101,16 @@ class Fleet:
                 log = structlog.get_logger()
                 log.warning("attempt_not_looked_at", attempt_id=held.attempt_id, error=type(error).__name__)
 
+    def drop_outputs(self, held: Held, code: str) -> None:
+        """Write an end down anew, without the outputs that the control plane refuses to hear of."""
+        if held.record.final is None or not held.record.final.outputs:
+            return
+        ending = Ending(AttemptResult.FAILED, Reason.INTERNAL_ERROR, f"the control plane refused the outputs: {code}")
+        final = final_report(held.order, ending, held.next_seq(), held.status)
+        held.record = replace(held.record, final=final)
+        held.final_told_at_s = None
+        self._tools.launcher.records.save([held.record], is_durable=False)
+
     async def close(self) -> None:
         """Take no further step, and wait for those under way; a successor goes on from the records."""
         self._is_closing = True

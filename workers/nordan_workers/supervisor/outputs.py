@@ -46,6 +46,8 @@ def collect(order: LaunchOrder, store: RegionStore, folder: Path) -> Collected:
         outputs = [_take(store, folder, name) for name in sorted(named)]
         if rest := [name for name in names if name not in named]:
             outputs.append(_take_together(store, folder, rest))
+        if sum(len(output.manifest.files) for output in outputs) > MAX_FILES:
+            return _failed(f"all outputs together hold more than {MAX_FILES} files; put them into archives")
         return Collected(tuple(outputs))
     except UnsafeFolder as error:
         return _failed(f"an output cannot be kept: {error}")
@@ -78,8 +80,6 @@ def _take(store: RegionStore, folder: Path, name: str) -> OutputReport:
 
 def _take_together(store: RegionStore, folder: Path, names: list[str]) -> OutputReport:
     manifest = Manifest.of(entry for name in names for entry in take_entry(store, folder, name).files)
-    if len(manifest.files) > MAX_FILES:
-        raise UnsafeFolder(f"it holds more than {MAX_FILES} files; put them into an archive")
     store.put_manifest(manifest)
     return OutputReport(name=OTHER, manifest=ManifestMessage.of(manifest))
 

@@ -83,7 +83,7 @@ class Publisher:
         except (Unavailable, CredentialRefused, StoreFull) as error:
             log.warning("checkpoint_delayed", error=type(error).__name__)
             return False
-        except (ApiRefused, StoreError, OSError) as error:
+        except (ApiRefused, StoreError, OSError, ValueError) as error:
             # Removed by the program, or nothing that another try would mend.
             log.warning("checkpoint_unusable", error=type(error).__name__)
         else:

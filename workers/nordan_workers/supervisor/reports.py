@@ -22,7 +22,7 @@ def progress_report(
         seq=seq,
         state=state,
         running_s=status.running_s if status else 0.0,
-        energy_wh=status.energy_wh if status else None,
+        energy_wh=_energy(status),
         is_ready=is_ready,
     )
 
@@ -42,6 +42,12 @@ def final_report(
         message=ending.message[:MAX_MESSAGE],
         ranks=tuple(rank.exit for rank in ranks if rank.exit is not None),
         running_s=status.running_s if status else 0.0,
-        energy_wh=status.energy_wh if status else None,
+        energy_wh=_energy(status),
         outputs=tuple(outputs),
     )
+
+
+def _energy(status: AttemptStatus | None) -> float | None:
+    """Return what the GPUs measured; a counter that was reset in between tells nothing."""
+    measured = status.energy_wh if status else None
+    return measured if measured is not None and measured >= 0 else None

@@ -63,6 +63,8 @@ class Syncer:
         self._line = line
         self._fleet = fleet
         self._sent_at_s = -INTERVAL_S
+        self._is_cautious = False
+        """Reports go one by one until none is left, because the control plane has refused some."""
 
     async def run(self) -> None:
         """Sync until cancelled."""
@@ -98,7 +100,12 @@ class Syncer:
         if has_end:
             self._line.faults.at("before_report")
         live = tuple(LiveFence(attempt_id=one.attempt_id, fence=one.order.fence) for one in self._fleet)
-        down = await self._line.api.sync(SyncUp(supervisor_id=self._line.supervisor_id, reports=reports, live=live))
+        try:
+            down = await self._line.api.sync(SyncUp(supervisor_id=self._line.supervisor_id, reports=reports, live=live))
+        except ApiRefused as error:
+            self._single_out(reports, error, sent_at_s)
+            raise
+        self._is_cautious = self._is_cautious and bool(reports)
         if has_end:
             self._line.faults.at("after_report")
         for report in reports:
@@ -106,6 +113,15 @@ class Syncer:
                 held.was_told(report, sent_at_s)
         self._carry_out(down)
         await self._renew(down, sent_at_s)
+
+    def _single_out(self, reports: tuple[AttemptReport, ...], error: ApiRefused, now_s: float) -> None:
+        """Find the report that the control plane refuses: one job's report must not stop the renewals of all."""
+        self._is_cautious = bool(reports)
+        held = self._fleet.get(reports[0].attempt_id) if len(reports) == 1 else None
+        if held is not None:
+            structlog.get_logger().warning("report_refused", attempt_id=held.attempt_id, code=error.code)
+            held.was_told(reports[0], now_s)
+            self._fleet.drop_outputs(held, error.code)
 
     async def _wait(self) -> None:
         """Wait for the next change or the next interval, whichever comes first."""
@@ -124,7 +140,7 @@ class Syncer:
             if (report := held.news(now_s, RESEND_S)) is None:
                 continue
             files += sum(len(output.manifest.files) for output in report.outputs)
-            if reports and (files > MAX_FILES or len(reports) >= MAX_REPORTS):
+            if reports and (files > MAX_FILES or len(reports) >= (1 if self._is_cautious else MAX_REPORTS)):
                 self._fleet.changed.set()
                 break
             reports.append(report)
