@@ -20,8 +20,9 @@ from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.domain.errors import NordanError, OperatorError
 from nordan_core.facts import FactsCache
+from nordan_core.logs import configure_logs
 from nordan_core.proof.keys import SigningKey
-from nordan_core.settings import DatabaseSettings, SchedulerSettings
+from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings
 from nordan_core.store.database import open_engine
 from nordan_core.store.unit_of_work import Store
 from nordan_scheduler.brokers import Brokers
@@ -188,18 +189,9 @@ def bounded(engine: Engine) -> Engine:
 
 def main() -> int:
     """Run from the command line; settings come from the environment."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logs("scheduler")
     try:
-        return Scheduler(SchedulerSettings(), DatabaseSettings()).run()
+        return Scheduler(load_settings(SchedulerSettings), load_settings(DatabaseSettings)).run()
     except NordanError as error:
         sys.stderr.write(f"{error}\n")
         return 1

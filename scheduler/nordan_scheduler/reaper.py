@@ -99,7 +99,7 @@ class Reaper:
                 message = f"no place was found within max_wait of {job.spec.max_wait_s:g} s"
                 work.jobs.move(job, JobState.FAILED, Reason.MAX_WAIT, message, now)
                 body: dict[str, object] = {"reason": Reason.MAX_WAIT.value}
-                work.audit.write(AuditEntry(Act.JOB_REFUSED, job.id, ACTOR, now, job.organisation, body))
+                work.audit.write(AuditEntry(Act.JOB_EXPIRED, job.id, ACTOR, now, job.organisation, body))
         return self._note("expired", len(expired))
 
     def _forget_old_rows(self, epoch: int) -> None:

@@ -175,7 +175,7 @@ def test_facts_are_logged_once_before_they_are_acted_on(cell: Cell) -> None:
     assert logged == [("fr-h100",)]
 
 
-def test_a_pool_that_keeps_no_tenants_apart_serves_one_organisation_at_a_time(cell: Cell) -> None:
+def test_a_pool_that_keeps_no_tenants_apart_stays_with_its_first_organisation(cell: Cell) -> None:
     other = OrganisationId("org_other"), ProjectId("prj_other")
     cell.add_tenant(*other, "other")
     with cell.store.begin() as work:
@@ -190,8 +190,9 @@ def test_a_pool_that_keeps_no_tenants_apart_serves_one_organisation_at_a_time(ce
     assert cell.job(theirs).reason is Reason.REJECTED_BY_POLICY
     cell.redeem(*cell.grants()[0])
     cell.end(ours)
-    assert cycle.run(epoch).placed == 1
-    assert cell.rows("select single_tenant from pool where name = 'fr-h100'") == [("org_other",)]
+    assert cycle.run(epoch).placed == 0
+    assert cell.rows("select single_tenant from pool where name = 'fr-h100'") == [(cell.organisation,)]
+    assert cell.job(theirs).reason is Reason.REJECTED_BY_POLICY
 
 
 class _Once:

@@ -23,6 +23,7 @@ class Act(StrEnum):
 
     JOB_ACCEPTED = "job_accepted"
     JOB_REFUSED = "job_refused"
+    JOB_EXPIRED = "job_expired"
     GRANT_ISSUED = "grant_issued"
     GRANT_REDEEMED = "grant_redeemed"
     GRANT_DENIED = "grant_denied"

@@ -19,5 +19,7 @@ def open_engine(settings: DatabaseSettings) -> Engine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=False,
+        # Parameters hold tenants' words; an error's text must not carry them into a log.
+        hide_parameters=True,
         connect_args={"prepare_threshold": 3, "application_name": "nordan", "connect_timeout": 5},
     )

@@ -237,12 +237,19 @@ def _give_back(session: Session, closings: Sequence[_Closing]) -> None:
         [{"node": one, "mask": masks[one], "cpus": cpus[one], "memory": memory[one]} for one in sorted(masks)],
     )
     pools = sorted({closing.attempt.pool for closing in closings})
-    session.execute(_FREE_SINGLE_TENANT, {"pools": pools})
+    # Locked first: the second statement then sees every attempt that was placed there before.
+    session.execute(_LOCK_BOUND, {"pools": pools})
+    session.execute(_FREE_BOUND, {"pools": pools})
 
 
-#: A pool that serves one organisation is free again when nothing of it runs there.
-_FREE_SINGLE_TENANT = text(
-    "update pool set single_tenant = null where name = any(:pools) and single_tenant is not null and not exists"
+_LOCK_BOUND = text(
+    "select name from pool where name = any(:pools) and single_tenant is not null order by name for update"
+)
+#: A pool that a job had to itself is free again when nothing runs there; one whose executor cannot keep tenants apart
+#: stays with its organisation, since the files of the first would be open to the second.
+_FREE_BOUND = text(
+    "update pool set single_tenant = null from region where region.code = pool.region and name = any(:pools)"
+    " and single_tenant is not null and coalesce(region.offers_tenancy -> 'levels' ? 'shared', true) and not exists"
     " (select 1 from attempt where attempt.pool = pool.name and attempt.state <> 'ended')"
 )
 

@@ -86,8 +86,8 @@ _REGIONS_OF = text(
 )
 _POOLS = text(
     """
-    select p.name, p.region, p.document ->> 'provider' as provider, p.document ->> 'tenancy' as tenancy,
-           p.accelerator, p.gpus_per_node, p.price_micro_eur_per_gpu_s, p.facts_version, p.single_tenant,
+    select p.name, p.region, p.document ->> 'provider' as provider, p.accelerator,
+           p.gpus_per_node, p.price_micro_eur_per_gpu_s, p.facts_version, p.single_tenant,
            r.offers_tenancy,
            coalesce(r.seen_at > clock_timestamp() - make_interval(secs => :silent_s), false) as answers,
            not exists (
@@ -289,7 +289,8 @@ def _queued_job(row: Row[Any]) -> QueuedJob:  # Any: a row of a textual statemen
 
 
 def _pool_state(row: Row[Any], tenant: str | None) -> PoolState:  # Any: as above
-    holder = None if row.is_idle else (tenant or row.single_tenant)
+    # Where the executor cannot keep tenants apart, the first one's traces stay, so the pool stays its own.
+    holder = None if row.is_idle and not _is_single(row) else (tenant or row.single_tenant)
     return PoolState(
         name=PoolName(row.name),
         region=RegionCode(row.region),
@@ -306,6 +307,6 @@ def _pool_state(row: Row[Any], tenant: str | None) -> PoolState:  # Any: as abov
 
 
 def _is_single(row: Row[Any]) -> bool:  # Any: as above
-    """Tell whether a pool may not mix tenants: it promises so, or its executor cannot keep them apart."""
+    """Tell whether a pool serves one organisation for good, because its executor cannot keep tenants apart."""
     offers = row.offers_tenancy
-    return row.tenancy != "shared" or (offers is not None and "shared" not in offers["levels"])
+    return offers is not None and "shared" not in offers["levels"]

@@ -48,7 +48,7 @@ class PoolRow(SQLModel, table=True):
     facts_version: int = 1
     facts_valid_until: datetime | None = optional_instant()
     single_tenant: str | None = None
-    """The one organisation that a pool of `tenancy: single` serves now; null while nothing runs there."""
+    """Who has the pool to itself: while a job of theirs runs, or for good where tenants cannot be kept apart."""
     updated_at: datetime = instant()
 
 
