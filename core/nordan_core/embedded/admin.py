@@ -18,6 +18,10 @@ from nordan_core.wire import JoinBundle, JoinRequest
 
 LOCAL = "local"
 _TIMEOUT_S = 10.0
+_UNKNOWN_KEY = (
+    "The database does not know the admin key of this data folder: was it made for another database? Remove "
+    "control/admin-key in the data folder and start again; a new key is made then."
+)
 #: Applying checks every document and may judge live work again.
 _APPLY_TIMEOUT_S = 60.0
 
@@ -105,6 +109,8 @@ class Admin:
             raise Unavailable(f"the api at {self._client.base_url} does not answer") from error
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"the api answered {answer.status_code} to {method} {path}")
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise OperatorError(_UNKNOWN_KEY)
         if answer.is_error:
             raise OperatorError(f"The api refused {method} {path}: {_detail(answer)}")
         return answer.json() if answer.content else {}

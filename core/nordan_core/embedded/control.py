@@ -34,7 +34,6 @@ class Stack:
             "HOME": "/",
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             **({"LD_LIBRARY_PATH": found} if found else {}),
             **settings,
         }

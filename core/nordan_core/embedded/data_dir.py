@@ -10,10 +10,8 @@ from pathlib import Path
 
 from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.files import make_folder, open_to_others, write_file
-from nordan_core.embedded.layout import Identities, Identity, Layout, RegionLayout
+from nordan_core.embedded.layout import MAX_REGIONS, Identities, Identity, Layout, RegionLayout
 
-#: Keeps the ranges of user numbers finite; a local stack has a handful.
-MAX_REGIONS = 100
 #: New files get the folder's group, so that what the supervisor writes as root its region can read.
 _SET_GROUP = 0o2000
 

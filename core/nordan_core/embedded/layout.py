@@ -20,6 +20,8 @@ FIRST_REGION_UID = 64610
 FIRST_ATTEMPT_UID = 200_000
 FIRST_ATTEMPT_UID_IN_NAMESPACE = 20_000
 ATTEMPT_UIDS_PER_REGION = 1000
+#: Keeps the ranges of user numbers finite; a local stack has a handful.
+MAX_REGIONS = 100
 #: A Unix socket's path holds 107 bytes; the longest that we make below the data folder takes this many.
 LONGEST_SOCKET_SUFFIX = len("/regions//run/supervisor.sock")
 LONGEST_REGION_CODE = 24
@@ -56,9 +58,7 @@ class Identities:
         own = Identity.own()
         if own.uid != 0:
             return cls(own, own, own, is_root=False)
-        highest = FIRST_ATTEMPT_UID + 100 * ATTEMPT_UIDS_PER_REGION
-        first = FIRST_ATTEMPT_UID if is_mapped(highest) else FIRST_ATTEMPT_UID_IN_NAMESPACE
-        return cls(own, _same(POSTGRES_UID), _same(CONTROL_UID), is_root=True, first_attempt_uid=first)
+        return cls(own, _same(POSTGRES_UID), _same(CONTROL_UID), is_root=True, first_attempt_uid=first_attempt_uid())
 
     def region(self, index: int) -> Identity:
         """Return the user of a region's broker, Celery worker and gateway."""
@@ -252,6 +252,21 @@ def check_data_dir(data: Path) -> Path:
     return absolute
 
 
+def first_attempt_uid(subuid: Path = Path("/etc/subuid"), uid_map: Path = Path("/proc/self/uid_map")) -> int:
+    """Return where the attempts' users begin: clear of numbers that the machine lends to people's containers.
+
+    All processes of an attempt's user are ended with the attempt, so the number must be nobody else's.
+    """
+    size = MAX_REGIONS * ATTEMPT_UIDS_PER_REGION
+    lent = _lent_ranges(subuid)
+    for first in range(FIRST_ATTEMPT_UID, 2**31 - size, size):
+        if not is_mapped(first + size - 1, uid_map):
+            break
+        if not any(start < first + size and first < start + count for start, count in lent):
+            return first
+    return FIRST_ATTEMPT_UID_IN_NAMESPACE
+
+
 def is_mapped(uid: int, uid_map: Path = Path("/proc/self/uid_map")) -> bool:
     """Tell whether this user namespace knows the uid; True where the kernel does not say."""
     try:
@@ -260,6 +275,16 @@ def is_mapped(uid: int, uid_map: Path = Path("/proc/self/uid_map")) -> bool:
         return True
     ranges = [(int(inside), int(count)) for inside, _, count in (line.split() for line in lines)]
     return any(inside <= uid < inside + count for inside, count in ranges)
+
+
+def _lent_ranges(subuid: Path) -> list[tuple[int, int]]:
+    try:
+        lines = [line.split(":") for line in subuid.read_text().splitlines()]
+    except OSError:
+        return []
+    return [
+        (int(line[1]), int(line[2])) for line in lines if len(line) == 3 and line[1].isdigit() and line[2].isdigit()
+    ]
 
 
 def _same(number: int) -> Identity:

@@ -6,6 +6,7 @@ Used by `up`. A kept port that somebody else took meanwhile is replaced; a port 
 from __future__ import annotations
 
 import json
+import random
 import socket
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from nordan_core.embedded.files import write_file
 from nordan_core.embedded.layout import Identity
 
 LOOPBACK = "127.0.0.1"
+#: Above the ports that well-known programs of a developer's machine take.
+_LOWEST = 20_000
+_TRIES = 50
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Ports:
@@ -47,12 +52,14 @@ class Ports:
         return port
 
     def _new(self) -> int:
-        while True:
-            with socket.socket() as probe:
-                probe.bind((LOOPBACK, 0))
-                port = int(probe.getsockname()[1])
-            if port not in self._ports.values():
+        """Choose below the kernel's own range, where no outgoing connection takes a port while its server restarts."""
+        candidates = [port for port in range(_LOWEST, _first_ephemeral()) if port not in self._ports.values()]
+        for port in random.SystemRandom().sample(candidates, min(_TRIES, len(candidates))):
+            if is_free(port):
                 return port
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            return int(probe.getsockname()[1])
 
     def _keep(self, name: str, port: int) -> None:
         if self._ports.get(name) != port:
@@ -96,6 +103,13 @@ def check_free(port: int) -> None:
             f"Port {port} on {LOOPBACK} is taken by another program. Stop that program (`ss -ltnp 'sport = {port}'` "
             "shows it) or choose another port with --port."
         ) from None
+
+
+def _first_ephemeral() -> int:
+    try:
+        return int(_RANGE.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 32_768
 
 
 def _bind(port: int) -> None:

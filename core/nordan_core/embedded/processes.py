@@ -22,9 +22,9 @@ from nordan_core.embedded.layout import Identity
 from nordan_core.embedded.proc import ProcessId, stop_all, wait_gone
 
 FIRST_BACKOFF_S = 0.1
-LONGEST_BACKOFF_S = 10.0
+LONGEST_BACKOFF_S = 5.0
 #: A process that lived this long was well: the next restart is prompt again.
-HEALTHY_AFTER_S = 30.0
+HEALTHY_AFTER_S = 5.0
 LOG_LIMIT_BYTES = 10 * 2**20
 
 

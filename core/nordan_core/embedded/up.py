@@ -155,6 +155,8 @@ class _Up:
         stack = Stack(self._layout, self._identities, runtime, dict(self._options.environment))
         # 3. The database, and its schema.
         database_url = self._options.database_url or self._start_database()
+        if self._options.database_url:
+            self._reporter.note("Using the database that DATABASE_URL names instead of an embedded one.")
         schedulers = ("scheduler-1", "scheduler-2") if self._options.has_standby else ("scheduler-1",)
         control = ControlPlane(
             stack,
@@ -169,8 +171,9 @@ class _Up:
         for key in (self._layout.grant_key, self._layout.certificate_key):
             if not key.exists():
                 run_once(control.create_key(key.name))
-        self._reporter.step("Creating the first organisation")
-        run_once(control.bootstrap())
+        if not self._layout.admin_key.exists():
+            self._reporter.step("Creating the first organisation")
+            run_once(control.bootstrap())
         # 5. api and schedulers.
         self._reporter.step("Starting api and scheduler")
         api = self._table.ensure(control.api())

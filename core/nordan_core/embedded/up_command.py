@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from nordan_core.domain.errors import OperatorError
+from nordan_core.domain.errors import NordanError
 from nordan_core.embedded.cli_config import log_in
 from nordan_core.embedded.detached import start_detached, stop_detached
 from nordan_core.embedded.faults import explained
@@ -102,7 +102,7 @@ def main() -> int:
     """Run `up` without the CLI, as `--detach` does; ends the process with 2 after wrong use, as the CLI does."""
     try:
         app()
-    except OperatorError as error:
+    except NordanError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

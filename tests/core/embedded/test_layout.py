@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 
 from nordan_core.domain.errors import OperatorError
-from nordan_core.embedded.data_dir import MAX_REGIONS, region_number
+from nordan_core.embedded.data_dir import region_number
 from nordan_core.embedded.layout import (
     ATTEMPT_UIDS_PER_REGION,
     FIRST_ATTEMPT_UID,
     FIRST_ATTEMPT_UID_IN_NAMESPACE,
     LONGEST_REGION_CODE,
     MAX_DATA_DIR_BYTES,
+    MAX_REGIONS,
     Identities,
     Identity,
     Layout,
     check_data_dir,
+    first_attempt_uid,
     is_mapped,
 )
 
@@ -47,6 +49,25 @@ def test_a_user_namespace_without_high_numbers_is_noticed(tmp_path: Path) -> Non
     assert is_mapped(FIRST_ATTEMPT_UID_IN_NAMESPACE, uid_map)
     assert not is_mapped(FIRST_ATTEMPT_UID, uid_map)
     assert is_mapped(FIRST_ATTEMPT_UID, tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("lent", "first"),
+    [
+        ("", 200_000),
+        ("ann:100000:65536\n", 200_000),
+        ("ann:100000:65536\nbob:165536:65536\n", 300_000),
+        ("ann:100000:65536\nbob:165536:65536\neve:390000:65536\n", 500_000),
+        ("nonsense\nann:x:y\n", 200_000),
+    ],
+)
+def test_numbers_that_are_lent_to_peoples_containers_are_left_alone(tmp_path: Path, lent: str, first: int) -> None:
+    subuid, uid_map = tmp_path / "subuid", tmp_path / "uid_map"
+    subuid.write_text(lent)
+    uid_map.write_text("0 0 4294967295\n")
+    assert first_attempt_uid(subuid, uid_map) == first
+    uid_map.write_text("0 100000 65536\n")
+    assert first_attempt_uid(subuid, uid_map) == FIRST_ATTEMPT_UID_IN_NAMESPACE
 
 
 def test_the_longest_socket_of_the_longest_folder_and_code_fits() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ import psycopg
 import pytest
 
 from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded.data_dir import prepare_data_dir
 from nordan_core.embedded.layout import Identities, Layout
 from nordan_core.embedded.postgres import DATABASE, ROLE, Postgres
 from nordan_core.embedded.proc import working_in
@@ -23,8 +27,32 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def server(layout: Layout, identities: Identities) -> Postgres:
+def fresh(layout: Layout, identities: Identities) -> Postgres:
+    """A server that no other test has touched."""
     return Postgres(layout, identities)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """One cluster for the tests that start and stop it."""
+    with new_cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Postgres]:
+    """A running server for the tests that only look at it."""
+    with new_cluster() as found, running(found):
+        yield found
+
+
+@contextmanager
+def new_cluster() -> Iterator[Postgres]:
+    data = Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp"))
+    identities = Identities.of_this_process()
+    prepare_data_dir(Layout(data), identities)
+    yield Postgres(Layout(data), identities)
+    shutil.rmtree(data, ignore_errors=True)
 
 
 @contextmanager
@@ -48,26 +76,25 @@ def connect(server: Postgres, password: str | None = None) -> psycopg.Connection
     )
 
 
-def test_the_application_owns_its_database_and_is_no_superuser(server: Postgres) -> None:
-    with running(server), connect(server) as connection:
+def test_the_application_owns_its_database_and_is_no_superuser(live: Postgres) -> None:
+    with connect(live) as connection:
         row = connection.execute(
             "select rolsuper, rolcreatedb, rolcreaterole, pg_get_userbyid(datdba) from pg_roles, pg_database"
             " where rolname = current_user and datname = current_database()"
         ).fetchone()
-        connection.execute("create table kept (value int)")
+        connection.execute("create table own_table (value int)")
     assert row == (False, False, False, ROLE)
 
 
-def test_a_password_is_needed_and_no_tcp_port_is_open(server: Postgres) -> None:
-    with running(server):
-        for wrong in ("", "wrong"):
-            with pytest.raises(psycopg.OperationalError):
-                connect(server, wrong)
-        with connect(server) as connection:
-            settings = connection.execute(
-                "select current_setting('listen_addresses'), current_setting('fsync'),"
-                " current_setting('password_encryption')"
-            ).fetchone()
+def test_a_password_is_needed_and_no_tcp_port_is_open(live: Postgres) -> None:
+    for wrong in ("", "wrong"):
+        with pytest.raises(psycopg.OperationalError):
+            connect(live, wrong)
+    with connect(live) as connection:
+        settings = connection.execute(
+            "select current_setting('listen_addresses'), current_setting('fsync'),"
+            " current_setting('password_encryption')"
+        ).fetchone()
     assert settings == ("", "on", "scram-sha-256")
 
 
@@ -81,14 +108,31 @@ def test_data_are_kept_over_a_restart(server: Postgres) -> None:
 def test_a_killed_server_starts_again_with_all_that_was_committed(server: Postgres) -> None:
     with running(server) as table:
         with connect(server) as connection:
-            connection.execute("create table kept as select 42 as value")
+            connection.execute("create table survivors as select 42 as value")
         process = table.get("postgres")
         assert process
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         process.finish(10)
     with running(server), connect(server) as connection:
-        assert connection.execute("select value from kept").fetchone() == (42,)
+        assert connection.execute("select value from survivors").fetchone() == (42,)
+
+
+def test_a_killed_server_is_restarted_by_its_table_while_clients_are_connected(server: Postgres) -> None:
+    with running(server) as table, connect(server) as client:
+        process = table.get("postgres")
+        assert process
+        assert process.pid
+        os.kill(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while process.restarts == 0 or not server.answers():
+            assert time.monotonic() < deadline
+            table.tick()
+            time.sleep(0.05)
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
+        with connect(server) as again:
+            assert again.execute("select 1").fetchone() == (1,)
 
 
 def test_a_server_whose_up_was_killed_is_stopped_and_started_anew(server: Postgres) -> None:
@@ -117,11 +161,11 @@ def test_nothing_works_in_the_data_folder_after_an_orderly_stop(server: Postgres
     assert working_in(server.layout.postgres / "cluster" / "data", "postgres") == []
 
 
-def test_no_mode_outside_the_data_folder_and_no_user_is_changed(server: Postgres) -> None:
-    before = surroundings(server.layout.data)
-    with running(server):
+def test_no_mode_outside_the_data_folder_and_no_user_is_changed(fresh: Postgres) -> None:
+    before = surroundings(fresh.layout.data)
+    with running(fresh):
         pass
-    assert surroundings(server.layout.data) == before
+    assert surroundings(fresh.layout.data) == before
 
 
 def surroundings(data: Path) -> dict[str, object]:
@@ -133,54 +177,50 @@ def surroundings(data: Path) -> dict[str, object]:
     return modes
 
 
-def test_secrets_and_sockets_are_closed_to_others(server: Postgres) -> None:
-    with running(server):
-        assert server.layout.database_password.stat().st_mode & 0o077 == 0
-        assert (server.layout.postgres / "superuser-password").stat().st_mode & 0o077 == 0
-        assert server.socket_folder.stat().st_mode & 0o007 == 0
-        assert (server.layout.postgres / "cluster").stat().st_mode & 0o007 == 0
+def test_secrets_and_sockets_are_closed_to_others(live: Postgres) -> None:
+    assert live.layout.database_password.stat().st_mode & 0o077 == 0
+    assert (live.layout.postgres / "superuser-password").stat().st_mode & 0o077 == 0
+    assert live.socket_folder.stat().st_mode & 0o007 == 0
+    assert (live.layout.postgres / "cluster").stat().st_mode & 0o007 == 0
 
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_as_root_only_the_control_planes_user_reaches_the_socket(server: Postgres, identities: Identities) -> None:
+def test_as_root_only_the_control_planes_user_reaches_the_socket(live: Postgres, identities: Identities) -> None:
     def reaches(uid: int) -> bool:
-        socket = server.socket_folder / ".s.PGSQL.5432"
+        socket = live.socket_folder / ".s.PGSQL.5432"
         done = subprocess.run(["/usr/bin/test", "-S", str(socket)], user=uid, group=uid, extra_groups=[], check=False)
         return done.returncode == 0
 
-    with running(server) as table:
-        process = table.get("postgres")
-        assert process
-        assert process.pid
-        assert Path(f"/proc/{process.pid}").stat().st_uid == identities.postgres.uid
-        assert reaches(identities.control.uid)
-        assert not reaches(identities.region(0).uid)
-        assert not reaches(identities.first_attempt_uid)
+    servers = working_in(live.layout.postgres / "cluster" / "data", "postgres")
+    assert {Path(f"/proc/{one.pid}").stat().st_uid for one in servers} == {identities.postgres.uid}
+    assert reaches(identities.control.uid)
+    assert not reaches(identities.region(0).uid)
+    assert not reaches(identities.first_attempt_uid)
 
 
-def test_errors_in_statements_leave_no_trace_in_the_log(server: Postgres) -> None:
+def test_errors_in_statements_leave_no_trace_in_the_log(live: Postgres) -> None:
     canary = "tenants-secret-name"
-    with running(server), connect(server) as connection:
+    with connect(live) as connection:
         connection.execute("create table unique_names (name text primary key)")
         connection.execute("insert into unique_names values (%s)", (canary,))
         with pytest.raises(psycopg.errors.UniqueViolation):
             connection.execute("insert into unique_names values (%s)", (canary,))
         with pytest.raises(psycopg.errors.InvalidTextRepresentation):
             connection.execute("select %s::text::int", (canary,))
-    assert canary not in (server.layout.logs / "postgres.log").read_text()
+    assert canary not in (live.layout.logs / "postgres.log").read_text()
 
 
-def test_half_a_cluster_is_made_anew(server: Postgres) -> None:
-    server.prepare()
-    data = server.layout.postgres / "cluster" / "data"
+def test_half_a_cluster_is_made_anew(fresh: Postgres) -> None:
+    fresh.prepare()
+    data = fresh.layout.postgres / "cluster" / "data"
     data.rename(data.with_name("data.new"))
-    with running(server):
-        assert server.answers()
+    with running(fresh):
+        assert fresh.answers()
 
 
-def test_data_of_another_version_are_refused_with_advice(server: Postgres) -> None:
-    server.prepare()
-    (server.layout.postgres / "cluster" / "data" / "PG_VERSION").write_text("16\n")
+def test_data_of_another_version_are_refused_with_advice(fresh: Postgres) -> None:
+    fresh.prepare()
+    (fresh.layout.postgres / "cluster" / "data" / "PG_VERSION").write_text("16\n")
     with pytest.raises(OperatorError, match=r"of PostgreSQL 16; .* pg_dump"):
-        server.prepare()
+        fresh.prepare()
