@@ -22,16 +22,21 @@ def main() -> int:
     except NordanError as error:
         sys.stderr.write(f"nordan api: {error}\n")
         return 1
-    # No access log: paths name tenants' projects, and identifiers are logged where something happens.
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(context),
         host=settings.api_host,
         port=settings.api_port,
+        # No access log: paths name tenants' projects, and identifiers are logged where something happens.
         access_log=False,
-        log_level="warning",
+        log_config=None,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
+    try:
+        uvicorn.Server(config).run()
+    except SystemExit as error:
+        sys.stderr.write(f"nordan api: cannot listen on {config.host}:{config.port}\n")
+        return int(error.code or 0)
     return 0
 
 

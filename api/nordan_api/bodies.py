@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, TypeVar
+from urllib.parse import unquote_plus
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -15,6 +16,17 @@ MAX_BODY_BYTES = 256 * 1024
 #: Regions report many attempts, with manifests, in one message.
 MAX_WORKER_BODY_BYTES = 32 * 1024 * 1024
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def check_address(request: Request) -> None:
+    """Refuse a path or a query with a character that no name here has.
+
+    Raises:
+        Invalid: it holds what the store cannot keep.
+    """
+    for field, text in (("path", request.url.path), ("query", unquote_plus(request.url.query))):
+        if not is_storable(text):
+            raise Invalid(field, "an address may hold neither NUL nor half of a surrogate pair")
 
 
 async def document(request: Request) -> dict[str, Any]:  # Any: JSON
@@ -53,9 +65,17 @@ def parse_object(body: bytes) -> dict[str, Any]:  # Any: JSON
         ) from None
     except RecursionError:
         raise Invalid("", "the body is nested too deeply") from None
+    except ValueError:
+        raise Invalid("", "the body holds a number of thousands of digits") from None
     if not isinstance(value, dict):
         raise Invalid("", "the body must be a JSON object")
+    _check_texts(value)
     return value
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether the store can keep a text: neither NUL nor half of a surrogate pair is in it."""
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_model(kind: type[Model], value: dict[str, Any]) -> Model:  # Any: JSON
@@ -70,6 +90,20 @@ def read_model(kind: type[Model], value: dict[str, Any]) -> Model:  # Any: JSON
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         message = "no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         raise Invalid(".".join(str(part) for part in first["loc"]), message) from None
+
+
+def _check_texts(document: dict[str, Any]) -> None:  # Any: JSON
+    found: list[tuple[str, Any]] = [("", document)]
+    while found:
+        place, value = found.pop()
+        if isinstance(value, str) and not is_storable(value):
+            raise Invalid(place, "a text may hold neither NUL nor half of a surrogate pair")
+        if isinstance(value, dict):
+            if not all(map(is_storable, value)):
+                raise Invalid(place, "a key may hold neither NUL nor half of a surrogate pair")
+            found += [(f"{place}.{key}".lstrip("."), one) for key, one in value.items()]
+        elif isinstance(value, list):
+            found += [(f"{place}.{number}", one) for number, one in enumerate(value)]
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # Any: JSON

@@ -100,6 +100,12 @@ def _plain(request: Request, error: NordanError) -> JSONResponse:
             return problem(request, 500, "internal_error", "a defect of ours; the request id finds it in the log")
 
 
+def defect(request: Request, error: Exception) -> JSONResponse:
+    """Return the problem that an unknown error is; the log gets its kind and place, never its words."""
+    log.error("defect", request_id=getattr(request.state, "request_id", ""), exc_info=error)
+    return problem(request, 500, "internal_error", "a defect of ours; the request id finds it in the log")
+
+
 def install(app: FastAPI) -> None:
     """Make an app answer every error as a problem document."""
 
@@ -134,13 +140,3 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeout)
     async def _pool(request: Request, _error: PoolTimeout) -> JSONResponse:
         return render(request, Unavailable("every database connection is busy; nothing was changed"))
-
-    @app.exception_handler(Exception)
-    async def _defect(request: Request, error: Exception) -> JSONResponse:
-        # The text of an unknown error may hold a tenant's words: its kind and place go to the log, never its text.
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
-        log.error("defect", kind=type(error).__name__, where=where, request_id=getattr(request.state, "request_id", ""))
-        return problem(request, 500, "internal_error", "a defect of ours; the request id finds it in the log")

@@ -22,6 +22,10 @@ from nordan_core.wire import ManifestMessage
 MAX_NODES = 4096
 MAX_GPUS_PER_NODE = 32
 MAX_ENV_BYTES = 32 * 1024
+#: Larger amounts fit nothing that exists, and overflow what reckons with them.
+MAX_DURATION_S = 10 * 365 * 86_400
+MAX_MEMORY_MIB = 1 << 30
+MAX_PRICE_EUR = 10_000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MEMORY = re.compile(r"(\d+)(MiB|GiB|TiB)")
@@ -37,8 +41,8 @@ def _duration(value: object) -> float:
         if not match:
             raise ValueError(f"{value!r} is not a duration; write 90s, 15m, 4h or 2d")
         value = float(match[1]) * _SECONDS[match[2]]
-    if value <= 0:
-        raise ValueError("a duration must be above zero")
+    if not 0 < value <= MAX_DURATION_S:
+        raise ValueError("a duration must be above zero and at most ten years")
     return float(value)
 
 
@@ -46,7 +50,10 @@ def _memory(value: object) -> int:
     match = _MEMORY.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"{value!r} is not an amount of memory; write 512MiB or 64GiB")
-    return int(match[1]) * _MIB[match[2]]
+    amount = int(match[1]) * _MIB[match[2]]
+    if not 1 <= amount <= MAX_MEMORY_MIB:
+        raise ValueError(f"{value!r} per node; give 1MiB to 1024TiB")
+    return amount
 
 
 def _gpu(value: object) -> tuple[tuple[str, ...], int]:
@@ -69,7 +76,7 @@ def _price(value: object) -> Price:
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal(-1)
-    if isinstance(value, bool) or not amount.is_finite() or amount <= 0:
+    if isinstance(value, bool) or not amount.is_finite() or not 0 < amount <= MAX_PRICE_EUR:
         raise ValueError(f"{value!r} is not a price; give EUR per GPU-hour above zero, such as 2.50")
     return Price.per_gpu_hour(amount)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from celery import Celery
 
 from nordan_core.domain.errors import OperatorError
+from nordan_core.logs import configure_logs
 from nordan_core.queue import celery_app
 from nordan_core.settings import RegionSettings
-from nordan_workers import log, tasks
+from nordan_workers import tasks
 from nordan_workers.broker import PatientConnection
 from nordan_workers.handover import SUPERVISOR_SOCKET
 from nordan_workers.joining import read_join_file
@@ -30,7 +31,7 @@ def worker_app(broker_url: str, run_folder: Path) -> Celery:
 
 def main() -> int:
     """Run the worker until it is told to stop; 1 with a sentence on standard error when its set-up is at fault."""
-    log.configure("celery")
+    configure_logs("celery")
     settings = RegionSettings()
     try:
         joined = read_join_file(settings.join_file)

@@ -57,7 +57,7 @@ def entries(
     request: Request,
     _principal: Auditor,
     *,
-    after: Annotated[int, Query(ge=-1)] = -1,
+    after: Annotated[int, Query(ge=-1, lt=2**62)] = -1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Json:
     """Return sealed entries in their order in the log, after an index."""

@@ -9,8 +9,8 @@ import uvicorn
 
 from nordan_core.clock import SystemClock
 from nordan_core.domain.errors import OperatorError
+from nordan_core.logs import configure_logs
 from nordan_core.settings import RegionSettings
-from nordan_workers import log
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.app import Region, gateway_app
 from nordan_workers.joining import read_join_file
@@ -21,7 +21,7 @@ STOP_S = 3
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; 1 with a sentence on standard error when the set-up is at fault."""
-    log.configure("gateway")
+    configure_logs("gateway")
     settings = RegionSettings()
     try:
         joined = read_join_file(settings.join_file)

@@ -15,8 +15,8 @@ import structlog
 
 from nordan_core.clock import SystemClock
 from nordan_core.domain.errors import OperatorError
+from nordan_core.logs import configure_logs
 from nordan_core.settings import RegionSettings, fault_point
-from nordan_workers import log
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
@@ -32,7 +32,7 @@ STALE_INCOMING_S = 3600.0
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; 1 with a sentence on standard error when the set-up is at fault."""
-    log.configure("supervisor")
+    configure_logs("supervisor")
     try:
         settings = RegionSettings()
         joined = read_join_file(settings.join_file)

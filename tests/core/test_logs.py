@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
-from nordan_workers import log
+from nordan_core.domain.errors import OperatorError
+from nordan_core.logs import configure_logs
 
 
 @pytest.fixture(autouse=True)
-def undone() -> Iterator[None]:
-    """Take back what `configure` does to the whole process."""
+def undone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take back what `configure_logs` does to the whole process."""
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -31,7 +36,7 @@ def line(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
 
 
 def test_an_exception_leaves_its_type_and_its_place_but_not_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("test")
+    configure_logs("test")
     try:
         Path("/nowhere/canary").read_bytes()
     except FileNotFoundError:
@@ -43,20 +48,26 @@ def test_an_exception_leaves_its_type_and_its_place_but_not_its_words(capsys: py
         2,
         "att_x",
     )
-    assert "test_log.py" in str(told["frames"])
+    assert "test_logs.py" in str(told["frames"])
     assert "canary" not in str(told)
 
 
 def test_an_exception_may_be_given(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("test")
+    configure_logs("test")
     structlog.get_logger().error("failed", exc_info=ValueError("canary"))
     told = line(capsys)
     assert told["error"] == "ValueError"
     assert "canary" not in str(told)
 
 
+def test_what_is_said_to_the_operator_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("test")
+    structlog.get_logger().error("failed", exc_info=OperatorError("the port is taken"))
+    assert line(capsys)["message"] == "the port is taken"
+
+
 def test_of_a_library_only_the_place_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("test")
+    configure_logs("test")
     logging.getLogger("celery.worker").error("received %r", "canary")
     told = line(capsys)
     assert (told["event"], told["library"], told["level"]) == ("library_message", "celery.worker", "error")
@@ -64,6 +75,22 @@ def test_of_a_library_only_the_place_is_kept(capsys: pytest.CaptureFixture[str])
 
 
 def test_lines_name_their_process(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("test")
+    configure_logs("test")
     structlog.get_logger().info("started")
     assert line(capsys)["process"] == "test"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_nobody_caught_is_told_without_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("test")
+
+    def fail() -> None:
+        raise ValueError("canary")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    told = line(capsys)
+    assert (told["event"], told["error"], told["level"]) == ("thread_died", "ValueError", "critical")
+    sys.excepthook(ValueError, ValueError("canary"), None)
+    assert "canary" not in str(told | line(capsys))
