@@ -16,6 +16,7 @@ from nordan_core.residency.ownership import (
     controllers_of,
     foreign_shares,
     holds_of,
+    unrecorded,
     untraced,
 )
 from support.residency import by_name
@@ -162,6 +163,14 @@ UNTRACED: dict[str, tuple[list[Entity], bool]] = {
         ],
         True,
     ),
+    "exactly half is a minority whose owners are unknown": (
+        [owned("op", ("deep", 50), ("x", 50)), Entity("deep", "FR", None, None)],
+        False,
+    ),
+    "exactly half of the parent is unknown": (
+        [owned("op", ("mid", 60), ("x", 40)), owned("mid", ("deep", 50), ("x", 50)), Entity("deep", "FR", None, None)],
+        False,
+    ),
     "small unknown shares at each step stay small": (
         [owned("op", ("mid", 80)), owned("mid", ("x", 80))],
         False,
@@ -212,6 +221,7 @@ FOREIGN: dict[str, tuple[list[Entity], str, str]] = {
         "30",
     ),
     "what is not recorded counts as outside": ([owned("op", ("fr", 85))], "15", "15"),
+    "votes that are not recorded count as outside": ([owned("op", ("fr", 100, 85))], "15", "15"),
     "what is not recorded adds to the rest": ([owned("op", ("fr", 70), ("us", 20))], "20", "30"),
     "an owner who is not described counts as outside": ([owned("op", ("fr", 85), ("ghost", 15))], "15", "15"),
     "owners of an owner that are not recorded count in proportion": (
@@ -235,6 +245,13 @@ def test_shares_from_outside_count_alone_and_together(entities: list[Entity], si
     everyone = by_name(*entities, person("fr", "FR"), person("us"), person("uk", "GB"))
     wanted = tuple(int(Decimal(text) * PERCENT) for text in (single, together))
     assert foreign_shares("op", everyone, is_home=home_is_france) == wanted
+
+
+def test_what_belongs_to_no_described_entity_is_unrecorded() -> None:
+    known = by_name(person("x"), owned("op", ("x", 60, 70), ("ghost", 10)))
+    assert unrecorded(known["op"], known) == 40 * PERCENT
+    assert unrecorded(Entity("op", "FR", None, None), known) == 100 * PERCENT
+    assert unrecorded(person("op"), known) == 0
 
 
 def test_an_entity_that_is_not_described_is_all_outside() -> None:
