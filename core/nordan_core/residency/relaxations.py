@@ -98,6 +98,8 @@ def _change(facet: str, value: object, effective: Effective, instead_of: str) ->
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, dict) and "all_of" in value:
+        return " and ".join(listed(one) for one in value["all_of"])
     return listed(str(one) for one in value) if isinstance(value, list) else str(value)
 
 
