@@ -212,15 +212,18 @@ def test_errors_in_statements_leave_no_trace_in_the_log(live: Postgres) -> None:
 
 
 def test_half_a_cluster_is_made_anew(fresh: Postgres) -> None:
-    fresh.prepare()
-    data = fresh.layout.postgres / "cluster" / "data"
-    data.rename(data.with_name("data.new"))
+    half = fresh.layout.postgres / "cluster" / "data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
     with running(fresh):
         assert fresh.answers()
+    assert not half.exists()
 
 
-def test_data_of_another_version_are_refused_with_advice(fresh: Postgres) -> None:
-    fresh.prepare()
-    (fresh.layout.postgres / "cluster" / "data" / "PG_VERSION").write_text("16\n")
+def test_data_of_another_version_are_refused_with_advice(server: Postgres) -> None:
+    server.prepare()
+    version = server.layout.postgres / "cluster" / "data" / "PG_VERSION"
+    version.write_text("16\n")
     with pytest.raises(OperatorError, match=r"of PostgreSQL 16; .* pg_dump"):
-        fresh.prepare()
+        server.prepare()
+    version.write_text("18\n")
