@@ -102,6 +102,7 @@ class ControlPlane:
             "NORDAN_DATABASE_URL": self.database_url,
             "NORDAN_API_URL": self.api_url,
             "NORDAN_BROKERS_FILE": str(layout.brokers),
+            "NORDAN_SCHEDULER_SECRET_FILE": str(layout.scheduler_secret),
         }
         if self.has_own_database:
             shared["NORDAN_DATABASE_PASSWORD_FILE"] = str(layout.database_password)

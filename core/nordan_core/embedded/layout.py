@@ -114,6 +114,11 @@ class Layout:
         return self.control / "admin-key"
 
     @property
+    def scheduler_secret(self) -> Path:
+        """What the api shows at the schedulers' read-only ports."""
+        return self.control / "scheduler-secret"
+
+    @property
     def database_password(self) -> Path:
         """The application role's password."""
         return self.control / "database-password"

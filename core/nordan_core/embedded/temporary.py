@@ -33,15 +33,21 @@ def temporary_postgres() -> Iterator[str]:
     data = Path(tempfile.mkdtemp(prefix="nordan-", dir="/tmp"))
     layout, identities = Layout(data), Identities.of_this_process()
     table = ProcessTable(layout.processes)
+    guard: subprocess.Popen[bytes] | None = None
     try:
         prepare_data_dir(layout, identities)
         server = Postgres(layout, identities)
         server.prepare()
-        wait_until(table.ensure(server.spec()), server.answers, START_TIMEOUT_S)
+        process = table.ensure(server.spec())
+        guard = _guard(process.pid, data)
+        wait_until(process, server.answers, START_TIMEOUT_S)
         server.ensure_database()
         password = layout.database_password.read_text().strip()
         yield f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(server.socket_folder), safe='')}"
     finally:
+        if guard:
+            guard.kill()
+            guard.communicate()
         table.stop(table.names())
         shutil.rmtree(data, ignore_errors=True)
 
@@ -51,6 +57,13 @@ def main(command: Sequence[str]) -> int:
     with temporary_postgres() as url:
         environment = {**whole_environment(), "DATABASE_URL": url}
         return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _guard(server_pid: int | None, data: Path) -> subprocess.Popen[bytes]:
+    """Start a shell that cleans up should we be killed: its input ends with us."""
+    script = 'read -r _; kill -INT "$1"; sleep 2; rm -rf "$2"'
+    command = ["/bin/sh", "-c", script, "guard", str(server_pid), str(data)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from nordan_core.domain.errors import NordanError, OperatorError, Unavailable
 from nordan_core.embedded.admin import Admin
 from nordan_core.embedded.control import ControlPlane, Stack
 from nordan_core.embedded.data_dir import prepare_data_dir
-from nordan_core.embedded.files import check_free_space, write_file
+from nordan_core.embedded.files import check_free_space, secret_in, write_file
 from nordan_core.embedded.gpus import found_gpus
 from nordan_core.embedded.jobs import running_ranks, stop_jobs
 from nordan_core.embedded.layout import Identities, Layout, check_data_dir
@@ -171,6 +171,7 @@ class _Up:
         for key in (self._layout.grant_key, self._layout.certificate_key):
             if not key.exists():
                 run_once(control.create_key(key.name))
+        secret_in(self._layout.scheduler_secret, self._identities.control)
         if not self._layout.admin_key.exists():
             self._reporter.step("Creating the first organisation")
             run_once(control.bootstrap())
