@@ -95,7 +95,6 @@ class _Recent(Generic[Key, Value]):
 
     def keep(self, key: Key, value: Value) -> None:
         self._kept[key] = value
-        self._kept.move_to_end(key)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
 

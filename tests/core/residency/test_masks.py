@@ -50,6 +50,11 @@ def test_a_mask_is_good_until_the_first_of_its_verdicts_ends() -> None:
     assert not mask.holds_at(NOW - timedelta(seconds=1))
 
 
+def test_a_verdict_that_never_changes_does_not_end_a_mask() -> None:
+    mask = compile_mask(NORDIC, (a_pool(valid_until=NOW), a_swedish_pool()), ATLAS, NOW)
+    assert (mask.bits, mask.good_until) == (0b10, FAR)
+
+
 def test_no_pools_make_an_empty_mask() -> None:
     mask = compile_mask(NORDIC, (), ATLAS, NOW)
     assert (mask.bits, mask.good_until, mask.holds_at(FAR)) == (0, None, True)

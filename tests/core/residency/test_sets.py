@@ -54,7 +54,7 @@ def test_a_name_that_another_atlas_does_not_know_allows_nothing() -> None:
 
 def test_the_next_change_is_that_of_any_group_named() -> None:
     atlas = an_atlas()
-    both = SetExpression.any_of(["UNION", "ADEQUATE"])
+    both = SetExpression.any_of(["UNION", "ADEQUATE", "FR"])
     assert both.next_change(atlas, NOW) == datetime(2027, 1, 1, tzinfo=UTC)
     assert SetExpression.any_of(["FR"]).next_change(atlas, NOW) is None
 
