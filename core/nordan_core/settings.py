@@ -42,7 +42,7 @@ class DatabaseSettings(_Group):
             raise OperatorError("no database: set NORDAN_DATABASE_URL to a PostgreSQL URL")
         url = url.replace("postgres://", "postgresql://", 1)
         if self.database_password_file is not None:
-            url = _with_password(url, _secret(self.database_password_file))
+            url = _with_password(url, read_secret(self.database_password_file))
         return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
@@ -58,6 +58,8 @@ class ApiSettings(_Group):
     certificate_public_key_file: Path | None = None
     scheduler_urls: str = ""
     """Read-only ports of the schedulers, separated by commas; any may answer."""
+    scheduler_secret_file: Path | None = None
+    """What the api shows at these ports."""
     brokers_file: Path | None = None
     """Where api notes the broker URL of a region that joined; the relay reads it."""
 
@@ -67,6 +69,8 @@ class SchedulerSettings(_Group):
 
     scheduler_host: str = "127.0.0.1"
     scheduler_port: int = 8472
+    scheduler_secret_file: Path | None = None
+    """What callers of the read-only port must show; unset, it answers nobody about jobs."""
     certificate_key_file: Path
     """Private key that signs checkpoints and certificates: readable by the sealer only."""
     brokers_file: Path | None = None
@@ -114,16 +118,21 @@ def read_brokers(path: Path | None) -> dict[str, str]:
     return brokers
 
 
-def fault_point() -> str:
-    """Return NORDAN_CRASH_AT: the step at which a test wants this process to die; empty in production."""
-    return os.environ.get("NORDAN_CRASH_AT", "")
+def read_secret(path: Path) -> str:
+    """Return the secret in a file.
 
-
-def _secret(path: Path) -> str:
+    Raises:
+        OperatorError: it cannot be read.
+    """
     try:
         return path.read_text().strip()
     except OSError as error:
         raise OperatorError(f"cannot read the secret in {path}: {error.strerror}") from error
+
+
+def fault_point() -> str:
+    """Return NORDAN_CRASH_AT: the step at which a test wants this process to die; empty in production."""
+    return os.environ.get("NORDAN_CRASH_AT", "")
 
 
 def _with_password(url: str, password: str) -> str:

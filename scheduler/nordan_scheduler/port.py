@@ -1,22 +1,24 @@
 """The read-only port: answers "where could this job run" and "why does it wait", on leader and standby alike.
 
-The api asks it; it listens on loopback, changes nothing and knows no tenants' names. A snapshot at most a second old
+The api asks it and shows the secret that both know: jobs may reach loopback ports too. It changes nothing and knows
+no tenants' names. A snapshot at most a second old
 serves several questions; its age is in every answer.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from nordan_core.clock import Clock
-from nordan_core.domain.errors import NotFound, Unavailable
+from nordan_core.domain.errors import NotFound, Unauthenticated, Unavailable
 from nordan_core.domain.ids import JobId, OrganisationId, PoolName, ProjectId, RegionCode
 from nordan_core.domain.queueing import QueuedJob
 from nordan_core.domain.refusals import Refusal
@@ -145,15 +147,16 @@ def plan_answer(found: Explanation, sentences: Sentences, age_s: float) -> Json:
     }
 
 
-def build_port(answers: Answers, metrics: Metrics, *, health: Callable[[], Json]) -> FastAPI:
-    """Return the port's application."""
+def build_port(answers: Answers, metrics: Metrics, *, health: Callable[[], Json], secret: str) -> FastAPI:
+    """Return the port's application. Whoever asks about jobs shows the secret; without one nobody is answered."""
     app = FastAPI(title="Nordan scheduler, read-only", openapi_url=None, docs_url=None, redoc_url=None)
+    shown = [Depends(_shows(secret))]
 
-    @app.post("/plan")
+    @app.post("/plan", dependencies=shown)
     def plan_job(question: PlanQuestion) -> Json:
         return answers.plan(question)
 
-    @app.post("/why")
+    @app.post("/why", dependencies=shown)
     def why_job(question: WhyQuestion) -> Json:
         return answers.why(question)
 
@@ -166,15 +169,29 @@ def build_port(answers: Answers, metrics: Metrics, *, health: Callable[[], Json]
         text = metrics.text(is_leading=bool(health()["leader"]))
         return Response(text, media_type="text/plain; version=0.0.4")
 
+    app.add_exception_handler(Unauthenticated, lambda _request, error: _problem(401, error))
     app.add_exception_handler(NotFound, lambda _request, error: _problem(404, error))
     for kind in (Unavailable, *AWAY):
         app.add_exception_handler(kind, lambda _request, error: _problem(503, error))
     return app
 
 
+def _shows(secret: str) -> Callable[[Request], None]:
+    wanted = f"Bearer {secret}".encode()
+
+    def check(request: Request) -> None:
+        given = request.headers.get("authorization", "").encode()
+        if not secret or not hmac.compare_digest(given, wanted):
+            raise Unauthenticated("this port answers the control plane only")
+
+    return check
+
+
 def _problem(status: int, error: Exception) -> JSONResponse:
     headers = {"Retry-After": "1"} if status == 503 else {}
-    detail = str(error) if isinstance(error, NotFound | Unavailable) else "the database does not answer"
+    detail = (
+        str(error) if isinstance(error, NotFound | Unauthenticated | Unavailable) else "the database does not answer"
+    )
     return JSONResponse({"status": status, "detail": detail}, status, headers)
 
 

@@ -22,7 +22,7 @@ from nordan_core.domain.errors import NordanError, OperatorError
 from nordan_core.facts import FactsCache
 from nordan_core.logs import configure_logs
 from nordan_core.proof.keys import SigningKey
-from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings
+from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings, read_secret
 from nordan_core.store.database import open_engine
 from nordan_core.store.unit_of_work import Store
 from nordan_scheduler.brokers import Brokers
@@ -65,6 +65,8 @@ class Scheduler:
         self._settings = settings
         self._database_url = database.sqlalchemy_url()
         self._key = SigningKey.load(settings.certificate_key_file)
+        secret_file = settings.scheduler_secret_file
+        self._secret = read_secret(secret_file) if secret_file is not None else ""
         clock = clock or SystemClock()
         store = Store(bounded(open_engine(database)))
         # A connection of its own, so that renewals never wait behind the work.
@@ -112,7 +114,7 @@ class Scheduler:
         self._lead("reaper", Reaper(parts.store, parts.clock, parts.metrics).step)
         # 5. The port, which answers on a standby too.
         answers = Answers(parts.store, parts.clock, self._loader())
-        app = build_port(answers, parts.metrics, health=self.health)
+        app = build_port(answers, parts.metrics, health=self.health, secret=self._secret)
         parts.crew.start("port", lambda: self._serve(app))
 
     def _lead(self, name: str, step: Step) -> LeaderLoop:

@@ -16,6 +16,7 @@ from support.cell import FR, Cell, an_effective, lead
 from support.scheduling import a_cycle, a_loader
 
 Json = dict[str, Any]
+SECRET = "of the control plane"
 
 
 class PortClient:
@@ -23,6 +24,7 @@ class PortClient:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
+        self.secret = SECRET
 
     def get(self, path: str) -> Response:
         return asyncio.run(self._ask("GET", path, None))
@@ -31,14 +33,22 @@ class PortClient:
         return asyncio.run(self._ask("POST", path, json))
 
     async def _ask(self, method: str, path: str, json: Json | None) -> Response:
-        async with AsyncClient(transport=ASGITransport(self._app), base_url="http://port.test") as client:
+        async with AsyncClient(
+            transport=ASGITransport(self._app),
+            base_url="http://port.test",
+            headers={"Authorization": f"Bearer {self.secret}"},
+        ) as client:
             return await client.request(method, path, json=json)
 
 
 @pytest.fixture
 def client(cell: Cell) -> PortClient:
     answers = Answers(cell.store, cell.clock, a_loader(cell))
-    return PortClient(build_port(answers, Metrics(), health=lambda: {"leader": False, "last_cycle_age_s": None}))
+    return PortClient(build_port(answers, Metrics(), health=_health, secret=SECRET))
+
+
+def _health() -> Json:
+    return {"leader": False, "last_cycle_age_s": None}
 
 
 def _question(cell: Cell, policy: Json | None = None, inputs: list[Json] | None = None, gpus: int = 1) -> Json:
@@ -106,3 +116,22 @@ def test_health_and_metrics_say_whether_it_leads(client: PortClient) -> None:
 def test_nothing_else_is_served(client: PortClient) -> None:
     assert client.get("/openapi.json").status_code == 404
     assert client.get("/docs").status_code == 404
+
+
+def test_jobs_are_asked_about_with_the_secret_only(cell: Cell, client: PortClient) -> None:
+    """Loopback ports are open to every program of the machine, a tenant's among them."""
+    [job] = cell.submit(1)
+    for secret in ("", "wrong", SECRET.upper(), "x" * 5000):
+        client.secret = secret
+        for answer in (client.post("/plan", json=_question(cell)), client.post("/why", json={"job_id": job})):
+            assert (answer.status_code, job in answer.text) == (401, False)
+        assert client.get("/healthz").json() == _health()
+
+
+def test_without_a_secret_nobody_is_answered(cell: Cell) -> None:
+    """An empty one is none."""
+    answers = Answers(cell.store, cell.clock, a_loader(cell))
+    client = PortClient(build_port(answers, Metrics(), health=_health, secret=""))
+    for secret in ("", SECRET):
+        client.secret = secret
+        assert client.post("/plan", json=_question(cell)).status_code == 401

@@ -12,6 +12,7 @@ from nordan_api.jobs.service import Prepared, prepare
 from nordan_core.domain.errors import Refused, Unavailable
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.effective_text import effective_document
+from nordan_core.settings import read_secret
 from nordan_core.store.codec import spec_document
 
 Json = dict[str, Any]  # Any: JSON
@@ -44,9 +45,14 @@ def _ask(context: Context, prepared: Prepared) -> Json:
         "organisation": prepared.project.organisation,
         "inputs": [{"name": one.name, "regions": list(one.artifact.regions)} for one in prepared.inputs],
     }
+    secret_file = context.settings.scheduler_secret_file
+    headers = {"Authorization": f"Bearer {read_secret(secret_file)}"} if secret_file is not None else {}
     for url in filter(None, context.settings.scheduler_urls.split(",")):
         try:
-            response = httpx.post(f"{url.strip()}/plan", json=question, timeout=_TIMEOUT_S)
+            # A proxy of the environment must not see what is asked.
+            response = httpx.post(
+                f"{url.strip()}/plan", json=question, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+            )
             response.raise_for_status()
         except httpx.HTTPError:
             continue
