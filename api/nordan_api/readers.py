@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nordan_api.context import Context
+from nordan_api.resting import documents, sentence, why_not_at_rest
 from nordan_core.domain.errors import Refused
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.judge import judge_reader
 from nordan_core.store.audit import Act, AuditEntry
+
+
+def check_place(context: Context, effective: Mapping[str, object], region: str) -> None:
+    """Refuse to show anybody to bytes whose place became unlawful; they stay where they are.
+
+    Raises:
+        Refused: `fenced`, with what is no longer as the policy wants it.
+    """
+    with context.store.begin() as work:
+        epoch = work.epoch.current()
+    of = parse_effective(effective, context.atlas)
+    refusals = why_not_at_rest(context.facts(epoch), of, region, context.clock.now())
+    if refusals is not None:
+        raise Refused(Reason.FENCED, sentence(region, refusals), {"refusals": documents(refusals)})
 
 
 def check_reader(context: Context, principal: Principal, effective: Mapping[str, object], *, subject: str) -> None:

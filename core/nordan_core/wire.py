@@ -207,7 +207,7 @@ class AttemptReport(Up):
 
     attempt_id: Handle
     fence: Int32
-    seq: Annotated[int, Field(ge=1, lt=2**31)]
+    seq: Annotated[int, Field(ge=1, lt=2**62)]
     state: AttemptState
     result: AttemptResult | None = None
     reason: Reason | None = None

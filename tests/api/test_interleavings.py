@@ -145,7 +145,7 @@ def test_no_order_of_events_breaks_the_store(laboratory: Lab) -> None:
         lab = laboratory
 
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it so
+    run_state_machine_as_test(
         OfThisLab,
         settings=settings(
             max_examples=EXAMPLES,

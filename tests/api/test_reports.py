@@ -135,7 +135,7 @@ def test_a_message_with_many_reports_and_an_old_one_among_them(lab: Lab) -> None
         {"running_s": 1e300},
         {"energy_wh": -5.0},
         {"seq": 0},
-        {"seq": 1 << 40},
+        {"seq": 1 << 70},
         {"fence": 1 << 70},
         {"state": "flying"},
         {"result": "splendid"},

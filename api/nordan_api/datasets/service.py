@@ -12,6 +12,7 @@ from nordan_api.context import Context
 from nordan_api.jobs.inputs import resolve_inputs
 from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
+from nordan_api.resting import documents, sentence, why_not_at_rest
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact, Dataset, Upload
 from nordan_core.domain.contents import ArtifactKind
@@ -22,7 +23,6 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import effective_document
-from nordan_core.residency.judge import judge_storage
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
@@ -147,20 +147,13 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
 
 def _check_may_rest(context: Context, principal: Principal, of: Effective, upload: Upload, epoch: int) -> None:
     now = context.clock.now()
-    facts = context.facts(epoch)
-    pools = [pool for pool in facts.pools if pool.region == upload.region]
-    verdicts = [judge_storage(of, pool, context.atlas, now) for pool in pools]
-    if any(verdict.allowed for verdict in verdicts):
+    refusals = why_not_at_rest(context.facts(epoch), of, upload.region, now)
+    if refusals is None:
         return
     with context.store.begin() as work:
         body: dict[str, object] = {"region": upload.region, "policy_digest": of.digest}
         work.audit.write(AuditEntry(Act.UPLOAD_REFUSED, upload.id, principal.key, now, upload.organisation, body))
-    if not verdicts:
-        raise Refused(Reason.REJECTED_BY_POLICY, f"region {upload.region} has no pool whose facts are known")
-    refusals = verdicts[0].refusals
-    message = f"the data may not rest in {upload.region}: " + "; ".join(one.message for one in refusals)
-    detail = {"refusals": [{"facet": one.facet, "want": one.want, "have": one.have} for one in refusals]}
-    raise Refused(Reason.REJECTED_BY_POLICY, message, detail)
+    raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, refusals), {"refusals": documents(refusals)})
 
 
 def _code(region: object) -> RegionCode:
@@ -187,22 +180,29 @@ def allow_read(context: Context, principal: Principal, project_name: str, artifa
     """Give leave to read an artifact from a region that holds it, if the reader may.
 
     Raises:
-        Refused: the reader sits where `access` does not allow, or the artifact is fenced.
+        Refused: the reader sits where `access` does not allow, or no place where the bytes lie is lawful any more.
     """
     found = find_artifact(context, principal, project_name, artifact)
     if found.fenced_at is not None:
         raise Refused(Reason.FENCED, f"artifact {found.id} is fenced: its place became unlawful")
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        region = _first_joined([work.places.region(code) for code in found.regions])
+        epoch = work.epoch.current()
+        holding = [region for code in found.regions if (region := work.places.region(code)) is not None]
     of = effective_of_data(project, found.name, dict(found.policy), context.atlas)
     check_reader(context, principal, effective_document(of), subject=found.id)
+    region = _where_lawful(context, of, holding, epoch)
     path, obj = f"/v1/manifests/{found.digest}", f"manifest:{found.digest}"
     return grant_access(context, principal, region, path=path, obj=obj, act="read", seconds=READ_S)
 
 
-def _first_joined(regions: list[Region | None]) -> Region:
-    known = [one for one in regions if one is not None]
-    if not known:
+def _where_lawful(context: Context, of: Effective, holding: list[Region], epoch: int) -> Region:
+    if not holding:
         raise NotFound("region that holds", "the artifact's bytes")
-    return next((one for one in known if one.gateway_url), known[0])
+    facts, now = context.facts(epoch), context.clock.now()
+    refusals = {one.code: why_not_at_rest(facts, of, one.code, now) for one in holding}
+    lawful = [one for one in holding if refusals[one.code] is None]
+    if not lawful:
+        message = "; ".join(sentence(code, found or ()) for code, found in refusals.items())
+        raise Refused(Reason.FENCED, message)
+    return next((one for one in lawful if one.gateway_url), lawful[0])

@@ -8,7 +8,7 @@ from nordan_api.access import CALL_S, READ_S, grant_access
 from nordan_api.context import Context
 from nordan_api.jobs import service
 from nordan_api.jobs.service import JobView
-from nordan_api.readers import check_reader
+from nordan_api.readers import check_place, check_reader
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from nordan_core.domain.jobs import JobKind
@@ -27,13 +27,15 @@ def log_access(
     """Return the way to one rank's log: of the attempt asked for, else of the newest.
 
     Raises:
-        NotFound: no such attempt or rank. Refused: the reader sits where `access` does not allow.
+        NotFound: no such attempt or rank. Refused: the reader sits where `access` does not allow, or the log lies
+            where it may not any more.
     """
     view = service.view(context, principal, project, job)
     found = _attempt(view, attempt)
     if rank >= len(found.ranks):
         raise NotFound("rank", f"{rank} of attempt {found.number}, which has {len(found.ranks)}")
     check_reader(context, principal, view.job.effective, subject=found.id)
+    check_place(context, view.job.effective, found.region)
     region = _region(context, found.region)
     path = f"/v1/attempts/{found.id}/logs?rank={rank}"
     return grant_access(context, principal, region, path=path, obj=f"attempt:{found.id}", act="read", seconds=READ_S)
@@ -54,6 +56,7 @@ def service_access(context: Context, principal: Principal, project: str, job: st
     if not ready:
         raise Unavailable("no replica is ready yet; ask again in a moment", 1.0)
     check_reader(context, principal, view.job.effective, subject=view.job.id)
+    check_place(context, view.job.effective, ready[-1].region)
     region = _region(context, ready[-1].region)
     path, obj = f"/v1/services/{view.job.id}/", f"service:{view.job.id}"
     return grant_access(context, principal, region, path=path, obj=obj, act="call", seconds=CALL_S)

@@ -50,6 +50,20 @@ def read_policy(document: Mapping[str, Any], field: str, atlas: Atlas) -> Policy
         raise error.under(field) from None
 
 
+def read_floor(document: Mapping[str, Any], field: str, atlas: Atlas) -> Policy:
+    """Return the policy of an organisation's or a project's floor.
+
+    Raises:
+        PolicyError: it is malformed, or waives what only the owner of data may waive: no job could stand on it.
+    """
+    floor = read_policy(document, field, atlas)
+    try:
+        effective([Layer(LayerKind.PROJECT, "floor", floor)], has_content=False)
+    except PolicyError as error:
+        raise error.under(field) from None
+    return floor
+
+
 def floors(project: Project, atlas: Atlas) -> list[Layer]:
     """Return the layers that hold for everything in a project."""
     return [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nordan_api.context import Context
-from nordan_api.jobs.policy import read_policy
+from nordan_api.jobs.policy import read_floor
 from nordan_api.projects.service import floor_template
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import OrganisationId, ProjectId, RegionCode
@@ -99,7 +99,7 @@ def _put_pool(context: Context, work: UnitOfWork, document: PoolDocument, place:
 
 
 def _put_organisation(context: Context, work: UnitOfWork, document: OrganisationDocument, place: int) -> str:
-    floor = policy_document(read_policy(document.floor, f"documents.{place}.floor", context.atlas))
+    floor = policy_document(read_floor(document.floor, f"documents.{place}.floor", context.atlas))
     known = work.tenants.organisation(document.name)
     if known is None:
         identity = OrganisationId(new_id("org"))
@@ -116,7 +116,7 @@ def _put_project(context: Context, work: UnitOfWork, document: ProjectDocument, 
     if owner is None:
         raise Invalid(f"documents.{place}.organisation", f"no organisation {document.organisation!r}")
     stated = document.floor if document.floor is not None else floor_template(context, work)
-    floor = policy_document(read_policy(stated, f"documents.{place}.floor", context.atlas))
+    floor = policy_document(read_floor(stated, f"documents.{place}.floor", context.atlas))
     known = work.tenants.project(owner.id, document.name)
     if known is None:
         fresh = Project(

@@ -7,7 +7,7 @@ from typing import Any
 
 from nordan_api.auth.callers import scope_of
 from nordan_api.context import Context
-from nordan_api.jobs.policy import read_policy
+from nordan_api.jobs.policy import read_floor
 from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from nordan_core.domain.ids import KeyId, OrganisationId, ProjectId, is_name
 from nordan_core.domain.tenants import Organisation, Principal, Project, Role
@@ -45,7 +45,7 @@ def create_organisation(context: Context, principal: Principal, name: object, fl
     organisation = Organisation(
         OrganisationId(new_id("org")),
         _name(name),
-        policy_document(read_policy(floor, "floor", context.atlas)),
+        policy_document(read_floor(floor, "floor", context.atlas)),
         context.clock.now(),
     )
     with context.store.begin() as work:
@@ -78,7 +78,7 @@ def create_project(
             owner.id,
             owner.name,
             _name(name),
-            policy_document(read_policy(stated, "floor", context.atlas)),
+            policy_document(read_floor(stated, "floor", context.atlas)),
             owner.floor,
             now,
         )

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from nordan_api.context import Context
+from nordan_api.jobs.policy import effective_of_data
+from nordan_api.resting import documents, sentence, why_not_at_rest
 from nordan_core.atlas.loader import default_atlas
-from nordan_core.domain.artifacts import Artifact
+from nordan_core.domain.artifacts import Artifact, Upload
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.contents import ArtifactKind, Manifest
-from nordan_core.domain.errors import Conflict, Invalid, NotFound
+from nordan_core.domain.errors import Conflict, Invalid, NotFound, Refused
 from nordan_core.domain.ids import ArtifactId, AttemptId, ProjectId, RegionCode, UploadId, is_name
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptState
+from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.layers import output_policy
@@ -76,11 +79,13 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
     """Turn an upload into an artifact that lies in this region; a repeated commit gets the same answer.
 
     Raises:
-        NotFound: no such leave for this region. Conflict: it was used for other bytes, or has expired.
+        NotFound: no such leave for this region. Conflict: it was used for other bytes, or has expired. Refused: the
+            region became unlawful for these data since they were let in.
     """
     now = context.clock.now()
     manifest = _manifest(request.manifest)
     with context.store.begin() as work:
+        epoch = work.epoch.share()
         upload = work.contents.lock_upload(region, UploadId(request.upload_id))
         if upload is None:
             raise NotFound("upload for this region", request.upload_id)
@@ -91,6 +96,7 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
             return ArtifactAccepted(artifact_id=stored.id, digest=stored.digest)
         if upload.expires_at <= now:
             raise Conflict("upload_expired", "the leave to upload has expired; ask for another")
+        _check_still_lawful(context.facts_cache.within(work, epoch), work, upload, now)
         artifact = _same_elsewhere(work, upload.project, upload.dataset, upload.kind, manifest) or Artifact(
             id=ArtifactId(new_id("art")),
             organisation=upload.organisation,
@@ -118,6 +124,15 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
             )
         )
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
+
+
+def _check_still_lawful(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> None:
+    project = work.tenants.project(None, upload.project)
+    assert project is not None, "projects are never deleted"
+    of = effective_of_data(project, upload.name, dict(upload.policy), facts.atlas)
+    refusals = why_not_at_rest(facts, of, upload.region, now)
+    if refusals is not None:
+        raise Refused(Reason.FENCED, sentence(upload.region, refusals), {"refusals": documents(refusals)})
 
 
 def _same_elsewhere(

@@ -90,7 +90,7 @@ def _decide(
     if is_same and grant.alive_until is not None and grant.alive_until < now:
         return _no(item, RedeemOutcome.GONE, "grant_expired", "the grant ran out after it was redeemed")
     job = jobs[grant.attempt.job]
-    judged = judge.attempt(job.effective, grant.attempt.pool, grant.attempt.verdicts)
+    judged = judge.attempt(job, grant.attempt.pool, grant.attempt.verdicts)
     redeemed_at = grant.attempt.redeemed_at or now
     alive_until = grant.alive_until or now + timedelta(seconds=grant.ttl_s)
     return _Granted(item, grant, job, judged, is_new=not is_same, redeemed_at=redeemed_at, alive_until=alive_until)

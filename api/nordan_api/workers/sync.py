@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
+from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
 from nordan_api.workers.verdicts import Judge
@@ -39,12 +40,15 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         held = {(one.attempt_id, one.fence) for one in up.live}
         renewed = [one for one in live if one.stop_reason is None and (one.id, one.fence) in held]
         work.attempts.renew(renewed, now)
+        # 5. What nobody may read any more, for as long as leave to read it may be about.
+        unreadable = work.attempts.fenced_in(region, now - timedelta(seconds=max(READ_S, CALL_S)))
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
     return SyncDown(
         renewal=_sign(context, region, up.supervisor_id, renewed, now),
         stop=tuple(_stop(one) for one in [*live, *fenced] if one.stop_reason is not None),
         settled=tuple(sorted(settled)),
         unknown=_unknown(up, [*live, *fenced], settled),
+        fenced_objects=tuple(f"attempt:{one}" for one in unreadable),
     )
 
 
@@ -109,7 +113,7 @@ def _judge_live(
     fenced: list[LiveAttempt] = []
     stale = [one for one in live if not judge.holds(one.verdicts)]
     jobs = work.jobs.region_jobs([one.job for one in stale])
-    fresh = {one.id: judge.attempt(jobs[one.job].effective, one.pool, one.verdicts) for one in stale}
+    fresh = {one.id: judge.attempt(jobs[one.job], one.pool, one.verdicts) for one in stale}
     work.scheduling.record_facts(judge.facts_used, judge.now)
     for one in live:
         judged = fresh.get(one.id)

@@ -8,9 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from nordan_api.context import Context
+from nordan_api.jobs.policy import floors
+from nordan_core.domain.ids import ProjectId
+from nordan_core.domain.jobs import Job
+from nordan_core.domain.tenants import Project
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.facts import facts_document
 from nordan_core.residency.judge import judge_control_plane
+from nordan_core.residency.layers import FLOORS, Effective, effective
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.store.unit_of_work import UnitOfWork
 
@@ -39,6 +44,7 @@ class Judge:
         self._work = work
         self._epoch = work.epoch.share()
         self.now = now
+        self._projects: dict[ProjectId, Project | None] = {}
         self.facts_used: dict[str, Json] = {}
         """Facts judged by, by digest: whoever acts on the word sees that they are in the log."""
 
@@ -46,43 +52,60 @@ class Judge:
         """Tell whether an earlier word on an attempt still stands."""
         return any(self._still_holds(earlier[stage]) for stage in _STAGES if stage in earlier)
 
-    def attempt(self, effective: Mapping[str, Any], pool: str, earlier: Mapping[str, Any]) -> Judged:
-        """Say whether an attempt under an effective policy may run on a pool now."""
+    def attempt(self, job: Job, pool: str, earlier: Mapping[str, Any]) -> Judged:
+        """Say whether an attempt of a job may run on a pool now."""
         for stage in _STAGES:
             said = earlier.get(stage)
             if said is not None and self._still_holds(said):
                 document = {**said, "at": self.now.isoformat()}
                 return Judged(True, "", self._epoch, document, is_fresh=False)
-        return self._judge(effective, pool)
+        return self._judge(job, pool)
 
     def _still_holds(self, said: Mapping[str, Any]) -> bool:
         end = said.get("good_until")
         in_time = end is None or datetime.fromisoformat(end) > self.now
         return bool(said.get("allowed")) and said.get("epoch") == self._epoch and in_time
 
-    def _judge(self, document: Mapping[str, Any], pool: str) -> Judged:
-        atlas = self._context.atlas
+    def _judge(self, job: Job, pool: str) -> Judged:
         facts = self._context.facts_cache.within(self._work, self._epoch)
-        of = parse_effective(document, atlas)
         place = facts.place(pool)
         if place is None:
             return Judged(False, f"pool {pool} is not registered any more", self._epoch, {}, is_fresh=True)
-        verdicts = [
-            facts.mask(of, self.now).verdicts[place],
-            judge_control_plane(of, facts.control_plane, atlas, self.now),
-        ]
+        verdicts: list[Verdict] = []
+        for of in self._policies(job):
+            verdicts.append(facts.mask(of, self.now).verdicts[place])
+            verdicts.append(judge_control_plane(of, facts.control_plane, facts.atlas, self.now))
         self.facts_used[facts.pools[place].digest] = facts_document(facts.pools[place])
-        message = "; ".join(one.message for verdict in verdicts for one in verdict.refusals)
+        message = "; ".join(dict.fromkeys(one.message for verdict in verdicts for one in verdict.refusals))
         said = {
             "allowed": not message,
             "epoch": self._epoch,
             "facts_version": facts.pools[place].facts_version,
             "facts": facts.pools[place].digest,
-            "atlas": atlas.digest,
+            "atlas": facts.atlas.digest,
             "good_until": _earliest(verdicts),
             "at": self.now.isoformat(),
         }
         return Judged(not message, message, self._epoch, said, is_fresh=True)
+
+    def _policies(self, job: Job) -> list[Effective]:
+        """Return the policy that a job was accepted under and, where a floor has changed since, today's beside it.
+
+        Both must allow: so a tighter floor holds at once, and a wider one never frees what was accepted under less.
+        """
+        atlas = self._context.atlas
+        accepted = parse_effective(job.effective, atlas)
+        project = self._project(job.project)
+        if project is None:
+            return [accepted]
+        own = [layer for layer in accepted.layers if layer.kind not in FLOORS]
+        today = effective([*floors(project, atlas), *own], has_content=accepted.has_content)
+        return [accepted] if today.digest == accepted.digest else [accepted, today]
+
+    def _project(self, project: ProjectId) -> Project | None:
+        if project not in self._projects:
+            self._projects[project] = self._work.tenants.project(None, project)
+        return self._projects[project]
 
 
 def _earliest(verdicts: list[Verdict]) -> str | None:

@@ -236,6 +236,15 @@ class Attempts:
         statement = update(AttemptRow).where(col(AttemptRow.id) == attempt, col(AttemptRow.stop_reason).is_(None))
         self._session.execute(statement.values(stop_reason=reason.value, stop_grace_s=grace_s))
 
+    def fenced_in(self, region: RegionCode, since: datetime) -> list[AttemptId]:
+        """Return the attempts of a region that became unlawful and live, or ended after an instant."""
+        statement = select(col(AttemptRow.id)).where(
+            col(AttemptRow.region) == region,
+            col(AttemptRow.stop_reason) == Reason.FENCED.value,
+            col(AttemptRow.ended_at).is_(None) | (col(AttemptRow.ended_at) > since),
+        )
+        return [AttemptId(one) for one in self._session.scalars(statement.order_by(col(AttemptRow.id)))]
+
     def ended_among(self, region: RegionCode, attempts: Iterable[AttemptId]) -> set[AttemptId]:
         """Return those of the given attempts that are of this region and have ended."""
         statement = select(col(AttemptRow.id)).where(

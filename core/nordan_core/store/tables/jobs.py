@@ -62,6 +62,7 @@ class AttemptRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("job_id", "number"),
         Index("attempt_live", "region", postgresql_where=text("state <> 'ended'")),
+        Index("attempt_fenced", "region", postgresql_where=text("stop_reason = 'fenced'")),
         Index("attempt_live_by_job", "job_id", unique=True, postgresql_where=text("state <> 'ended'")),
     )
     id: str = Field(primary_key=True)
@@ -82,7 +83,7 @@ class AttemptRow(SQLModel, table=True):
     exit_code: int | None = None
     resume_from: str | None = None
     """Id of the checkpoint artifact; no foreign key, since artifacts point at attempts already."""
-    seq: int = 0
+    seq: int = Field(default=0, sa_type=BigInteger)
     """The last report that was stored; older ones change nothing."""
     is_ready: bool = False
     stop_reason: str | None = None

@@ -265,7 +265,7 @@ def upgrade() -> None:
         sa.Column("message", sa.String(), nullable=False),
         sa.Column("exit_code", sa.Integer(), nullable=True),
         sa.Column("resume_from", sa.String(), nullable=True),
-        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("is_ready", sa.Boolean(), nullable=False),
         sa.Column("stop_reason", sa.String(), nullable=True),
         sa.Column("stop_grace_s", sa.Float(), nullable=False),
@@ -287,6 +287,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "number"),
     )
     op.create_index("attempt_live", "attempt", ["region"], unique=False, postgresql_where=sa.text("state <> 'ended'"))
+    op.create_index(
+        "attempt_fenced", "attempt", ["region"], unique=False, postgresql_where=sa.text("stop_reason = 'fenced'")
+    )
     op.create_index(
         "attempt_live_by_job", "attempt", ["job_id"], unique=True, postgresql_where=sa.text("state <> 'ended'")
     )
