@@ -6,9 +6,11 @@ Everything comes from the environment and the join file; the arguments of the pr
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 
 from nordan_core.domain.errors import OperatorError
 from nordan_core.logs import configure_logs
@@ -38,6 +40,8 @@ def main() -> int:
     except OperatorError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    # A region's user is a bare number without a name, which Celery mistakes for root.
+    warnings.simplefilter("ignore", SecurityWarning)
     app = worker_app(joined.broker_url, settings.region_dir / "run")
     options = ("--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING")
     app.worker_main(["--quiet", "worker", *options, f"--hostname={joined.region}@nordan"])

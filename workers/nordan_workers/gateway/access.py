@@ -32,12 +32,17 @@ class Doorkeeper:
             Problem: 401 for a token that does not hold, 403 for one that holds for something else, or a fence.
         """
         claims = self.read(request)
+        self.check(claims, act, obj)
+        return claims
+
+    def check(self, claims: AccessClaims, act: str, obj: str) -> None:
+        """Raise `Problem` unless claims that hold permit `act` on `obj`, and the object is not fenced."""
         if claims.act != act:
             raise Problem(403, "wrong_action", f"the token is good for {claims.act}, not for {act}")
         if claims.obj != obj:
             raise Problem(403, "wrong_object", "the token is good for another object")
-        self.check_fence(obj)
-        return claims
+        if obj in self.lists.fenced():
+            raise Problem(403, "fenced", "this object is fenced: its policy no longer allows it to be read here")
 
     def read(self, request: Request) -> AccessClaims:
         """Return the claims of a token that holds here and now, whatever it is good for."""
@@ -53,11 +58,6 @@ class Doorkeeper:
         if claims.audience != self.joined.audience:
             raise Problem(403, "wrong_region", "the token is good at another region's gateway")
         return claims
-
-    def check_fence(self, obj: str) -> None:
-        """Raise `Problem` when the object must not be read any more."""
-        if obj in self.lists.fenced():
-            raise Problem(403, "fenced", "this object is fenced: its policy no longer allows it to be read here")
 
     def is_open(self, claims: AccessClaims) -> bool:
         """Tell whether a long answer may go on: the token has not expired and the object is not fenced."""

@@ -7,13 +7,16 @@ fails, and forgetting a fence would open what is closed.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from nordan_workers.supervisor.noticeboard import FENCES, SERVICES
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +31,46 @@ class Lists:
     """The two lists of one region."""
 
     def __init__(self, region_dir: Path) -> None:
-        self._fences = _Watched(region_dir / FENCES)
-        self._services = _Watched(region_dir / SERVICES)
+        self._fences = _Watched(region_dir / FENCES, _fences, frozenset[str]())
+        self._services = _Watched(region_dir / SERVICES, _services, dict[str, tuple[Replica, ...]]())
 
     def fenced(self) -> frozenset[str]:
         """Return the objects that must not be read."""
-        return frozenset(self._fences.document().get("objects", ()))
+        return self._fences.value()
 
     def replicas(self, job_id: str) -> tuple[Replica, ...]:
         """Return the ready replicas of a service, none when there is no such service."""
-        rows = self._services.document().get("services", {}).get(job_id, ())
-        return tuple(Replica(row["attempt_id"], row["port"]) for row in rows)
+        return self._services.value().get(job_id, ())
 
 
-class _Watched:
-    """A JSON file, parsed again when another one has taken its place."""
+class _Watched(Generic[Value]):
+    """What a JSON file says, read again when another one has taken its place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parse: Callable[[Any], Value], empty: Value) -> None:
         self._path = path
+        self._parse = parse
+        self._value = empty
         self._seen: tuple[int, int] | None = None
-        self._document: dict[str, Any] = {}  # Any: JSON that the supervisor wrote
 
-    def document(self) -> dict[str, Any]:
+    def value(self) -> Value:
         try:
             state = self._path.stat()
             if (state.st_ino, state.st_mtime_ns) != self._seen:
-                self._document = json.loads(self._path.read_bytes())
+                self._value = self._parse(json.loads(self._path.read_bytes()))
                 self._seen = (state.st_ino, state.st_mtime_ns)
         except FileNotFoundError:
-            return self._document
-        except (OSError, ValueError) as error:
-            structlog.get_logger().error("list_unreadable", list=self._path.name, error=type(error).__name__)
-        return self._document
+            return self._value
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            structlog.get_logger().warning("list_unreadable", list=self._path.name, error=type(error).__name__)
+        return self._value
+
+
+def _fences(document: Any) -> frozenset[str]:  # Any: JSON that the supervisor wrote
+    return frozenset(document["objects"])
+
+
+def _services(document: Any) -> dict[str, tuple[Replica, ...]]:  # Any: JSON that the supervisor wrote
+    return {
+        job_id: tuple(Replica(row["attempt_id"], row["port"]) for row in rows)
+        for job_id, rows in document["services"].items()
+    }

@@ -51,7 +51,7 @@ class Uploads:
         upload_id = claims.obj.removeprefix("upload:")
         if not is_id(upload_id, "upl"):
             raise Problem(403, "wrong_object", "the token is not good for an upload")
-        self.doorkeeper.admit(request, "put", f"upload:{upload_id}")
+        self.doorkeeper.check(claims, "put", f"upload:{upload_id}")
         digest = request.path_params["digest"]
         if not is_digest(digest):
             raise Problem(422, "bad_digest", "a blob is named by its SHA-256, 64 lower-case hex digits")
