@@ -63,7 +63,7 @@ def relaxation_for(effective: Effective, facts: PoolFacts, atlas: Atlas, instant
     policy = effective.policy
     for facet in by_facet:
         policy = _with(policy, facet, _relaxed(facet, policy, facts, atlas, instant))
-    if not permits(policy, facts, atlas, instant).allowed:
+    if not permits(policy, facts, atlas, instant).allowed or _leaves_a_place_unstated(policy):
         return None
     changes = tuple(
         change
@@ -76,6 +76,11 @@ def relaxation_for(effective: Effective, facts: PoolFacts, atlas: Atlas, instant
 
 def _with(policy: Policy, facet: str, value: Any) -> Policy:  # Any: the facet's own type
     return replace(policy, **{attribute_of(facet): value})
+
+
+def _leaves_a_place_unstated(policy: Policy) -> bool:
+    # A place of which the pool's own is unknown could only be left out, and above public it must be stated.
+    return policy.class_ is not DataClass.PUBLIC and any(policy.places(facet) is None for facet in PLACE_FACETS)
 
 
 def _changes(facet: str, value: object, effective: Effective, refusal: FacetRefusal) -> tuple[Change, ...]:

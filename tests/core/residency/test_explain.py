@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nordan_core.residency.entities import Entity
 from nordan_core.residency.explain import DEFAULT, Never, explain_never
 from nordan_core.residency.facts import PoolFacts
 from nordan_core.residency.judge import judge, permits
@@ -16,6 +17,7 @@ from nordan_core.residency.policy import parse_policy, policy_document
 from nordan_core.residency.relaxations import Relaxation, nearest_relaxation, relaxation_for
 from support.residency import (
     ATLAS,
+    ENTITIES,
     NOW,
     a_german_pool,
     a_layer,
@@ -137,6 +139,19 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str, object]] = {
     "places for store and logs": ({"store": ["SE"]}, {}, "store", ["FR", "SE"]),
     "a place for keys": ({"key": []}, {}, "key", ["FR"]),
     "no word on access where it is unknown": ({"access": ["FR"]}, {"access_territories": None}, "access", None),
+    "no word on access where the building's owner is unknown": ({"access": ["FR"]}, {"host": "ghost"}, "access", None),
+    "no word on access where the building's owner has no seat": (
+        {"access": ["FR"]},
+        {"host": "x", "entities": {**ENTITIES, "x": Entity("x", None)}},
+        "access",
+        None,
+    ),
+    "no word on store where logs are unknown": (
+        {"store": ["FR"]},
+        {"endpoints": (endpoints("FR")[0], endpoints("FR")[2])},
+        "store",
+        None,
+    ),
     "no word on keys where they are unknown": ({"key": ["FR"]}, {"endpoints": endpoints("FR")[:2]}, "key", None),
     "fewer forbidden states": ({"forbid_exposure": ["CN", "SE"]}, {}, "forbid_exposure", ["CN"]),
     "no forbidden states where exposure is unknown": (
@@ -161,7 +176,12 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str, object]] = {
     ),
     "weaker encryption": ({"encryption": "hyok"}, {"encryption": Encryption.REST}, "encryption", "rest"),
     "no word on encryption where it is unknown": ({"encryption": "rest"}, {"encryption": None}, "encryption", None),
-    "looser tenancy": ({"tenancy": "single"}, {"tenancy": frozenset([Tenancy.DEDICATED])}, "tenancy", "dedicated"),
+    "looser tenancy": (
+        {"tenancy": "single"},
+        {"tenancy": frozenset([Tenancy.SHARED, Tenancy.DEDICATED])},
+        "tenancy",
+        "dedicated",
+    ),
     "egress without a guard": ({"egress": ["hub"]}, {"enforces": frozenset(["isolation"])}, "egress", "unenforced"),
     "a policy without an end": ({"valid_until": "2026-01-01"}, {}, "valid_until", None),
 }
@@ -228,6 +248,33 @@ def test_without_an_owner_a_lower_class_is_proposed_instead_of_a_waiver() -> Non
     found = relaxation_for(listed, a_pool(enforces=frozenset(["isolation"])), ATLAS, NOW)
     assert found is not None
     assert [(change.facet, change.value) for change in found.changes] == [("class", "internal"), ("egress", None)]
+
+
+def test_what_nobody_stated_at_all_is_proposed_as_the_pool_has_it() -> None:
+    effective = in_force(a_layer("input", class_="internal", process=["FR"], store=["FR"], describe=["FR"], key=["FR"]))
+    found = relaxation_for(effective, a_pool(), ATLAS, NOW)
+    assert found is not None
+    assert [(change.facet, change.value) for change in found.changes] == [("access", ["FR"])]
+
+
+def test_an_owner_among_floors_may_waive_the_guard() -> None:
+    floor = a_layer("project", "default", residency=["FR"])
+    effective = in_force(floor, a_layer("input", "patients", class_="confidential"))
+    found = relaxation_for(effective, a_pool(enforces=frozenset(["isolation"])), ATLAS, NOW)
+    assert found is not None
+    assert [(change.facet, change.value) for change in found.changes] == [("egress", "unenforced")]
+
+
+def test_a_place_that_must_be_stated_and_is_unknown_for_the_pool_is_beyond_policy() -> None:
+    effective = in_force(a_layer("input", class_="internal", residency=["FR"]))
+    assert relaxation_for(effective, a_pool(access_territories=None), ATLAS, NOW) is None
+
+
+def test_a_pool_beyond_help_is_passed_over() -> None:
+    effective = in_force(a_layer("input", class_="public", process=["NO"]))
+    found = nearest_relaxation(effective, [a_pool(valid_until=NOW), a_swedish_pool()], ATLAS, NOW)
+    assert found is not None
+    assert found.pool == "se-bor-1-h200"
 
 
 def test_a_lawful_pool_or_one_with_expired_facts_has_no_relaxation() -> None:
