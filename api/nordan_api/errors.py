@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from nordan_core.domain.errors import (
     Conflict,
@@ -131,6 +133,11 @@ def install(app: FastAPI) -> None:
             "; ".join(f"{one['field']}: {one['message']}" for one in faults),
             errors=list(faults),
         )
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
+        # Nobody hears this: whoever sent half a body was killed, or gave up.
+        return Response(status_code=400)
 
     @app.exception_handler(OperationalError)
     async def _database(request: Request, error: OperationalError) -> JSONResponse:

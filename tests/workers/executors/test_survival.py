@@ -98,6 +98,17 @@ def test_another_executor_knows_an_end_that_nobody_saw(make_executor: MakeExecut
     assert status.ranks[0].exit.exit_code == 1
 
 
+def test_what_a_removal_that_was_cut_short_has_left_is_cleared_away(
+    make_executor: MakeExecutor, region_dir: Path
+) -> None:
+    executor = make_executor()
+    attempt_id = started(executor, launch_order(["true"]))
+    ended(executor, attempt_id)
+    (region_dir / "attempts" / attempt_id / "prepared.json").unlink()
+    assert make_executor().adopt() == ()
+    assert not (region_dir / "attempts" / attempt_id).exists()
+
+
 def test_another_executor_can_extend_and_stop(make_executor: MakeExecutor) -> None:
     attempt_id = started(make_executor(), launch_order(SLEEP), life_s=2.5)
     second = make_executor()

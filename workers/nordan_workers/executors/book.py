@@ -5,6 +5,7 @@ The supervisor keeps files in the same folders and the shims in the ranks' (`nor
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,12 @@ class Book:
         for folder in self._attempts.iterdir():
             if (found := read(folder / _PREPARED, Prepared)) is not None:
                 yield found
+
+    def clear_remains(self) -> None:
+        """Delete folders of attempts that nobody knows: a death cut their first note, or their removal, short."""
+        for folder in self._attempts.iterdir():
+            if not (folder / _PREPARED).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def note_prepared(self, prepared: Prepared) -> None:
         """Write down a new attempt."""

@@ -84,6 +84,7 @@ class LocalExecutor:
         self._parent = ShimParent(region_dir)
         self._turn = threading.RLock()
         self._book = Book(region_dir)
+        self._book.clear_remains()
         self._prepared = {one.attempt_id: one for one in self._book.all_prepared()}
         self._ranks: dict[AttemptId, tuple[Rank, ...]] = {}
         self._launched = {one: found for one in self._prepared if (found := self._book.launched(one)) is not None}
