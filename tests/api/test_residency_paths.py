@@ -131,6 +131,26 @@ class TestBetweenApplyAndRedeem:
         assert lab.region(code).redeem(grant)["outcome"] == "refused"
         assert lab.state(job) == "fenced"
 
+    def test_it_holds_also_for_what_is_placed_only_afterwards(self, lab: Lab) -> None:
+        """The scheduler places by the policy as accepted; its word at the new epoch is not enough."""
+        job = lab.submit(resources={"gpu": "B200:1"})
+        sets = {key: ["EEA"] for key in ("store", "describe", "access", "key")}
+        floor = {"class": "internal", "process": ["SE"], **sets}
+        lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": floor})
+        assert lab.cycle().placed == 1
+        grant, code = lab.grant_of(job)
+        assert lab.region(code).redeem(grant)["outcome"] == "refused"
+        assert lab.state(job) == "fenced"
+
+    def test_a_word_said_under_another_atlas_is_said_again(self, lab: Lab) -> None:
+        """A new release brings its atlas without moving the epoch."""
+        job, region, run = lab.running()
+        with lab.engine.begin() as connection:
+            connection.exec_driver_sql("update attempt set verdicts = jsonb_set(verdicts, '{redeem,atlas}', '\"old\"')")
+            connection.exec_driver_sql("update attempt set verdicts = verdicts - 'apply'")
+        region.sync()
+        assert lab.one("select verdicts -> 'renew' ->> 'atlas' from attempt") == lab.context.atlas.digest
+
     def test_a_floor_that_became_wider_frees_nothing_that_was_accepted_under_less(self, lab: Lab) -> None:
         """Nor does it disturb what runs."""
         job, region, run = lab.running(resources={"gpu": "B200:1"})
