@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -25,12 +25,11 @@ from nordan_core.residency.facts import (
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import Compute, Encryption, Evidence, Tenancy
 from nordan_core.residency.masks import Mask, compile_mask
+from nordan_core.residency.ownership import connected
 from nordan_core.residency.places import Atlas
 from nordan_core.store.places import WorldState
 from nordan_core.store.unit_of_work import Store, UnitOfWork
 
-#: Facts without an end of their own count until here.
-_FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MASKS_KEPT = 10_000
 Document = Mapping[str, Any]  # Any: JSON
 
@@ -125,7 +124,7 @@ def build_facts(world: WorldState, atlas: Atlas, epoch: int) -> FactsBook:
     cell = ControlPlaneFacts(
         territory=world.cell["territory"],
         operator=world.cell["operator"],
-        entities=_known(entities, [world.cell["operator"]]),
+        entities=connected([world.cell["operator"]], entities),
     )
     capacity = {name: _capacity(document) for name, document in world.pools.items()}
     executors = {code: document["executor"] for code, document in world.regions.items()}
@@ -133,22 +132,22 @@ def build_facts(world: WorldState, atlas: Atlas, epoch: int) -> FactsBook:
 
 
 def entity_of(document: Document) -> Entity:
-    """Return the entity of a stored World document; one without `owners` is held by nobody who matters."""
+    """Return the entity of a stored World document; what it leaves out was never recorded, so it is unknown."""
+    presences, owners = document["presences"], document["owners"]
     return Entity(
         name=document["name"],
         seat=document["seat"],
-        presences=frozenset(document["presences"]),
-        owners=tuple(
-            Ownership(
-                one["owner"],
-                Decimal(str(one["capital_percent"])),
-                Decimal(str(one["votes_percent"])),
-                one["control"] != "none",
-            )
-            for one in document["owners"] or ()
-        )
-        if document["owners"] is not None
-        else (),
+        presences=None if presences is None else frozenset(presences),
+        owners=None if owners is None else tuple(_ownership(one) for one in owners),
+    )
+
+
+def _ownership(document: Document) -> Ownership:
+    return Ownership(
+        document["owner"],
+        Decimal(str(document["capital_percent"])),
+        Decimal(str(document["votes_percent"])),
+        document["control"] != "none",
     )
 
 
@@ -174,8 +173,8 @@ def _pool_facts(name: str, world: WorldState, entities: Mapping[str, Entity]) ->
         evidence=Evidence[region["evidence"]],
         enforces=frozenset(pool["enforces"]),
         facts_version=world.facts_versions[name],
-        valid_until=datetime.fromisoformat(pool["facts_valid_until"]) if pool["facts_valid_until"] else _FOREVER,
-        entities=_known(entities, involved),
+        valid_until=datetime.fromisoformat(pool["facts_valid_until"]),
+        entities=connected(filter(None, involved), entities),
     )
 
 
@@ -207,18 +206,6 @@ def _tenancy(strictest: str, offered: tuple[str, ...] | None) -> frozenset[Tenan
     able = frozenset(Tenancy[word.upper()] for word in offered)
     # An executor that cannot keep tenants apart serves one at a time, whatever the pool promises.
     return able if able == {Tenancy.SINGLE} else promised & able
-
-
-def _known(entities: Mapping[str, Entity], names: list[str | None]) -> dict[str, Entity]:
-    """Return these entities and everyone who owns them, as far as recorded."""
-    found: dict[str, Entity] = {}
-    waiting = [name for name in names if name]
-    while waiting:
-        name = waiting.pop()
-        if name in entities and name not in found:
-            found[name] = entities[name]
-            waiting.extend(one.owner for one in entities[name].owners or ())
-    return found
 
 
 def _capacity(pool: Document) -> PoolCapacity:

@@ -1,6 +1,6 @@
 """World documents: what an operator tells a control plane about companies, data centres and pools.
 
-`docs/reference/world.md` explains every field. Codes are checked against the atlas by the caller that has one.
+`docs/reference/world.md` explains every field. Form is checked by `parse_world`, codes by `check_codes`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from nordan_core.documents import Name
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.places import ExecutorKind
+from nordan_core.residency.places import Atlas
+from nordan_core.residency.reading import read_word
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Territory = Annotated[str, Field(min_length=2, max_length=6)]
@@ -66,9 +68,10 @@ class EntityDocument(_Document):
     name: Name
     legal_name: Annotated[str, Field(max_length=200)] = ""
     seat: Territory
-    presences: tuple[Territory, ...] = ()
+    presences: tuple[Territory, ...] | None = None
+    """None: never recorded, so unknown. An empty list says that there are none."""
     owners: tuple[OwnerDocument, ...] | None = None
-    """None: nobody matters beyond the seat. A list that does not add up to 100 leaves the rest unknown."""
+    """None: never recorded, so unknown. An empty list says that it can have none: a person, a state, a foundation."""
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> EntityDocument:
@@ -149,7 +152,7 @@ class PoolDocument(_Document):
     encryption: Literal["none", "rest", "byok", "hyok"] = "none"
     compute: Literal["none", "tee", "tee_gpu"] = "none"
     enforces: tuple[Literal["egress", "isolation"], ...] = ()
-    facts_valid_until: Until | None = None
+    facts_valid_until: Until
     has_made_up_gpus: bool = True
 
 
@@ -176,6 +179,37 @@ WorldDocument = Annotated[
 ]
 _ADAPTER: TypeAdapter[WorldDocument] = TypeAdapter(WorldDocument)
 KINDS = ("Entity", "ControlPlane", "Region", "Pool", "Organisation", "Project")
+
+
+def check_codes(document: WorldDocument, atlas: Atlas, prefix: str) -> None:
+    """Check every code of a document against the atlas: territories, certification schemes and levels.
+
+    Raises:
+        PolicyError: for the first unknown one, with what was probably meant.
+    """
+    for field, code in _territories(document):
+        atlas.parse_territory(code, f"{prefix}.{field}")
+    if isinstance(document, PoolDocument):
+        for one in document.certifications:
+            scheme = read_word(one.scheme, f"{prefix}.certifications.scheme", tuple(atlas.schemes))
+            read_word(one.level, f"{prefix}.certifications.{scheme}", tuple(atlas.schemes[scheme].levels))
+
+
+def _territories(document: WorldDocument) -> list[tuple[str, str]]:
+    match document:
+        case EntityDocument():
+            return [("seat", document.seat), *(("presences", one) for one in document.presences or ())]
+        case ControlPlaneDocument():
+            return [("territory", document.territory)]
+        case RegionDocument():
+            ends = [document.endpoints.store, document.endpoints.log, document.endpoints.key]
+            return [
+                ("territory", document.territory),
+                *(("access_territories", one) for one in document.access_territories),
+                *(("endpoints", one.territory) for one in ends if one is not None),
+            ]
+        case _:
+            return []
 
 
 def parse_world(documents: list[Mapping[str, Any]]) -> list[WorldDocument]:

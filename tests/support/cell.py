@@ -37,7 +37,7 @@ GRANT_KEY = SigningKey.create()
 FLOOR: dict[str, object] = {"residency": ["EU"], "class": "internal"}
 FR, SE = RegionCode("fr-bru-1"), RegionCode("se-bor-1")
 _WORLD: list[Mapping[str, Any]] = [
-    {"kind": "Entity", "name": "auvergne-calcul", "seat": "FR"},
+    {"kind": "Entity", "name": "auvergne-calcul", "seat": "FR", "presences": [], "owners": []},
     {"kind": "ControlPlane", "territory": "FR", "operator": "auvergne-calcul"},
     {"kind": "Region", "name": FR, "territory": "FR", "operator": "auvergne-calcul", "access_territories": ["FR"]},
     {"kind": "Region", "name": SE, "territory": "SE", "operator": "auvergne-calcul", "access_territories": ["SE"]},
@@ -98,6 +98,7 @@ class Cell:
             "memory_mib": 1 << 20,
             "price_eur_per_gpu_h": price,
             "enforces": ["egress", "isolation"],
+            "facts_valid_until": "2035-12-31",
             **more,
         }
         self.apply([document])
@@ -179,7 +180,10 @@ class Cell:
             said["grant"] = mint_grant(claims, GRANT_KEY)
             work.attempts.mark_redeemed([(found, redemption, said)], "sup", now)
             body = {"attempt": attempt.id, "fence": attempt.fence, "region": region, "pool": attempt.pool}
-            body |= {"policy_digest": policy, "verdict": {name: said[name] for name in ("epoch", "atlas", "facts_version")}}
+            body |= {
+                "policy_digest": policy,
+                "verdict": {name: said[name] for name in ("epoch", "atlas", "facts_version")},
+            }
             work.audit.write(AuditEntry(Act.GRANT_REDEEMED, attempt.job, f"region:{region}", now, organisation, body))
 
     def end(self, job: JobId, result: AttemptResult = AttemptResult.SUCCEEDED, **more: Any) -> None:  # Any: of Ending

@@ -27,6 +27,7 @@ from nordan_core.world import (
     ProjectDocument,
     RegionDocument,
     WorldDocument,
+    check_codes,
     parse_world,
 )
 
@@ -132,27 +133,9 @@ def _put_project(context: Context, work: UnitOfWork, document: ProjectDocument, 
 
 def _check_codes(context: Context, documents: Sequence[WorldDocument]) -> None:
     for place, document in enumerate(documents):
-        for field, code in _territories(document):
-            context.atlas.parse_territory(code, f"documents.{place}.{field}")
+        check_codes(document, context.atlas, f"documents.{place}")
         if isinstance(document, EntityDocument):
             entity_of(document.stored())
-
-
-def _territories(document: WorldDocument) -> list[tuple[str, str]]:
-    match document:
-        case EntityDocument():
-            return [("seat", document.seat), *(("presences", one) for one in document.presences)]
-        case ControlPlaneDocument():
-            return [("territory", document.territory)]
-        case RegionDocument():
-            ends = [document.endpoints.store, document.endpoints.log, document.endpoints.key]
-            return [
-                ("territory", document.territory),
-                *(("access_territories", one) for one in document.access_territories),
-                *(("endpoints", one.territory) for one in ends if one is not None),
-            ]
-        case _:
-            return []
 
 
 def _check_references(work: UnitOfWork) -> None:
