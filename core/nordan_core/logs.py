@@ -37,6 +37,7 @@ def configure_logs(process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [ContentFree()]
     root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
     sys.excepthook = lambda _kind, error, _trace: _tell_end("process_died", error)
     threading.excepthook = lambda end: _tell_end("thread_died", end.exc_value)
 

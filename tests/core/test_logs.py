@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def undone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.captureWarnings(False)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
@@ -71,6 +73,16 @@ def test_of_a_library_only_the_place_is_kept(capsys: pytest.CaptureFixture[str])
     logging.getLogger("celery.worker").error("received %r", "canary")
     told = line(capsys)
     assert (told["event"], told["library"], told["level"]) == ("library_message", "celery.worker", "error")
+    assert "canary" not in str(told)
+
+
+def test_of_a_warning_only_the_place_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("canary", UserWarning, stacklevel=1)
+    told = line(capsys)
+    assert (told["event"], told["library"]) == ("library_message", "py.warnings")
     assert "canary" not in str(told)
 
 
