@@ -63,14 +63,14 @@ class Reaper:
 
     def _end_overdue(self, epoch: int) -> int:
         with self._store.begin() as work:
-            work.leadership.assert_leader(epoch)
+            _hold(work, epoch)
             overdue = work.scheduling.lock_overdue(skew_s=SKEW_S, limit=BATCH)
             self._close(work, overdue, "the grant ran out: the region did not answer, and the attempt stopped itself")
         return self._note("overdue", len(overdue))
 
     def _end_abandoned(self, epoch: int) -> int:
         with self._store.begin() as work:
-            work.leadership.assert_leader(epoch)
+            _hold(work, epoch)
             abandoned = work.scheduling.lock_abandoned(age_s=ABANDONED_S, limit=BATCH)
             self._close(work, abandoned, f"the region did not take the grant within {ABANDONED_S:g} s")
         return self._note("abandoned", len(abandoned))
@@ -116,6 +116,12 @@ class Reaper:
             self._metrics.note_reaped(what, count)
             _log.info("reaped", what=what, count=count)
         return count
+
+
+def _hold(work: UnitOfWork, epoch: int) -> None:
+    """Take the first two locks of the one order, so that no change of the world meets the end of an attempt."""
+    work.epoch.share()
+    work.leadership.assert_leader(epoch)
 
 
 class _Backoff:

@@ -144,7 +144,7 @@ class TestBetweenApplyAndRedeem:
 
     def test_a_word_said_under_another_atlas_is_said_again(self, lab: Lab) -> None:
         """A new release brings its atlas without moving the epoch."""
-        job, region, run = lab.running()
+        _, region, _ = lab.running()
         with lab.engine.begin() as connection:
             connection.exec_driver_sql("update attempt set verdicts = jsonb_set(verdicts, '{redeem,atlas}', '\"old\"')")
             connection.exec_driver_sql("update attempt set verdicts = verdicts - 'apply'")

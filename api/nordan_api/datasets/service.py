@@ -59,6 +59,8 @@ def create(context: Context, principal: Principal, project_name: str, name: obje
     of = effective_of_data(project, name, stated, context.atlas)
     check_described_here(of, context.facts(epoch), context.atlas, now)
     with context.store.begin() as work:
+        # First in the lock order; twins come one after the other.
+        work.epoch.hold()
         known = work.contents.dataset(project.id, name)
         if known is not None and dict(known.policy) == stated:
             return known

@@ -204,6 +204,8 @@ def cancel(context: Context, principal: Principal, project: str, job_id: str, gr
     """
     now = context.clock.now()
     with context.store.begin() as work:
+        # Changes of the world lock pools before nodes, the end of an attempt after them: the epoch keeps them apart.
+        work.epoch.share()
         found = find_job(work, principal, project, job_id)
         job = work.jobs.lock(found.project, found.id)
         if job is None:

@@ -49,6 +49,8 @@ def create_organisation(context: Context, principal: Principal, name: object, fl
         context.clock.now(),
     )
     with context.store.begin() as work:
+        # First in the lock order; twins come one after the other.
+        work.epoch.hold()
         if work.tenants.organisation(organisation.name) is not None:
             raise Conflict("organisation_exists", f"there is an organisation {organisation.name} already")
         work.tenants.add_organisation(organisation)
@@ -69,6 +71,8 @@ def create_project(
         raise Forbidden("this key works in one project only and cannot add another")
     now = context.clock.now()
     with context.store.begin() as work:
+        # First in the lock order; twins come one after the other.
+        work.epoch.hold()
         owner = _organisation(work, principal, organisation)
         stated = floor if floor is not None else floor_template(context, work)
         if work.tenants.project(owner.id, _name(name)) is not None:
