@@ -99,7 +99,7 @@ class Books:
             folder = self.stack.region(code)
             left = [
                 str(path.relative_to(folder))
-                for pattern in ("records/grt_*", "attempts/att_*", "work/att_*", "store/incoming/*")
+                for pattern in ("records/grt_*", "attempts/att_*", "work/att_*")
                 for path in folder.glob(pattern)
             ]
             if left:
