@@ -83,6 +83,19 @@ def test_a_job_that_waited_too_long_fails_with_max_wait(cell: Cell) -> None:
     ) == [("max_wait",)]
 
 
+def test_a_job_that_lost_its_place_begins_to_wait_anew(cell: Cell) -> None:
+    now = cell.clock.now()
+    [job] = cell.submit(max_wait_s=60.0, wait_until=now + timedelta(seconds=60))
+    epoch, reaper = _started(cell)
+    cell.redeem(*cell.grants()[0])
+    cell.age_grants(2000)
+    cell.run("update job set wait_until = :past", past=now - timedelta(seconds=1000))
+    reaper.step(epoch)
+    reaper.step(epoch)
+    assert state_of(cell, job) is JobState.RECOVERING
+    assert cell.rows("select wait_until > :soon from job", soon=now + timedelta(seconds=50)) == [(True,)]
+
+
 def test_answers_older_than_two_days_are_forgotten(cell: Cell) -> None:
     now = cell.clock.now()
     with cell.store.begin() as work:

@@ -153,6 +153,7 @@ _MOVE_JOB = (
         message=bindparam("new_message"),
         history=_JOB.c.history.concat(bindparam("line", type_=_JOB.c.history.type)),
         not_before=bindparam("wait"),
+        wait_until=bindparam("patience"),
         finished_at=bindparam("finished"),
         version=_JOB.c.version + 1,
     )
@@ -208,8 +209,17 @@ def _job_values(closing: _Closing, now: datetime) -> dict[str, Any]:
         "new_message": ending.message,
         "line": lines,
         "wait": closing.not_before,
+        "patience": _patience(closing, now),
         "finished": now if after in TERMINAL else None,
     }
+
+
+def _patience(closing: _Closing, now: datetime) -> datetime | None:
+    """Return until when the job waits for a place: one that had its place begins to wait anew."""
+    max_wait_s = closing.job.spec["max_wait_s"]
+    if max_wait_s is None or closing.after is not JobState.RECOVERING:
+        return closing.job.wait_until
+    return now + timedelta(seconds=max_wait_s)
 
 
 def _job_reason(ending: Ending, after: JobState) -> str | None:

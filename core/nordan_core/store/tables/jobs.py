@@ -39,7 +39,7 @@ class JobRow(SQLModel, table=True):
     created_at: datetime = instant()
     submitted_by: str
     wait_until: datetime | None = optional_instant()
-    """`max_wait` after submission; past it a waiting job fails."""
+    """`max_wait` after it began to wait, at submission or after a try; past it a waiting job fails."""
     not_before: datetime | None = optional_instant()
     """A retry waits until then: the old grant must have run out, or the back-off passed."""
     finished_at: datetime | None = optional_instant()
