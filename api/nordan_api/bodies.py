@@ -58,7 +58,8 @@ def parse_object(body: bytes) -> dict[str, Any]:  # Any: JSON
     if not body:
         return {}
     try:
-        value = json.loads(body, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+        # Decoded here: given bytes, the parser would guess, and take UTF-16 and half surrogates too.
+        value = json.loads(body.decode(), object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise Invalid(
             "", f"the body is not JSON: {error.msg if isinstance(error, json.JSONDecodeError) else 'not UTF-8'}"

@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.ids import is_name
@@ -88,6 +97,8 @@ def _name(value: object) -> str:
 
 
 Name = Annotated[str, BeforeValidator(_name)]
+Whole = Annotated[int, Strict()]
+"""A whole number as JSON has it: neither `true`, nor `"2"`, nor `2.0`."""
 Seconds = Annotated[float, BeforeValidator(_duration)]
 Argument = Annotated[str, StringConstraints(max_length=64 * 1024, pattern=r"^[^\x00]*$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,255}$")]
@@ -102,14 +113,14 @@ class ResourcesDocument(_Strict):
     """What each node of the gang must give."""
 
     gpu: Annotated[tuple[tuple[str, ...], int], BeforeValidator(_gpu)] = ((), 1)
-    cpu: Annotated[int, Field(ge=1, le=1024)] = 1
+    cpu: Annotated[Whole, Field(ge=1, le=1024)] = 1
     memory: Annotated[int, BeforeValidator(_memory)] = 1024
 
 
 class RetryDocument(_Strict):
     """When another attempt is made."""
 
-    limit: Annotated[int, Field(ge=0, le=100)] = 3
+    limit: Annotated[Whole, Field(ge=0, le=100)] = 3
     on: frozenset[Reason] = RETRIED_BY_DEFAULT
 
     @model_validator(mode="after")
@@ -134,7 +145,7 @@ class JobDocument(_Strict):
     command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1000)]
     files: ManifestMessage = ManifestMessage()
     env: dict[EnvName, Argument] = Field(default_factory=dict)
-    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
+    nodes: Annotated[Whole, Field(ge=1, le=MAX_NODES)] = 1
     resources: ResourcesDocument = ResourcesDocument()
     inputs: Annotated[tuple[InputName, ...], Field(max_length=64)] = ()
     outputs: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
@@ -145,9 +156,9 @@ class JobDocument(_Strict):
     max_wait: Seconds | None = None
     grace: Seconds = 10.0
     retry: RetryDocument = RetryDocument()
-    preemptible: bool = False
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    port: Annotated[int | None, Field(ge=1024, le=65535)] = None
+    preemptible: Annotated[bool, Strict()] = False
+    priority: Annotated[Whole, Field(ge=-1000, le=1000)] = 0
+    port: Annotated[Whole | None, Field(ge=1024, le=65535)] = None
     readiness: ReadinessDocument = ReadinessDocument()
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ the way up and ignored on the way down, so that a region may be one version behi
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -79,9 +79,15 @@ class ManifestMessage(BaseModel):
 class JoinRequest(Up):
     """Where a region's own parts are reached; the broker URL may hold a password and never leaves the control plane."""
 
-    gateway_url: str
-    broker_url: str
-    offers_tenancy: tuple[str, ...] = ("shared", "dedicated", "single")
+    gateway_url: Annotated[
+        str, StringConstraints(max_length=255, pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~-]+)*$")
+    ]
+    broker_url: Annotated[str, StringConstraints(max_length=1024, pattern=r"^rediss?://[^\s\x00]+$")]
+    offers_tenancy: Annotated[tuple[Literal["shared", "dedicated", "single"], ...], Field(min_length=1)] = (
+        "shared",
+        "dedicated",
+        "single",
+    )
     """What the executor can really keep apart; one that runs without root offers `single` only."""
 
 

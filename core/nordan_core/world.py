@@ -11,11 +11,21 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from nordan_core.documents import Name
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.places import ExecutorKind
+from nordan_core.residency.facts import Service
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.reading import read_word
 
@@ -33,7 +43,10 @@ def _instant(value: object) -> object:
     return value
 
 
-Until = Annotated[datetime, BeforeValidator(_instant)]
+Until = Annotated[AwareDatetime, BeforeValidator(_instant)]
+#: Nodes beyond these do not exist, and the store's columns end there.
+_MAX_CPUS = 1 << 20
+_MAX_MEMORY_MIB = 1 << 30
 
 
 class _Document(BaseModel):
@@ -78,6 +91,11 @@ class EntityDocument(_Document):
         for share in ("capital_percent", "votes_percent"):
             if sum(getattr(one, share) for one in self.owners or ()) > 100.0 + 1e-9:
                 raise ValueError(f"owners hold more than 100 in {share}")
+        named = [one.owner for one in self.owners or ()]
+        if self.name in named:
+            raise ValueError(f"{self.name} cannot own itself; leave its own shares out")
+        if len(named) != len(set(named)):
+            raise ValueError("an owner is named twice; give each owner's whole share once")
         return self
 
 
@@ -126,7 +144,7 @@ class CertificationDocument(_Document):
 
     scheme: str
     level: str
-    scope: tuple[str, ...]
+    scope: Annotated[tuple[Service, ...], Field(min_length=1)]
     valid_from: Until | None = None
     valid_until: Until
 
@@ -139,15 +157,15 @@ class PoolDocument(_Document):
     region: Name
     provider: Name
     accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]{1,64}$")]
-    gpu_memory_mib: Annotated[int, Field(ge=1)]
+    gpu_memory_mib: Annotated[int, Field(ge=1, le=_MAX_MEMORY_MIB)]
     nodes: Annotated[int, Field(ge=1, le=10_000)]
     gpus_per_node: Annotated[int, Field(ge=1, le=32)]
-    cpus: Annotated[int, Field(ge=1)]
-    memory_mib: Annotated[int, Field(ge=1)]
+    cpus: Annotated[int, Field(ge=1, le=_MAX_CPUS)]
+    memory_mib: Annotated[int, Field(ge=1, le=_MAX_MEMORY_MIB)]
     price_eur_per_gpu_h: Annotated[Decimal, Field(ge=0, le=10_000)]
     power_w_per_gpu: Annotated[int, Field(ge=0, le=5000)] = 700
     certifications: tuple[CertificationDocument, ...] = ()
-    seal: tuple[Annotated[int, Field(ge=0, le=4)], ...] | None = None
+    seal: Annotated[tuple[Annotated[int, Field(ge=0, le=4)], ...], Field(min_length=8, max_length=8)] | None = None
     tenancy: Literal["shared", "dedicated", "single"] = "shared"
     encryption: Literal["none", "rest", "byok", "hyok"] = "none"
     compute: Literal["none", "tee", "tee_gpu"] = "none"
@@ -218,7 +236,19 @@ def parse_world(documents: list[Mapping[str, Any]]) -> list[WorldDocument]:
     Raises:
         Invalid: for the first fault, with document, field and what would be right.
     """
-    return [_parse(document, place) for place, document in enumerate(documents)]
+    parsed = [_parse(document, place) for place, document in enumerate(documents)]
+    _each_once(parsed)
+    return parsed
+
+
+def _each_once(documents: list[WorldDocument]) -> None:
+    seen: set[tuple[str, ...]] = set()
+    for place, document in enumerate(documents):
+        name = "" if isinstance(document, ControlPlaneDocument) else document.name
+        owner = document.organisation if isinstance(document, ProjectDocument) else ""
+        if (document.kind, name, owner) in seen:
+            raise Invalid(f"documents.{place}.name", f"{document.kind} {name} stands twice; which one is meant?")
+        seen.add((document.kind, name, owner))
 
 
 def _parse(document: Mapping[str, Any], place: int) -> WorldDocument:
@@ -229,6 +259,7 @@ def _parse(document: Mapping[str, Any], place: int) -> WorldDocument:
         return _ADAPTER.validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"][1:])
+        path = ".".join(["documents", str(place), *(str(part) for part in first["loc"][1:])])
         name = document.get("name", kind)
-        raise Invalid(f"documents.{place}.{path}", f"{kind} {name}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise Invalid(path, f"{kind} {name}: {message}") from None

@@ -7,6 +7,7 @@ from sqlmodel import SQLModel
 
 _DELETE = 'delete from "{name}";'
 _INSERT = 'insert into "{name}" select * from json_populate_recordset(null::"{name}", \'{rows}\');'
+_ROWS = "select coalesce(json_agg(t order by t::text)::text, '') from \"{name}\" t"
 
 
 class Snapshot:
@@ -28,10 +29,7 @@ class Snapshot:
 
 def dump(engine: Engine) -> dict[str, str]:
     """Return the rows of each table as JSON, in a fixed order; an empty table has an empty text."""
+    names = [table.name for table in SQLModel.metadata.sorted_tables]
+    columns = ", ".join(f"({_ROWS.format(name=name)})" for name in names)
     with engine.begin() as connection:
-        return {
-            table.name: connection.exec_driver_sql(
-                f"select coalesce(json_agg(t order by t::text)::text, '') from \"{table.name}\" t"
-            ).scalar_one()
-            for table in SQLModel.metadata.sorted_tables
-        }
+        return dict(zip(names, connection.exec_driver_sql(f"select {columns}").one(), strict=True))
