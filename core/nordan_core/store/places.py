@@ -11,6 +11,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, SQLModel, col
 
+from nordan_core.domain.errors import Conflict
 from nordan_core.domain.ids import NodeName, PoolName, RegionCode
 from nordan_core.domain.money import Price
 from nordan_core.domain.places import ExecutorKind, Node, NodeState, Pool, Region
@@ -91,6 +92,9 @@ class Places:
         """Store a pool and its nodes; returns created, updated or unchanged.
 
         Nodes are named `<pool>-<n>`. A smaller pool keeps its last nodes as `down`, so that what runs there may end.
+
+        Raises:
+            Conflict: its nodes would have less than jobs hold of them.
         """
         before = self._session.get(PoolRow, document.name)
         stored = document.stored()
@@ -159,29 +163,37 @@ class Places:
         self._session.expire_all()
 
     def _put_nodes(self, pool: PoolDocument) -> None:
-        for number in range(pool.nodes):
-            values = {
-                "name": f"{pool.name}-{number}",
-                "pool": pool.name,
-                "state": NodeState.READY.value,
-                "gpus": pool.gpus_per_node,
-                "free_mask": (1 << pool.gpus_per_node) - 1,
-                "cpus": pool.cpus,
-                "free_cpus": pool.cpus,
-                "memory_mib": pool.memory_mib,
-                "free_memory_mib": pool.memory_mib,
-                "version": 1,
-            }
-            self._session.execute(insert(NodeRow).values(**values).on_conflict_do_nothing())
-        self._session.execute(_RESIZE_NODES, {"pool": pool.name, "cpus": pool.cpus, "memory": pool.memory_mib})
-        names = [f"{pool.name}-{number}" for number in range(pool.nodes)]
+        # Everything else waits for a change of the world, so nodes are written by few statements, however many.
+        sizes = {"pool": pool.name, "cpus": pool.cpus, "memory": pool.memory_mib}
+        self._session.execute(_LOCK_NODES, sizes)
+        short = self._session.execute(_SHORT_NODES, sizes).scalars().all()
+        if short:
+            message = f"jobs hold more of {', '.join(short)} than {pool.name} would have then; let them end first"
+            raise Conflict("pool_in_use", message)
+        gpus, count = pool.gpus_per_node, pool.nodes
+        self._session.execute(_ADD_NODES, {**sizes, "gpus": gpus, "mask": (1 << gpus) - 1, "count": count})
+        self._session.execute(_RESIZE_NODES, sizes)
+        names = [f"{pool.name}-{number}" for number in range(count)]
         self._session.execute(_RETIRE_NODES, {"pool": pool.name, "names": names})
 
 
+_LOCK_NODES = text("select name from node where pool = :pool order by name for update")
+_SHORT_NODES = text(
+    "select name from node where pool = :pool and (free_cpus + :cpus < cpus or free_memory_mib + :memory < memory_mib)"
+    " order by name limit 3"
+)
+_ADD_NODES = text(
+    """
+    insert into node (name, pool, state, gpus, free_mask, cpus, free_cpus, memory_mib, free_memory_mib, version)
+    select cast(:pool as text) || '-' || number, :pool, 'ready', :gpus, :mask, :cpus, :cpus, :memory, :memory, 1
+    from generate_series(0, :count - 1) as number
+    on conflict do nothing
+    """
+)
 #: Only free capacity follows a changed size; what attempts hold stays theirs.
 _RESIZE_NODES = text(
-    "update node set free_cpus = greatest(0, free_cpus + :cpus - cpus), cpus = :cpus,"
-    " free_memory_mib = greatest(0, free_memory_mib + :memory - memory_mib), memory_mib = :memory,"
+    "update node set free_cpus = free_cpus + :cpus - cpus, cpus = :cpus,"
+    " free_memory_mib = free_memory_mib + :memory - memory_mib, memory_mib = :memory,"
     " version = version + 1 where pool = :pool and (cpus <> :cpus or memory_mib <> :memory)"
 )
 _RETIRE_NODES = text(
