@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -35,12 +36,12 @@ class Result:
         return f"{self.rate:.0f}/s, {spread}, {self.requests} requests, {self.failures} failed"
 
 
-def run(url: str, key: str, bodies: list[bytes | None], *, clients: int) -> Result:
+def run(url: str, key: str, bodies: Sequence[bytes | None], *, clients: int) -> Result:
     """Send each body (None: a GET) once, over `clients` connections, as fast as answers come."""
     return asyncio.run(_run(url, key, bodies, clients))
 
 
-async def _run(url: str, key: str, bodies: list[bytes | None], clients: int) -> Result:
+async def _run(url: str, key: str, bodies: Sequence[bytes | None], clients: int) -> Result:
     parts = urlsplit(url)
     waiting = list(reversed(bodies))
     latencies: list[float] = []
