@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from nordan_api.context import Context
 from nordan_api.resting import documents, sentence, why_not_at_rest
 from nordan_core.domain.errors import Refused
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal
-from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.judge import judge_reader
+from nordan_core.residency.layers import Effective
 from nordan_core.store.audit import Act, AuditEntry
 
 
-def check_place(context: Context, effective: Mapping[str, object], region: str) -> None:
+def check_place(context: Context, policies: Iterable[Effective], region: str) -> None:
     """Refuse to show anybody to bytes whose place became unlawful; they stay where they are.
 
     Raises:
@@ -22,24 +22,25 @@ def check_place(context: Context, effective: Mapping[str, object], region: str) 
     """
     with context.store.begin() as work:
         epoch = work.epoch.current()
-    of = parse_effective(effective, context.atlas)
-    refusals = why_not_at_rest(context.facts(epoch), of, region, context.clock.now())
-    if refusals is not None:
-        raise Refused(Reason.FENCED, sentence(region, refusals), {"refusals": documents(refusals)})
+    for of in policies:
+        refusals = why_not_at_rest(context.facts(epoch), of, region, context.clock.now())
+        if refusals is not None:
+            raise Refused(Reason.FENCED, sentence(region, refusals), {"refusals": documents(refusals)})
 
 
-def check_reader(context: Context, principal: Principal, effective: Mapping[str, object], *, subject: str) -> None:
-    """Refuse a reader who sits where the policy's `access` does not allow; either way is one audit entry.
+def check_reader(context: Context, principal: Principal, policies: Iterable[Effective], *, subject: str) -> None:
+    """Refuse a reader who sits where a policy's `access` does not allow; either way is one audit entry.
 
     Raises:
         Refused: `rejected_by_policy`, with the territories that may read.
     """
     now = context.clock.now()
-    verdict = judge_reader(parse_effective(effective, context.atlas), principal.territory, context.atlas, now)
-    act = Act.READ_ALLOWED if verdict.allowed else Act.READ_REFUSED
+    verdicts = [judge_reader(of, principal.territory, context.atlas, now) for of in policies]
+    refusals = [refusal for verdict in verdicts for refusal in verdict.refusals]
+    act = Act.READ_REFUSED if refusals else Act.READ_ALLOWED
     with context.store.begin() as work:
         work.audit.write(AuditEntry(act, subject, principal.key, now, principal.organisation))
-    if not verdict.allowed:
-        first = verdict.refusals[0]
+    if refusals:
+        first = refusals[0]
         detail = {"facet": first.facet, "want": first.want, "have": first.have}
         raise Refused(Reason.REJECTED_BY_POLICY, first.message, detail)

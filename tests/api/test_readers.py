@@ -51,6 +51,17 @@ def test_logs_of_confidential_work_are_for_readers_whose_territory_may(
         assert "token" not in answer
 
 
+def test_a_floor_that_became_tighter_holds_for_readers_at_once(lab: Lab) -> None:
+    """Also for the logs of what was accepted before."""
+    job, _, _ = lab.running()
+    key = lab.key("home", "viewer", territory="NO")
+    lab.call("GET", f"{JOBS}/{job}/logs", key=key, expect=200)
+    sets = {facet: ["EEA"] for facet in ("process", "store", "describe", "key")}
+    floor = {"class": "internal", "access": ["EU"], **sets}
+    lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": floor})
+    assert lab.call("GET", f"{JOBS}/{job}/logs", key=key, expect=422).json()["facet"] == "access"
+
+
 def test_internal_work_is_read_by_whoever_has_no_territory_on_record(lab: Lab) -> None:
     """But not by somebody who is known to sit outside."""
     job, _, _ = lab.running()

@@ -22,7 +22,6 @@ from nordan_core.domain.places import Region
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
-from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
@@ -192,7 +191,7 @@ def allow_read(context: Context, principal: Principal, project_name: str, artifa
         epoch = work.epoch.current()
         holding = [region for code in found.regions if (region := work.places.region(code)) is not None]
     of = effective_of_data(project, found.name, dict(found.policy), context.atlas)
-    check_reader(context, principal, effective_document(of), subject=found.id)
+    check_reader(context, principal, [of], subject=found.id)
     region = _where_lawful(context, of, holding, epoch)
     path, obj = f"/v1/manifests/{found.digest}", f"manifest:{found.digest}"
     return grant_access(context, principal, region, path=path, obj=obj, act="read", seconds=READ_S)

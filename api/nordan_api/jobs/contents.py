@@ -7,15 +7,17 @@ from typing import Any
 from nordan_api.access import CALL_S, READ_S, grant_access
 from nordan_api.context import Context
 from nordan_api.jobs import service
+from nordan_api.jobs.policy import policies_of
 from nordan_api.jobs.service import JobView
 from nordan_api.readers import check_place, check_reader
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.errors import Conflict, Invalid, NotFound, Unavailable
-from nordan_core.domain.jobs import JobKind
+from nordan_core.domain.jobs import Job, JobKind
 from nordan_core.domain.money import Cost
 from nordan_core.domain.places import Region
 from nordan_core.domain.states import TERMINAL, AttemptState
 from nordan_core.domain.tenants import Principal
+from nordan_core.residency.layers import Effective
 from nordan_core.wire import Access
 
 Json = dict[str, Any]  # Any: JSON
@@ -34,8 +36,9 @@ def log_access(
     found = _attempt(view, attempt)
     if rank >= len(found.ranks):
         raise NotFound("rank", f"{rank} of attempt {found.number}, which has {len(found.ranks)}")
-    check_reader(context, principal, view.job.effective, subject=found.id)
-    check_place(context, view.job.effective, found.region)
+    policies = _policies(context, view.job)
+    check_reader(context, principal, policies, subject=found.id)
+    check_place(context, policies, found.region)
     region = _region(context, found.region)
     path = f"/v1/attempts/{found.id}/logs?rank={rank}"
     return grant_access(context, principal, region, path=path, obj=f"attempt:{found.id}", act="read", seconds=READ_S)
@@ -55,8 +58,9 @@ def service_access(context: Context, principal: Principal, project: str, job: st
     ready = [one for one in view.attempts if one.is_ready and one.state is AttemptState.RUNNING]
     if not ready:
         raise Unavailable("no replica is ready yet; ask again in a moment", 1.0)
-    check_reader(context, principal, view.job.effective, subject=view.job.id)
-    check_place(context, view.job.effective, ready[-1].region)
+    policies = _policies(context, view.job)
+    check_reader(context, principal, policies, subject=view.job.id)
+    check_place(context, policies, ready[-1].region)
     region = _region(context, ready[-1].region)
     path, obj = f"/v1/services/{view.job.id}/", f"service:{view.job.id}"
     return grant_access(context, principal, region, path=path, obj=obj, act="call", seconds=CALL_S)
@@ -93,6 +97,12 @@ def _attempt(view: JobView, number: int | None) -> Attempt:
         what = f"attempt {number} of job" if number is not None else "attempt yet of job"
         raise NotFound(what, view.job.id)
     return found[-1]
+
+
+def _policies(context: Context, job: Job) -> list[Effective]:
+    with context.store.begin() as work:
+        project = work.tenants.project(None, job.project)
+    return policies_of(job, project, context.atlas)
 
 
 def _region(context: Context, code: str) -> Region:

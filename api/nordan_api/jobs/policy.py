@@ -13,16 +13,17 @@ from typing import Any
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import Refused
-from nordan_core.domain.jobs import JobSpec
+from nordan_core.domain.jobs import Job, JobSpec
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook, PoolCapacity
 from nordan_core.residency.conflicts import empty_facets
+from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.explain import Never, explain_never
 from nordan_core.residency.facets import Policy
 from nordan_core.residency.judge import judge_control_plane
-from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
+from nordan_core.residency.layers import FLOORS, Effective, Layer, LayerKind, effective
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import parse_policy
 
@@ -84,6 +85,19 @@ def effective_of_job(project: Project, spec: JobSpec, inputs: Sequence[NamedInpu
             layers.append(Layer(_kind(one.artifact), one.name, parse_policy(one.artifact.policy, atlas)))
     layers.append(Layer(LayerKind.JOB, spec.name, read_policy(spec.policy, "policy", atlas)))
     return effective(layers, has_content=spec.has_content)
+
+
+def policies_of(job: Job, project: Project | None, atlas: Atlas) -> list[Effective]:
+    """Return the policy that a job was accepted under and, where a floor has changed since, today's beside it.
+
+    All must allow: so a tighter floor holds at once, and a wider one never frees what was accepted under less.
+    """
+    accepted = parse_effective(job.effective, atlas)
+    if project is None:
+        return [accepted]
+    own = [layer for layer in accepted.layers if layer.kind not in FLOORS]
+    today = effective([*floors(project, atlas), *own], has_content=accepted.has_content)
+    return [accepted] if today.digest == accepted.digest else [accepted, today]
 
 
 def effective_of_data(project: Project, name: str, policy: dict[str, Any], atlas: Atlas) -> Effective:

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from nordan_api.context import Context
-from nordan_api.jobs.policy import floors
+from nordan_api.jobs.policy import policies_of
 from nordan_core.domain.ids import ProjectId
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.tenants import Project
-from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.facts import facts_document
 from nordan_core.residency.judge import judge_control_plane
-from nordan_core.residency.layers import FLOORS, Effective, LayerKind, effective
+from nordan_core.residency.layers import LayerKind
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.store.unit_of_work import UnitOfWork
 
@@ -86,7 +85,7 @@ class Judge:
         if place is None:
             return Judged(False, f"pool {pool} is not registered any more", self._epoch, {}, is_fresh=True)
         verdicts: list[Verdict] = []
-        for of in self._policies(job):
+        for of in policies_of(job, self._project(job.project), facts.atlas):
             verdicts.append(facts.mask(of, self.now).verdicts[place])
             verdicts.append(judge_control_plane(of, facts.control_plane, facts.atlas, self.now))
         self.facts_used[facts.pools[place].digest] = facts_document(facts.pools[place])
@@ -101,20 +100,6 @@ class Judge:
             "at": self.now.isoformat(),
         }
         return Judged(not message, message, self._epoch, said, is_fresh=True)
-
-    def _policies(self, job: Job) -> list[Effective]:
-        """Return the policy that a job was accepted under and, where a floor has changed since, today's beside it.
-
-        Both must allow: so a tighter floor holds at once, and a wider one never frees what was accepted under less.
-        """
-        atlas = self._context.atlas
-        accepted = parse_effective(job.effective, atlas)
-        project = self._project(job.project)
-        if project is None:
-            return [accepted]
-        own = [layer for layer in accepted.layers if layer.kind not in FLOORS]
-        today = effective([*floors(project, atlas), *own], has_content=accepted.has_content)
-        return [accepted] if today.digest == accepted.digest else [accepted, today]
 
     def _project(self, project: ProjectId) -> Project | None:
         if project not in self._projects:
