@@ -16,6 +16,7 @@ import pytest
 
 from nordan_core.clock import SystemClock
 from nordan_core.domain.ids import AttemptId
+from nordan_workers.executors import local
 from nordan_workers.executors.base import RankState
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.shim import linux
@@ -254,6 +255,21 @@ def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(executor: Loca
     assert (status.ranks[0].exit.signal, status.ranks[0].exit.oom) == (9, False)
     assert status.ranks[0].ended_at_s is not None
     assert 0.3 < status.ranks[0].ended_at_s - stopped_s < 2.0
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["by a stop", "at its deadline"])
+def test_a_rank_whose_shim_stands_still_is_killed_all_the_same(
+    executor: LocalExecutor, region_dir: Path, monkeypatch: pytest.MonkeyPatch, *, is_asked: bool
+) -> None:
+    monkeypatch.setattr(local, "OVERDUE_S", 0.2)
+    attempt_id = started(executor, launch_order(SLEEP), life_s=60.0 if is_asked else 4.0)
+    running(executor, attempt_id)
+    record = pid_record(region_dir, attempt_id)
+    os.kill(record.shim_pid, signal.SIGSTOP)
+    if is_asked:
+        executor.stop(attempt_id, grace_s=0.1)
+    assert ended(executor, attempt_id).ranks[0].state is RankState.LOST
+    assert not linux.is_alive(record.pid, record.start_time)
 
 
 def test_a_second_stop_can_only_shorten_the_grace(executor: LocalExecutor, region_dir: Path) -> None:

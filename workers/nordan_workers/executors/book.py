@@ -97,6 +97,10 @@ class Book:
         """Tell the attempt's shims when to stop by themselves."""
         write(self.folder(attempt_id) / DEADLINE, deadline)
 
+    def deadline(self, attempt_id: AttemptId) -> Deadline | None:
+        """Return when the attempt stops by itself; None before the launch."""
+        return read(self.folder(attempt_id) / DEADLINE, Deadline)
+
     def stop(self, attempt_id: AttemptId) -> Stop | None:
         """Return the wish to stop, if there is one."""
         return read(self.folder(attempt_id) / STOP, Stop)

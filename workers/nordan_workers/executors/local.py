@@ -42,6 +42,7 @@ from nordan_workers.executors.uids import UidAllocator, UidRange
 from nordan_workers.gpus import Gpus, watt_hours
 from nordan_workers.shim import linux
 from nordan_workers.shim.records import ORDER, Deadline, RankOrder, Stop, write
+from nordan_workers.shim.schedule import schedule
 
 LOG_LIMIT_BYTES = 256 << 20
 #: SIGTERM precedes the deadline by this much, or by a tenth of the first life where that is shorter.
@@ -50,6 +51,9 @@ DEADLINE_GRACE_S = 2.0
 #: every few seconds instead of at each sync. The attempt may stop earlier by so much, never later.
 FAR_S = 20.0
 STEP_S = 5.0
+#: A rank that lives so long after it had to be killed has a shim that cannot do it: one that hangs, or that its job has
+#: stopped with SIGSTOP, as a job without a user of its own can.
+OVERDUE_S = 3.0
 
 log = structlog.get_logger()
 
@@ -155,6 +159,8 @@ class LocalExecutor:
         if launched is None:
             return self._unlaunched(known)
         now_s = self._clock.monotonic()
+        if self._is_overdue(attempt_id, now_s):
+            self._kill(known)
         # A launch before the machine restarted is as long ago as can be.
         launched_at_s = launched.at_s if launched.boot_id == self._boot_id else float("-inf")
         ranks = tuple(rank.status(launched_at_s, now_s) for rank in self._ranks_of(known))
@@ -261,6 +267,12 @@ class LocalExecutor:
                 for rank in known.ranks
             )
         return self._ranks[known.attempt_id]
+
+    def _is_overdue(self, attempt_id: AttemptId, now_s: float) -> bool:
+        plan = schedule(
+            self._book.deadline(attempt_id), self._book.stop(attempt_id), boot_id=self._boot_id, grace_s=0.0
+        )
+        return now_s > plan.kill_at_s + OVERDUE_S
 
     def _kill(self, known: Prepared) -> bool:
         """Kill every rank, also when one of them withstands; tell whether nothing is left."""
