@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,13 @@ def test_unreadable_folders_are_deleted(work: WorkFolders) -> None:
     (deep / "file").write_text("x")
     deep.chmod(0)
     deep.parent.chmod(0o500)
+    layout.delete(work)
+    assert not work.root.exists()
+
+
+def test_folders_nested_deeper_than_python_recurses_are_deleted(work: WorkFolders) -> None:
+    script = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", script], cwd=work.ranks[0].cwd, check=True)
     layout.delete(work)
     assert not work.root.exists()
 

@@ -16,6 +16,7 @@ import contextlib
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def seal(folders: WorkFolders) -> None:
 def delete(folders: WorkFolders) -> None:
     """Delete the attempt's folders, also those that the job made unreadable, and as root what it left elsewhere."""
     if folders.root.exists():
-        shutil.rmtree(folders.root, onerror=_open_and_retry)
+        _delete_tree(folders.root)
     if folders.uid is not None and os.geteuid() == 0:
         for place in _SHARED_PLACES:
             _delete_owned(place, folders.uid)
@@ -148,6 +149,16 @@ def _make_read_only(path: Path, state: os.stat_result, uid: int | None) -> None:
     path.chmod(0o550 if executable else 0o440)
 
 
+def _delete_tree(top: Path) -> None:
+    try:
+        shutil.rmtree(top, onerror=_open_and_retry)
+    except (OSError, RecursionError):
+        # A job may nest folders deeper than Python's recursion, descriptors and paths reach; `rm` needs none of these.
+        subprocess.run(["rm", "-rf", "--", str(top)], check=False, capture_output=True)
+        if top.exists():
+            raise
+
+
 def _open_and_retry(function: Callable[[str], object], path: str, info: object) -> None:
     # `info` holds the error that brought us here; a second failure raises its own.
     del info
@@ -169,6 +180,6 @@ def _delete_owned(place: Path, uid: int) -> None:
                 if entry.stat(follow_symlinks=False).st_uid != uid:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
+                    _delete_tree(Path(entry.path))
                 else:
                     Path(entry.path).unlink()
