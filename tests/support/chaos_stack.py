@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +32,23 @@ STOP_S = 60.0
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "NORDAN_CI_MARK")
 
 
+@dataclass(frozen=True, slots=True)
+class Invoker:
+    """Who runs `nordan up`, with what and for which world: by default we ourselves, for the chaos world."""
+
+    python: Path = Path(sys.executable)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: int | None = None
+    world: Path | None = WORLD
+    """None: the home region."""
+
+
 @dataclass
 class ChaosStack:
     """One stack; `up` may be killed and started again."""
 
     home: Path
+    invoker: Invoker = field(default_factory=Invoker)
     url: str = ""
     key: str = ""
     project: str = ""
@@ -66,12 +78,18 @@ class ChaosStack:
         """Start `nordan up` and wait until it has logged its invoker in."""
         config = self.home / "config.json"
         config.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "nordan_core.embedded.up_command", f"--data-dir={self.data}", "--port=0"]
+        by, is_other = self.invoker, self.invoker.user is not None
+        command = [str(by.python), "-P", "-m", "nordan_core.embedded.up_command", f"--data-dir={self.data}", "--port=0"]
+        command += ["--stop-jobs", *([f"--world={by.world}"] if by.world else [])]
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with (self.home / "up.log").open("ab") as log:
             self._up = subprocess.Popen(
-                [*command, f"--world={WORLD}", "--stop-jobs"],
-                env={**kept, "HOME": str(self.home), "NORDAN_CONFIG": str(config)},
+                command,
+                env={**kept, **by.environment, "HOME": str(self.home), "NORDAN_CONFIG": str(config)},
+                user=by.user,
+                group=by.user,
+                extra_groups=[] if is_other else None,
+                cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -52,6 +52,13 @@ class StandIns:
 @contextmanager
 def laid_out() -> Iterator[StandIns]:
     folder = Path(tempfile.mkdtemp(prefix="nt-", dir="/tmp"))
+    try:
+        yield _laid_out_in(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _laid_out_in(folder: Path) -> StandIns:
     layout, identities = Layout(folder), Identities.of_this_process()
     prepare_data_dir(layout, identities)
     runtime = prepare_runtime(layout, identities)
@@ -63,8 +70,7 @@ def laid_out() -> Iterator[StandIns]:
         shutil.copyfile(HERE / name, folder / name)
     for file in folder.glob("*.*"):
         file.chmod(0o644)
-    yield StandIns(runtime, folder)
-    shutil.rmtree(folder, ignore_errors=True)
+    return StandIns(runtime, folder)
 
 
 def _bring_servers(layout: Layout) -> None:

@@ -80,7 +80,7 @@ def bound_to_another(
     """Refuse a pool that serves another organisation alone, or that others use while the job wants it alone."""
     if tenant is not None and tenant != job.organisation:
         return Refusal(
-            Reason.REJECTED_BY_POLICY, facet="tenancy", want="a pool of its own", have="serves another organisation"
+            Reason.REJECTED_BY_POLICY, facet="tenancy", want="a pool of its own", have="another organisation's jobs"
         )
     if is_exclusive and tenant is None and not is_idle:
         return Refusal(Reason.NO_CAPACITY, facet="tenancy", want="a pool of its own", have="in use")
