@@ -218,6 +218,26 @@ class TestWhileItRuns:
         assert region.sync()["fenced_objects"] == [f"attempt:{run.attempt}"], "leave to read it may still be about"
         assert_sound(lab)
 
+    def test_what_is_stored_before_the_region_was_told_is_judged_too(self, lab: Lab) -> None:
+        """A checkpoint, or a success with outputs, that is in the very next message."""
+        job, region, run = lab.running(**_patients(lab, outputs=["model"]))
+        lab.apply(BOUGHT)
+        assert region.publish(run, "late", DATA, expect=422)["code"] == "fenced"
+        region.end(run, outputs={"model": DATA})
+        shown = lab.show(job)
+        assert (shown["state"], shown["artifacts"]) == ("fenced", [])
+        assert_sound(lab)
+
+    def test_law_comes_before_an_owners_wish_to_cancel(self, lab: Lab) -> None:
+        """A cancellation's grace is no leave to publish."""
+        job, region, run = lab.running(**_patients(lab))
+        lab.cancel(job, grace_s=600)
+        lab.apply(BOUGHT)
+        assert region.sync()["stop"] == [{"attempt_id": run.attempt, "grace_s": 0.0, "reason": "fenced"}]
+        assert region.publish(run, "late", DATA, expect=409)["code"] == "stale_fence"
+        region.end(run, "cancelled", reason="cancelled_by_user")
+        assert (lab.state(job), lab.one("select result from attempt")) == ("cancelled", "fenced")
+
     def test_a_region_that_does_not_answer_is_waited_for_and_the_job_stays_fenced(self, lab: Lab) -> None:
         """Its grant runs out; the loss is the law's doing, so nothing is tried again elsewhere."""
         job, region, _ = lab.running(**_patients(lab))

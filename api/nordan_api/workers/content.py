@@ -8,6 +8,7 @@ from datetime import datetime
 from nordan_api.context import Context
 from nordan_api.jobs.policy import effective_of_data
 from nordan_api.resting import documents, sentence, why_not_at_rest
+from nordan_api.workers.verdicts import Judge
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.artifacts import Artifact, Upload
 from nordan_core.domain.attempts import Attempt
@@ -31,13 +32,15 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
     """Accept a checkpoint of a running attempt; the same manifest twice is one artifact.
 
     Raises:
-        Conflict: `stale_fence`, the attempt is over or another one holds the fence now.
+        Conflict: `stale_fence`, the attempt is over or another one holds the fence now. Refused: its place became
+            unlawful.
     """
     now = context.clock.now()
     manifest = _manifest(request.manifest)
     if request.kind is not ArtifactKind.CHECKPOINT:
         raise Invalid("kind", "only checkpoints are published here; outputs come with the last report")
     with context.store.begin() as work:
+        judge = Judge(context, work, now)
         locked = work.attempts.lock_reported(region, [AttemptId(request.attempt_id)])
         known = locked.get(AttemptId(request.attempt_id))
         if known is None or not _may_publish(known, request.fence):
@@ -46,6 +49,9 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
         for one in mine:
             if one.attempt == known.attempt.id and one.digest == manifest.digest and one.name == request.name:
                 return ArtifactAccepted(artifact_id=one.id, digest=one.digest)
+        judged = judge.locked(known.attempt)
+        if not judged.allowed:
+            raise Refused(Reason.FENCED, judged.message)
         artifact = _store(work, known.attempt, ArtifactKind.CHECKPOINT, name=request.name, manifest=manifest, now=now)
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
 

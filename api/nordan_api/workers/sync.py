@@ -33,7 +33,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         judge = Judge(context, work, now)
         work.places.seen(region, up.supervisor_id, now)
         # 2. Reports, jobs locked in ascending order.
-        settled = _store_reports(work, region, up.reports, now)
+        settled = _store_reports(work, judge, region, up.reports)
         # 3. What lives here now, judged again where the epoch moved.
         live, fenced = _judge_live(work, judge, work.attempts.live_in(region))
         # 4. Renew what the supervisor holds under its live fence and what nobody wants stopped.
@@ -53,7 +53,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
 
 
 def _store_reports(
-    work: UnitOfWork, region: RegionCode, reports: Sequence[AttemptReport], now: datetime
+    work: UnitOfWork, judge: Judge, region: RegionCode, reports: Sequence[AttemptReport]
 ) -> set[AttemptId]:
     """Store reports and return the attempts whose last word is stored."""
     newest = {report.attempt_id: report for report in sorted(reports, key=lambda one: one.seq)}
@@ -67,11 +67,11 @@ def _store_reports(
         if known.attempt.state in _NOT_RUNNING or report.fence != known.attempt.fence or report.seq <= known.seq:
             continue
         if report.state is AttemptState.ENDED:
-            endings.append(_ending(work, known, report, now))
+            endings.append(_ending(work, judge, known, report))
             settled.add(attempt)
         else:
-            _advance(work, known, report, now)
-    work.attempts.close(endings, now, actor=f"region:{region}")
+            _advance(work, known, report, judge.now)
+    work.attempts.close(endings, judge.now, actor=f"region:{region}")
     return settled
 
 
@@ -84,13 +84,15 @@ def _advance(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now:
     work.attempts.advance(known, seq=report.seq, state=after, is_ready=report.is_ready, now=now)
 
 
-def _ending(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now: datetime) -> Ending:
+def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: AttemptReport) -> Ending:
     result = report.result or AttemptResult.FAILED
     reason, message = report.reason, report.message
     # What had become unlawful publishes nothing; `close` calls its end by that name.
     if result is AttemptResult.SUCCEEDED and known.stop_reason is not Reason.FENCED:
-        fault = store_outputs(work, known.attempt, report.outputs, now)
-        if fault:
+        judged = judge.locked(known.attempt)
+        if not judged.allowed:
+            result, reason, message = AttemptResult.FENCED, Reason.FENCED, judged.message
+        elif fault := store_outputs(work, known.attempt, report.outputs, judge.now):
             result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
     codes = [one.exit_code for one in report.ranks if one.exit_code]
     return Ending(

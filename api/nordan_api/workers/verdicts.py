@@ -9,6 +9,7 @@ from typing import Any
 
 from nordan_api.context import Context
 from nordan_api.jobs.policy import policies_of
+from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.ids import ProjectId
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.tenants import Project
@@ -61,6 +62,11 @@ class Judge:
                 document = {**said, "at": self.now.isoformat()}
                 return Judged(True, "", self._epoch, document, is_fresh=False)
         return self._judge(job, pool)
+
+    def locked(self, attempt: Attempt) -> Judged:
+        """Say whether an attempt may still keep what it makes where it runs."""
+        job = self._work.jobs.region_jobs([attempt.job])[attempt.job]
+        return self.attempt(job, attempt.pool, attempt.verdicts)
 
     def _still_holds(self, said: Mapping[str, Any]) -> bool:
         end = said.get("good_until")

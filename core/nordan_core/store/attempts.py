@@ -80,8 +80,8 @@ class LiveAttempt:
     stop_grace_s: float
 
     def stopped(self, reason: Reason, grace_s: float) -> LiveAttempt:
-        """Return it as it is once somebody wants it stopped."""
-        return replace(self, stop_reason=self.stop_reason or reason, stop_grace_s=grace_s)
+        """Return it as it is once it has to stop for this reason."""
+        return replace(self, stop_reason=reason, stop_grace_s=grace_s)
 
 
 class Attempts:
@@ -232,8 +232,10 @@ class Attempts:
             self._session.connection().execute(_UPDATE_VERDICTS, rows)
 
     def ask_to_stop(self, attempt: AttemptId, reason: Reason, grace_s: float) -> None:
-        """Want an attempt stopped; sent down with each sync until it ended. The first reason stands."""
-        statement = update(AttemptRow).where(col(AttemptRow.id) == attempt, col(AttemptRow.stop_reason).is_(None))
+        """Want an attempt stopped; sent down with each sync until it ended. The first reason stands, before law."""
+        statement = update(AttemptRow).where(col(AttemptRow.id) == attempt)
+        if reason is not Reason.FENCED:
+            statement = statement.where(col(AttemptRow.stop_reason).is_(None))
         self._session.execute(statement.values(stop_reason=reason.value, stop_grace_s=grace_s))
 
     def fenced_in(self, region: RegionCode, since: datetime) -> list[AttemptId]:
