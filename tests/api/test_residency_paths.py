@@ -299,6 +299,15 @@ class TestBytes:
         assert lab.one("select count(*) from upload") == 0
         assert (_entries(lab, "upload_refused"), _entries(lab, "upload_allowed")) == (1, 0)
 
+    def test_bytes_are_not_let_in_by_a_control_plane_that_may_not_describe_them(self, lab: Lab) -> None:
+        """Names of files are a description; neither a dataset's nor a job's may come here."""
+        lab.put("patients", "fr-bru-1", DATA)
+        lab.apply({"kind": "ControlPlane", "territory": "DE", "operator": "caisse-du-rhone"})
+        body = {"region": "fr-bru-1", "job": {"name": "a", "command": ["x"], "inputs": ["dataset/patients"]}}
+        datasets = "/v1/projects/default/datasets/patients:put"
+        for path, asked in ((datasets, {"region": "fr-bru-1"}), ("/v1/projects/default/files:put", body)):
+            assert lab.admin("POST", path, asked, expect=422).json()["code"] == "control_plane_outside_describe"
+
     def test_an_unknown_region_is_not_found(self, lab: Lab) -> None:
         """And is no matter of law."""
         lab.admin("POST", "/v1/projects/default/datasets", {"name": "patients", "policy": PATIENTS}, expect=201)

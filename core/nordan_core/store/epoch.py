@@ -5,11 +5,17 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlmodel import Session
 
+#: Sharers of a row never wait for one who wants it alone, so with regions that speak all the time a change of law
+#: would wait for ever. Locks of a table are given in the order in which they were asked for: who shares holds ROW
+#: SHARE by `for share`, and whoever comes after one who asked for EXCLUSIVE waits behind.
+_TAKE_TURN = text("lock table residency_epoch in exclusive mode")
+
 
 class ResidencyEpoch:
-    """Taken for update by whoever changes what is judged, for share by whoever acts on a judgement.
+    """Taken alone by whoever changes what is judged, shared by whoever acts on a judgement.
 
-    First in the lock order, so a change waits for acts under way, and acts that follow see the new number.
+    First in the lock order, so a change waits for acts under way, and acts that follow see the new number. A thread
+    that shares it in one transaction must not ask for it in another: between the two, a change may be waiting.
     """
 
     def __init__(self, session: Session) -> None:
@@ -26,10 +32,11 @@ class ResidencyEpoch:
 
     def hold(self) -> int:
         """Return the number and keep everyone else from sharing or raising it until this transaction ends."""
-        statement = text("select epoch from residency_epoch where id = 1 for update")
-        return int(self._session.execute(statement).scalar_one())
+        self._session.execute(_TAKE_TURN)
+        return self.current()
 
     def step(self) -> int:
         """Raise the number by one; other changes and all acts wait for this transaction. Keep it short."""
+        self._session.execute(_TAKE_TURN)
         statement = text("update residency_epoch set epoch = epoch + 1 where id = 1 returning epoch")
         return int(self._session.execute(statement).scalar_one())
