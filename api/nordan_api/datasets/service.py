@@ -137,6 +137,8 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
         region = work.places.region(upload.region)
     if region is None:
         raise NotFound("region", upload.region)
+    # Names and digests of the files come here at the commit.
+    check_described_here(of, context.facts(epoch), context.atlas, now)
     _check_may_rest(context, principal, of, upload, epoch)
     access = grant_access(context, principal, region, path="", obj=f"upload:{upload.id}", act="put", seconds=PUT_S)
     with context.store.begin() as work:
