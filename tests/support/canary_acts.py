@@ -183,7 +183,7 @@ def _train(story: Story) -> str:
         "Cookie": f"session={word['cookie']}",
     }
     tenant.ask("POST", "/jobs:plan", json={**document, "command": [word["planned argument"]]}, expect=200)
-    job: str = tenant.ask("POST", "/jobs", json=with_files, headers=headers, expect=202).json()["id"]
+    job = tenant.submit(with_files, **headers)
     tenant.ask("GET", "/jobs", params={"name": word["query"]}, expect=200)
     until(lambda: bool(tenant.ask("GET", f"/jobs/{job}/artifacts").json()["items"]), "the checkpoint")
     go.touch()

@@ -35,8 +35,7 @@ class Tenant:
 
     def submit(self, document: Json, **headers: str) -> str:
         """Submit a job and return its id."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        job: str = self.ask("POST", "/jobs", json=document, headers=sent, expect=202).json()["id"]
+        job: str = self.ask("POST", "/jobs", json=document, headers=headers, expect=202).json()["id"]
         return job
 
     def job(self, job: str) -> Json:
