@@ -15,7 +15,7 @@ from celery.exceptions import SecurityWarning
 from nordan_core.domain.errors import OperatorError
 from nordan_core.logs import configure_logs
 from nordan_core.queue import celery_app
-from nordan_core.settings import RegionSettings
+from nordan_core.settings import RegionSettings, load_settings
 from nordan_workers import tasks
 from nordan_workers.broker import PatientConnection
 from nordan_workers.handover import SUPERVISOR_SOCKET
@@ -34,8 +34,8 @@ def worker_app(broker_url: str, run_folder: Path) -> Celery:
 def main() -> int:
     """Run the worker until it is told to stop; 1 with a sentence on standard error when its set-up is at fault."""
     configure_logs("celery")
-    settings = RegionSettings()
     try:
+        settings = load_settings(RegionSettings)
         joined = read_join_file(settings.join_file)
     except OperatorError as error:
         sys.stderr.write(f"{error}\n")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from nordan_workers.shim.records import Claim, Deadline, RankOrder, create, read, write
 
@@ -43,6 +46,20 @@ def test_records_are_for_their_owner_alone(tmp_path: Path) -> None:
 def test_a_claim_is_made_once(tmp_path: Path) -> None:
     assert create(tmp_path / "claim", CLAIM)
     assert not create(tmp_path / "claim", Claim("boot", 3, 4))
+    assert read(tmp_path / "claim", Claim) == CLAIM
+
+
+@pytest.mark.parametrize("text", ['{"boot_id": "b', "[1, 2]", '{"boot_id": "b"}', "\0\0\0", '{"unknown": 1}'])
+def test_what_a_loss_of_power_has_torn_is_no_record(tmp_path: Path, text: str) -> None:
+    (tmp_path / "torn").write_text(text)
+    assert read(tmp_path / "torn", Claim) is None
+
+
+def test_a_disk_that_takes_a_part_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:7]))
+    write(tmp_path / "claim", CLAIM)
+    monkeypatch.undo()
     assert read(tmp_path / "claim", Claim) == CLAIM
 
 

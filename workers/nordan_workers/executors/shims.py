@@ -95,12 +95,15 @@ class ShimParent:
                 return connection
 
     def _start(self) -> int:
-        """Start a parent in a session of its own; it inherits neither descriptors nor environment."""
+        """Start a parent in a session of its own; it inherits neither descriptors nor environment.
+
+        `-P` keeps the working folder, whatever it is, out of the import path of a process that is root.
+        """
         errors = str(self._region_dir / "run" / "shim.log")
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "nordan_workers.shim", str(self._region_dir)],
+            [sys.executable, "-P", "-m", "nordan_workers.shim", str(self._region_dir)],
             {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if Path(entry).is_absolute())},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

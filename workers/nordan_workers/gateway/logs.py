@@ -71,6 +71,6 @@ class Logs:
 
 def _rank(request: Request) -> int:
     text = request.query_params.get("rank", "0")
-    if not text.isascii() or not text.isdecimal() or int(text[:6]) >= MAX_RANK:
+    if not text.isascii() or not text.isdecimal() or len(text) > 6 or int(text) >= MAX_RANK:
         raise Problem(422, "invalid", "a rank is a number from 0", faults=[("rank", "not a rank")])
     return int(text)

@@ -10,7 +10,7 @@ import uvicorn
 from nordan_core.clock import SystemClock
 from nordan_core.domain.errors import OperatorError
 from nordan_core.logs import configure_logs
-from nordan_core.settings import RegionSettings
+from nordan_core.settings import RegionSettings, load_settings
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.app import Region, gateway_app
 from nordan_workers.joining import read_join_file
@@ -22,8 +22,8 @@ STOP_S = 3
 def main() -> int:
     """Serve until SIGTERM or SIGINT; 1 with a sentence on standard error when the set-up is at fault."""
     configure_logs("gateway")
-    settings = RegionSettings()
     try:
+        settings = load_settings(RegionSettings)
         joined = read_join_file(settings.join_file)
     except OperatorError as error:
         sys.stderr.write(f"{error}\n")

@@ -130,15 +130,22 @@ def create(path: Path, record: DataclassInstance) -> bool:
 
 
 def read(path: Path, kind: type[Record]) -> Record | None:
-    """Return the record, or None where there is none (an empty file is one that is being created)."""
+    """Return the record, or None where there is none, or one that a loss of power has torn.
+
+    What is torn counts as never written: a deadline that nobody knows has passed, an end that nobody knows is a loss.
+    """
     try:
-        text = read_bytes(path)
-    except FileNotFoundError:
+        # JSON knows lists only; records hold tuples. An empty file is one that is being created.
+        fields = json.loads(read_bytes(path) or "{}")
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
-    if not text:
-        return None
-    # JSON knows lists only; records hold tuples.
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()})
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte: a disk that is nearly full takes a part and reports no error."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def _fill(path: Path, record: DataclassInstance, flag: int, *, is_durable: bool) -> None:
@@ -146,7 +153,7 @@ def _fill(path: Path, record: DataclassInstance, flag: int, *, is_durable: bool)
     try:
         # Shallow, since records nest only plain values; `asdict` would copy the tenant's whole environment.
         fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
-        os.write(descriptor, json.dumps(fields).encode())
+        write_all(descriptor, json.dumps(fields).encode())
         if is_durable:
             os.fsync(descriptor)
     finally:

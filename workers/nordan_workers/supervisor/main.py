@@ -16,7 +16,7 @@ import structlog
 from nordan_core.clock import SystemClock
 from nordan_core.domain.errors import OperatorError
 from nordan_core.logs import configure_logs
-from nordan_core.settings import RegionSettings, fault_point
+from nordan_core.settings import RegionSettings, fault_point, load_settings
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
@@ -34,7 +34,7 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; 1 with a sentence on standard error when the set-up is at fault."""
     configure_logs("supervisor")
     try:
-        settings = RegionSettings()
+        settings = load_settings(RegionSettings)
         joined = read_join_file(settings.join_file)
         structlog.contextvars.bind_contextvars(region=joined.region)
         with _only_supervisor(settings.region_dir):

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nordan_core.domain.reasons import Reason
 from nordan_core.wire import AttemptReport, LaunchOrder
+from nordan_workers.shim.records import write_all
 from nordan_workers.store.region_store import sync_folder
 
 SUPERVISOR_ID = "supervisor-id"
@@ -137,7 +138,7 @@ class Records:
         temporary = self._folder / f".{name}.new"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, data)
+            write_all(descriptor, data)
             if is_durable:
                 os.fsync(descriptor)
         finally:
