@@ -52,6 +52,8 @@ _log = structlog.get_logger()
 STAGES = ("apply", "redeem", "renew")
 
 Json = Mapping[str, Any]  # Any: JSON
+#: What a job's rows may be unfit with: its certificate waits, those of others do not.
+_UNFIT = (NordanError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Certifier:
             try:
                 certificate = complete(self._build(job, batch, book), self._atlas)
                 signed[job.id] = sign_certificate(certificate, key)
-            except (NordanError, ValueError, LookupError) as error:
+            except _UNFIT as error:
                 _log.error("certificate_not_issued", job=job.id, error=type(error).__name__)
         return signed
 

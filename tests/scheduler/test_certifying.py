@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.ids import JobId
 from nordan_core.domain.reasons import Reason
@@ -84,7 +86,15 @@ def test_a_certificate_quotes_the_facts_as_they_were_judged(cell: Cell) -> None:
     assert place.exposure["auvergne-calcul"] == ("FR",)
 
 
-def test_one_that_cannot_be_signed_does_not_stand_in_the_way(cell: Cell) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update attempt set verdicts = '{}' where job_id = :job",
+        "update attempt set verdicts = jsonb_set(verdicts, '{apply,at}', 'null') where job_id = :job",
+        "update attempt set result = null where job_id = :job",
+    ],
+)
+def test_one_that_cannot_be_signed_does_not_stand_in_the_way(cell: Cell, damage: str) -> None:
     broken, whole = cell.submit(2)
     epoch, sealer = lead(cell.store), a_sealer(cell)
     a_cycle(cell).run(epoch)
@@ -92,7 +102,7 @@ def test_one_that_cannot_be_signed_does_not_stand_in_the_way(cell: Cell) -> None
         cell.redeem(*grant)
     cell.end(broken)
     cell.end(whole)
-    cell.run("update attempt set verdicts = '{}' where job_id = :job", job=broken)
+    cell.run(damage, job=broken)
     sealer.step(epoch)
     assert _faults(verified(cell, whole)) == {}
     with cell.store.begin() as work:
