@@ -6,6 +6,7 @@ Used by `up_command`. The file's form is the CLI's (`nordan_cli.config`): url, k
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from nordan_core.embedded.files import write_file
@@ -19,7 +20,8 @@ def log_in(path: Path, ready: Ready) -> bool:
     Raises:
         OSError: the folder or file cannot be written.
     """
-    if path.exists() and _url(path) != ready.url:
+    # The same key at another port is this very stack: its api has moved.
+    if path.exists() and _url(path) != ready.url and _values(path).get("key") != ready.admin_key:
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     values = {"url": ready.url, "key": ready.admin_key, "project": ready.project}
@@ -29,7 +31,8 @@ def log_in(path: Path, ready: Ready) -> bool:
 
 def login_command(ready: Ready) -> str:
     """Return the command that logs in; the key comes from its file and stays out of argument lists."""
-    return f"nordan login --url {ready.url} --key - < {ready.data_dir}/control/admin-key"
+    key_file = shlex.quote(f"{ready.data_dir}/control/admin-key")
+    return f"nordan login --url {ready.url} --key - < {key_file}"
 
 
 def _url(path: Path) -> str:

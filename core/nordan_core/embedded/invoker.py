@@ -12,6 +12,8 @@ from collections.abc import Mapping
 _PREFIX = "NORDAN_"
 #: The CLI's own: a login is no business of the servers.
 _CLI_ONLY = {"NORDAN_URL", "NORDAN_KEY", "NORDAN_PROJECT", "NORDAN_CONFIG"}
+#: Holds a password, perhaps; the control plane's processes are told it, and no region's.
+_CONTROL_PLANE_ONLY = {"NORDAN_DATABASE_URL"}
 #: Where drivers and libraries are found on machines that keep them in unusual places.
 _MACHINE = {"LD_LIBRARY_PATH", "TZ"}
 
@@ -26,5 +28,5 @@ def handed_on(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name in _MACHINE or (name.startswith(_PREFIX) and name not in _CLI_ONLY)
+        if name in _MACHINE or (name.startswith(_PREFIX) and name not in _CLI_ONLY | _CONTROL_PLANE_ONLY)
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,5 +56,5 @@ def _taken(path: Path) -> str:
     pid = path.read_text().strip() or "unknown"
     return (
         f"Another `nordan up` (pid {pid}) is running on {path.parent}. Use that one, stop it with `nordan down "
-        f"--data-dir {path.parent}`, or choose another folder with --data-dir."
+        f"--data-dir {shlex.quote(str(path.parent))}`, or choose another folder with --data-dir."
     )

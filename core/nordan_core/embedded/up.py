@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,8 +32,9 @@ from nordan_core.embedded.stopping import Stopping, StopRequested
 from nordan_core.embedded.world import World, choose_world, remember_world
 
 DEFAULT_PORT = 8471
-#: Enough for the database's first files and a while of logs.
+#: Enough for the database's first files, a runtime and a while of logs; and what a start needs that finds these there.
 NEEDED_MIB = 512
+NEEDED_AGAIN_MIB = 64
 #: Less than this is a full disk: a server that ended has most likely met it.
 FULL_MIB = 16
 TICK_S = 0.2
@@ -145,7 +146,7 @@ class _Up:
     def _start_control_plane(self) -> ControlPlane:
         """Start database, api and schedulers, each when what it needs answers."""
         # 1. Whatever can be wrong with this machine, before anything runs.
-        check_free_space(self._layout.data, NEEDED_MIB)
+        check_free_space(self._layout.data, NEEDED_AGAIN_MIB if self._layout.admin_key.exists() else NEEDED_MIB)
         if left := stop_leftovers(self._layout.processes):
             self._reporter.note(f"Stopped what an earlier run left behind: {', '.join(left)}.")
         port = self._api_port()
@@ -223,6 +224,15 @@ class _Up:
         for code in new if is_first else ():
             self._wait_for_gateway(self._regions[code])
 
+    def _reconcile_later(self, stack: Stack, admin: Admin) -> None:
+        """Look for new regions; whatever is in the way must not end a stack on which jobs run."""
+        try:
+            self._reconcile(stack, admin)
+        except Unavailable:
+            pass  # an api that is just being started again is asked in the next round
+        except (OperatorError, OSError) as error:
+            self._tell_once("regions", f"New regions are not started: {error}")
+
     def _start_region(self, stack: Stack, admin: Admin, code: str) -> None:
         self._reporter.step(f"Starting region {code}")
         region = LocalRegion.prepare(stack, code, self._ports)
@@ -262,9 +272,7 @@ class _Up:
                 self._tell_of_restarts()
                 rounds += 1
                 if rounds % ROUNDS_PER_RECONCILE == 0:
-                    # An api that is just being started again is asked in the next round.
-                    with suppress(Unavailable):
-                        self._reconcile(stack, admin)
+                    self._reconcile_later(stack, admin)
         except StopRequested:
             self._stop_jobs_if_asked(admin)
             raise

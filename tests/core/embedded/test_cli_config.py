@@ -26,6 +26,13 @@ def test_a_login_at_the_same_server_is_renewed(tmp_path: Path) -> None:
     assert json.loads(config.read_text())["key"] == "nk_secret"
 
 
+def test_a_login_at_the_same_stack_follows_it_to_another_port(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"url": "http://127.0.0.1:9", "key": "nk_secret"}))
+    assert log_in(config, READY)
+    assert json.loads(config.read_text())["url"] == READY.url
+
+
 def test_a_login_at_another_server_is_left_alone(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     for text in ('{"url": "https://nordan.example", "key": "theirs"}', "not JSON"):

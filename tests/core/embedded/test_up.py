@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded import up
 from nordan_core.embedded.control import Stack
 from nordan_core.embedded.layout import Identities, Layout
 from nordan_core.embedded.lock import holder
 from nordan_core.embedded.proc import ProcessId
-from nordan_core.embedded.stopping import Stopping
+from nordan_core.embedded.stopping import Stopping, StopRequested
 from nordan_core.embedded.up import UpOptions, run_up
 from support.stand_ins import EVERYTHING, Recorder, StandIns, live, stack, until
 
@@ -230,3 +231,22 @@ def test_a_wish_to_stop_while_starting_is_granted(options: UpOptions) -> None:
     run_up(options, recorder, stopping)
     assert recorder.what is None
     assert live(options.data_dir) == {}
+
+
+def test_an_api_that_refuses_later_is_told_of_once_and_ends_nothing(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, stopping, asked = Recorder(), Stopping(), list[int]()
+
+    def refuse(*_: object) -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            stopping.request()
+        raise OperatorError("the key was revoked")
+
+    monkeypatch.setattr(up, "TICK_S", 0.0)
+    running = up._Up(UpOptions(data_dir), recorder, stopping, Layout(data_dir), Identities.of_this_process())
+    monkeypatch.setattr(running, "_reconcile", refuse)
+    with pytest.raises(StopRequested):
+        running._keep_running(None, None)  # type: ignore[arg-type]  # the method that would use them is replaced
+    assert recorder.notes == ["New regions are not started: the key was revoked"]
