@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -139,10 +139,13 @@ def install(app: FastAPI) -> None:
         # Nobody hears this: whoever sent half a body was killed, or gave up.
         return Response(status_code=400)
 
+    # PostgreSQL is away, or has ended a session that sat in its transaction while this process was stopped.
     @app.exception_handler(OperationalError)
-    async def _database(request: Request, error: OperationalError) -> JSONResponse:
+    @app.exception_handler(InternalError)
+    async def _database(request: Request, error: OperationalError | InternalError) -> JSONResponse:
         log.warning("database_unavailable", kind=type(error.orig).__name__)
-        return render(request, Unavailable("the database does not answer; nothing was changed"))
+        detail = "the database did not answer; ask again, with the same Idempotency-Key so that nothing is done twice"
+        return render(request, Unavailable(detail))
 
     @app.exception_handler(PoolTimeout)
     async def _pool(request: Request, _error: PoolTimeout) -> JSONResponse:

@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import Engine, event
 
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import Clock, SystemClock
@@ -39,10 +38,8 @@ from nordan_scheduler.relay import Relay
 from nordan_scheduler.sealer import Sealer
 
 _log = structlog.get_logger()
-#: PostgreSQL ends a session that sits in a transaction for so long: a leader that was stopped in one must not keep
-#: its successor waiting. No transaction here does anything slow.
-IDLE_IN_TRANSACTION_MS = 2_000
-STATEMENT_MS = 20_000
+#: Shorter than in other processes: a leader that was stopped in a transaction must not keep its successor waiting.
+IDLE_IN_TRANSACTION_S = 2.0
 STOP_S = 5.0
 
 
@@ -68,9 +65,10 @@ class Scheduler:
         secret_file = settings.scheduler_secret_file
         self._secret = read_secret(secret_file) if secret_file is not None else ""
         clock = clock or SystemClock()
-        store = Store(bounded(open_engine(database)))
+        store = Store(open_engine(database, idle_in_transaction_s=IDLE_IN_TRANSACTION_S))
         # A connection of its own, so that renewals never wait behind the work.
-        self._lead_store = Store(bounded(open_engine(database.model_copy(update={"database_pool_size": 1}))))
+        alone = database.model_copy(update={"database_pool_size": 1})
+        self._lead_store = Store(open_engine(alone, idle_in_transaction_s=IDLE_IN_TRANSACTION_S))
         leader = Leader(self._lead_store, clock, settings.lease_s)
         self._parts = Parts(clock, store, leader, Crew(), Metrics(), FactsCache(default_atlas()))
         self._last_cycle_at: float | None = None
@@ -174,19 +172,6 @@ class Scheduler:
         self._lead_store.close()
         self._parts.store.close()
         _log.info("scheduler_stopped")
-
-
-def bounded(engine: Engine) -> Engine:
-    """Give each connection time limits, so that a stopped process does not hold locks for long."""
-    limits = f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} -c statement_timeout={STATEMENT_MS}"
-
-    @event.listens_for(engine, "do_connect")
-    def set_limits(
-        _dialect: object, _record: object, _args: object, parameters: dict[str, Any]
-    ) -> None:  # Any: libpq's
-        parameters["options"] = f"{parameters.get('options', '')} {limits}".strip()
-
-    return engine
 
 
 def main() -> int:
