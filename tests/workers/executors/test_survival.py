@@ -185,6 +185,22 @@ def test_shim_and_parent_killed_together_leave_nothing(executor: LocalExecutor, 
     until(lambda: is_gone(child), "the escaped child's end")
 
 
+def test_what_a_gangs_lost_rank_left_behind_is_gone_before_its_user_is_used_again(
+    executor: LocalExecutor, region_dir: Path
+) -> None:
+    if executor.tenancy == ("single",):
+        pytest.skip("one user for all attempts: nothing tells what was left from what others run")
+    attempt_id = started(executor, launch_order(escape("sleep 60"), ranks=2))
+    child = escaped_child(region_dir, attempt_id)
+    shims = [pid_record(region_dir, attempt_id, rank).shim_pid for rank in (0, 1)]
+    for pid in (parent_pid(executor), *shims):
+        os.kill(pid, signal.SIGKILL)
+    ended(executor, attempt_id)
+    executor.forget(attempt_id)
+    assert is_gone(child)
+    assert attempt_id not in executor.adopt()
+
+
 @pytest.mark.parametrize("is_same_boot", [True, False])
 def test_a_stranger_with_a_number_used_again_is_not_killed(
     executor: LocalExecutor, region_dir: Path, stranger: linux.Process, *, is_same_boot: bool

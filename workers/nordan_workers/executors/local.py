@@ -36,7 +36,7 @@ from nordan_workers.executors.base import (
 )
 from nordan_workers.executors.book import Book, Energy, Launched, Prepared
 from nordan_workers.executors.environment import free_port, rank_environment
-from nordan_workers.executors.ranks import Rank, RankPlace
+from nordan_workers.executors.ranks import Rank, RankPlace, clear_user
 from nordan_workers.executors.shims import ShimParent
 from nordan_workers.executors.uids import UidAllocator, UidRange
 from nordan_workers.gpus import Gpus, watt_hours
@@ -215,7 +215,7 @@ class LocalExecutor:
         known = self._prepared.get(attempt_id)
         if known is None:
             return
-        if attempt_id not in self._over and not self._kill(known):
+        if not (attempt_id in self._over or self._kill(known)) or not self._is_user_gone(known):
             log.warning("attempt_processes_left", attempt_id=attempt_id)
             return
         try:
@@ -278,6 +278,14 @@ class LocalExecutor:
         """Kill every rank, also when one of them withstands; tell whether nothing is left."""
         are_gone = [rank.kill() for rank in self._ranks_of(known)]
         return all(are_gone)
+
+    def _is_user_gone(self, known: Prepared) -> bool:
+        """See to it that a gang's user runs nothing when it goes to the next attempt.
+
+        A rank that is killed with its shim and the shims' parent may leave a process that no mark tells from those of
+        the other ranks. A rank that is alone takes its user's processes along, so nothing has to be looked for.
+        """
+        return known.uid is None or len(known.ranks) == 1 or clear_user(known.uid)
 
     def _wake(self, attempt_id: AttemptId) -> None:
         for rank in self._ranks_of(self._known(attempt_id)):

@@ -154,6 +154,16 @@ class Rank:
         return False
 
 
+def clear_user(uid: int) -> bool:
+    """Kill whatever an attempt's user still runs; tell whether nothing is left."""
+    for _ in range(_KILL_ROUNDS):
+        if not any(one.is_alive and linux.user_of(one.pid) == uid for one in linux.processes()):
+            return True
+        linux.kill_user(uid)
+        time.sleep(_KILL_PAUSE_S)
+    return False
+
+
 def _left(place: RankPlace, started: PidRecord | None) -> list[linux.Process]:
     """Return what still runs of the rank.
 
