@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
@@ -47,6 +48,8 @@ def gateway_app(region: Region) -> Starlette:
     lists = Lists(region.region_dir)
     doorkeeper = Doorkeeper(region.joined, lists, region.clock)
     http = httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=False, transport=region.replicas)
+    # Replicas' cookies are their callers' business: kept here, they would pile up.
+    http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
     notes.forget_older(now_s=region.clock.now().timestamp())
 
     @asynccontextmanager
