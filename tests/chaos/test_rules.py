@@ -21,7 +21,7 @@ DAMAGE: Mapping[str, str] = {
     "a job's history does not end once, in its state": f"""
         update job set history = history || (history -> -1) where id = {_JOB}
     """,
-    "a job does not count its attempts": f"update job set attempts_made = 2 where id = {_JOB}",
+    "a job does not count its attempts": f"update job set attempts_made = attempts_made + 1 where id = {_JOB}",
     "an attempt has not ended": f"update attempt set state = 'running' where id = {_ONE}",
     "fences do not rise": "update attempt set fence = 1 where number = 2",
     "an attempt began before the one before it had ended": """
@@ -62,6 +62,10 @@ DAMAGE: Mapping[str, str] = {
     "an output was published twice": f"""
         insert into artifact
         select (jsonb_populate_record(f, '{{"id": "art_x"}}')).* from artifact f where id = {_MODEL}
+    """,
+    "a checkpoint was published twice": """
+        insert into artifact
+        select (jsonb_populate_record(f, '{"id": "art_x"}')).* from artifact f where kind = 'checkpoint' limit 1
     """,
     "an output is of an attempt that did not succeed": "update attempt set result = 'failed'",
     "an output lies elsewhere than where it was made": f"delete from location where artifact_id = {_MODEL}",
@@ -104,7 +108,10 @@ def test_a_second_start_and_a_wrong_end_are_seen(stack: ChaosStack, jobs: Jobs, 
     starts.write_text("1\n")
     jobs.submitted[job] = BY_NAME["true"]
     assert f"rank 0 of {attempt} (fence 1, succeeded) was started 2 times" in faults
-    assert f"exit {job} ended as ['succeeded', None, 1, 0, []], not as ['failed', 'container_exit', 1, 3, []]" in faults
+    assert (
+        f"exit {job} ended as ('succeeded', None, 1, 0, [], 0), not as ('failed', 'container_exit', 1, 3, [], 0)"
+        in faults
+    )
     books.check()
 
 

@@ -17,6 +17,13 @@ from support.chaos_stack import REGIONS, ChaosStack, until
 #: Rows shown of a rule that is broken.
 SHOWN = 5
 BEHIND_S = 60.0
+_ENDS = """
+    select j.id, j.state, j.reason, count(a.id), (array_agg(a.exit_code order by a.number desc))[1],
+           (select coalesce(array_agg(f.name order by f.name), '{}') from artifact f
+            where f.job_id = j.id and f.kind = 'output'),
+           (select count(*) from artifact f where f.job_id = j.id and f.kind = 'checkpoint')
+    from job j left join attempt a on a.job_id = j.id group by j.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +67,12 @@ class Books:
 
     def _wrong_ends(self) -> Iterator[str]:
         """Compare each job with the only end that is right for it."""
-        found = {
-            job: row
-            for job, *row in self.stack.rows(
-                """
-                select j.id, j.state, j.reason, count(a.id), (array_agg(a.exit_code order by a.number desc))[1],
-                       (select coalesce(array_agg(f.name order by f.name), '{}') from artifact f
-                        where f.job_id = j.id and f.kind = 'output')
-                from job j left join attempt a on a.job_id = j.id group by j.id
-                """
-            )
-        }
+        found = {job: tuple(row) for job, *row in self.stack.rows(_ENDS)}
         for job, kind in self.jobs.submitted.items():
-            right = [kind.state, kind.reason, kind.attempts, kind.exit_code, sorted(kind.outputs)]
+            right = (kind.state, kind.reason, kind.attempts, kind.exit_code, sorted(kind.outputs), kind.checkpoints)
+            if kind.cancelled_after_s is not None and job in found:
+                # Whether it had begun is left to chance.
+                right = (*right[:2], *found[job][2:4], *right[4:])
             if found.get(job) != right:
                 yield f"{kind.name} {job} ended as {found.get(job)}, not as {right}"
         if strangers := found.keys() - self.jobs.submitted.keys():

@@ -17,6 +17,14 @@ from support.chaos_stack import ChaosStack, until
 #: The rank's first act: if a command ran twice under one attempt, its file would have two lines.
 _STARTED = 'echo "$NORDAN_FENCE" >> "$STARTS/$NORDAN_ATTEMPT.$NORDAN_NODE_RANK"\n'
 _MODEL = 'echo "$NORDAN_ATTEMPT" > "$NORDAN_OUTPUT_DIR/model"; echo written\n'
+#: Checkpoints as a program writes them: under a hidden name, renamed when complete.
+_STEPS = """
+for step in 1 2 3; do
+    echo "$NORDAN_FENCE" > "$NORDAN_CHECKPOINT_DIR/.step-$step"
+    mv "$NORDAN_CHECKPOINT_DIR/.step-$step" "$NORDAN_CHECKPOINT_DIR/step-$step"
+    sleep 0.3
+done
+"""
 LIVE = ("queued", "starting", "running", "recovering", "cancelling")
 ENDS_S = 150.0
 
@@ -31,9 +39,11 @@ class Kind:
     more: Mapping[str, Any] = field(default_factory=dict)  # Any: fields of the job document
     state: str = "succeeded"
     reason: str | None = None
-    exit_code: int = 0
+    exit_code: int | None = 0
     attempts: int = 1
-    ranks: int = 1
+    checkpoints: int = 0
+    cancelled_after_s: float | None = None
+    """Cancelled so long after its submission: it then may or may not have begun."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -46,7 +56,10 @@ KINDS = (
     Kind("sleep", "sleep 0.3", 5),
     Kind("model", _MODEL, 4, {"outputs": ["model"]}),
     Kind("exit", f"{_MODEL}exit 3", 2, state="failed", reason="container_exit", exit_code=3),
-    Kind("gang", "sleep 0.2", 2, {"nodes": 2}, ranks=2),
+    Kind("gang", "sleep 0.2", 2, {"nodes": 2}),
+    Kind("steps", f"{_STEPS}{_MODEL}", 1, {"outputs": ["model"]}, checkpoints=3),
+    Kind("limit", "sleep 60", 1, {"max_duration": 1}, state="failed", reason="max_duration", exit_code=None),
+    Kind("cancel", "sleep 60", 2, state="cancelled", reason="cancelled_by_user", cancelled_after_s=0.4),
     # Its first attempt writes an output too, which must never be published.
     Kind(
         "again",
@@ -68,6 +81,7 @@ class Jobs:
         self.submitted: dict[str, Kind] = {}
         self.repeated = 0
         """Requests that had to be sent again."""
+        self._cancellations: list[tuple[float, str]] = []
         self._stack = stack
         self._client = httpx.Client(timeout=20.0, trust_env=False)
 
@@ -84,6 +98,9 @@ class Jobs:
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         job: str = answer.json()["id"]
         self.submitted[job] = kind
+        if kind.cancelled_after_s is not None:
+            self._cancellations.append((time.monotonic() + kind.cancelled_after_s, job))
+        self._cancel_what_is_due()
         return job
 
     def submit_mix(self, count: int, seed: int, *, pause_s: float = 0.0) -> None:
@@ -94,7 +111,7 @@ class Jobs:
 
     def wait_ends(self, timeout_s: float = ENDS_S) -> None:
         """Wait until every job has reached an end."""
-        until(lambda: not self.live(), "every job to end", timeout_s)
+        until(self._are_over, "every job to end", timeout_s)
 
     def live(self) -> list[dict[str, Any]]:  # Any: JSON
         """Return some of the jobs that have not ended."""
@@ -117,6 +134,19 @@ class Jobs:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _are_over(self) -> bool:
+        self._cancel_what_is_due()
+        return not self._cancellations and not self.live()
+
+    def _cancel_what_is_due(self) -> None:
+        now = time.monotonic()
+        due = [job for at, job in self._cancellations if at <= now]
+        self._cancellations = [one for one in self._cancellations if one[0] > now]
+        for job in due:
+            answer = self._ask("POST", f"/jobs/{job}:cancel")
+            # Asked again because the first answer was lost, the job may have ended meanwhile.
+            assert answer.status_code in {httpx.codes.OK, httpx.codes.CONFLICT}, answer.text
 
     def _content(self, access: httpx.Response, path: str = "") -> str:
         where = access.json()

@@ -88,6 +88,10 @@ RULES: Mapping[str, str] = {
     "an output was published twice": """
         select job_id, name, count(*) from artifact where kind = 'output' group by job_id, name having count(*) > 1
     """,
+    "a checkpoint was published twice": """
+        select attempt_id, name, digest, count(*) from artifact where kind = 'checkpoint'
+        group by attempt_id, name, digest having count(*) > 1
+    """,
     "an output is of an attempt that did not succeed": """
         select f.id, a.result from artifact f join attempt a on a.id = f.attempt_id
         where f.kind = 'output' and a.result <> 'succeeded'
