@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +169,20 @@ def test_a_fork_bomb_ends_with_its_attempt(executor: LocalExecutor) -> None:
     executor.stop(attempt_id, 0.0)
     ended(executor, attempt_id)
     assert of_user(uid) == []
+
+
+@pytest.mark.skipif(not shutil.which("ipcmk"), reason="needs ipcmk, of util-linux")
+@pytest.mark.parametrize(("kind", "option"), [("shm", "-M 4096"), ("msg", "-Q"), ("sem", "-S 1")])
+def test_shared_memory_queues_and_semaphores_go_with_the_attempt(
+    executor: LocalExecutor, kind: str, option: str
+) -> None:
+    attempt_id = started(executor, launch_order(["ipcmk", *option.split()]))
+    ended(executor, attempt_id)
+    uid = f" {executor._prepared[attempt_id].uid} "
+    table = Path(f"/proc/sysvipc/{kind}")
+    assert uid in table.read_text()
+    executor.forget(attempt_id)
+    assert uid not in table.read_text()
 
 
 def test_files_left_in_shared_places_go_with_the_attempt(executor: LocalExecutor) -> None:

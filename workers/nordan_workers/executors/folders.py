@@ -23,6 +23,7 @@ from pathlib import Path
 from nordan_core.domain.errors import OperatorError
 from nordan_core.domain.ids import AttemptId
 from nordan_workers.executors.base import LaunchFailed, RankFolders, WorkFolders
+from nordan_workers.shim import linux
 
 #: Where any user may leave files that outlive their process.
 _SHARED_PLACES = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108  looked through, never written to
@@ -96,6 +97,7 @@ def delete(folders: WorkFolders) -> None:
     if folders.root.exists():
         _delete_tree(folders.root)
     if folders.uid is not None and os.geteuid() == 0:
+        linux.remove_ipc(folders.uid)
         for place in _SHARED_PLACES:
             _delete_owned(place, folders.uid)
 

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,12 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CHUNK_BYTES = 1 << 16
 _libc = ctypes.CDLL(None, use_errno=True)
+_IPC_RMID = 0
+_IPC_REMOVERS: Mapping[str, Callable[[int], object]] = {
+    "shm": lambda identity: _libc.shmctl(identity, _IPC_RMID, None),
+    "msg": lambda identity: _libc.msgctl(identity, _IPC_RMID, None),
+    "sem": lambda identity: _libc.semctl(identity, 0, _IPC_RMID),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,20 @@ def kill_user(uid: int) -> None:
             os._exit(0)
     # A process of that user may shoot the helper first; callers look again and repeat.
     os.waitpid(child, 0)
+
+
+def remove_ipc(uid: int) -> None:
+    """Remove the user's System V shared memory, queues and semaphores, which outlive every process; needs root."""
+    for kind, remove in _IPC_REMOVERS.items():
+        try:
+            titles, *lines = read_bytes(f"/proc/sysvipc/{kind}").splitlines()
+        except OSError:
+            continue  # a kernel without this kind
+        names = titles.decode().split()
+        rows = [dict(zip(names, map(int, line.split()), strict=False)) for line in lines]
+        for row in rows:
+            if uid in {row["uid"], row["cuid"]}:
+                remove(row[names[1]])
 
 
 def can_become(uid: int) -> bool:
