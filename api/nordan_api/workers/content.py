@@ -35,12 +35,11 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
         Conflict: `stale_fence`, the attempt is over or another one holds the fence now. Refused: its place became
             unlawful.
     """
-    now = context.clock.now()
     manifest = _manifest(request.manifest)
     if request.kind is not ArtifactKind.CHECKPOINT:
         raise Invalid("kind", "only checkpoints are published here; outputs come with the last report")
     with context.store.begin() as work:
-        judge = Judge(context, work, now)
+        judge = Judge(context, work)
         locked = work.attempts.lock_reported(region, [AttemptId(request.attempt_id)])
         known = locked.get(AttemptId(request.attempt_id))
         if known is None or not _may_publish(known, request.fence):
@@ -52,7 +51,9 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
         judged = judge.locked(known.attempt)
         if not judged.allowed:
             raise Refused(Reason.FENCED, judged.message)
-        artifact = _store(work, known.attempt, ArtifactKind.CHECKPOINT, name=request.name, manifest=manifest, now=now)
+        artifact = _store(
+            work, known.attempt, ArtifactKind.CHECKPOINT, name=request.name, manifest=manifest, now=judge.now
+        )
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
 
 
@@ -88,10 +89,10 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
         NotFound: no such leave for this region. Conflict: it was used for other bytes, or has expired. Refused: the
             region became unlawful for these data since they were let in.
     """
-    now = context.clock.now()
     manifest = _manifest(request.manifest)
     with context.store.begin() as work:
         epoch = work.epoch.share()
+        now = context.clock.now()
         upload = work.contents.lock_upload(region, UploadId(request.upload_id))
         if upload is None:
             raise NotFound("upload for this region", request.upload_id)

@@ -47,11 +47,11 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
     """
     if len({item.grant_id for item in request.items}) != len(request.items):
         raise Invalid("items", "a grant stands twice in one request")
-    now = context.clock.now()
     answers: dict[str, RedeemAnswer] = {}
     with context.store.begin() as work:
         # 1. The epoch first: a change of law waits for us, or we see it.
-        judge = Judge(context, work, now)
+        judge = Judge(context, work)
+        now = judge.now
         grants = work.attempts.lock_grants(region, [GrantId(item.grant_id) for item in request.items])
         jobs = work.jobs.region_jobs([grant.attempt.job for grant in grants.values()])
         # 2. Decide each.

@@ -27,10 +27,10 @@ _NOT_RUNNING = frozenset({AttemptState.PLACED, AttemptState.ENDED})
 
 def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
     """Store a region's reports and say what may go on, what must stop, and what is settled."""
-    now = context.clock.now()
     with context.store.begin() as work:
         # 1. The epoch, held still: renewing is an act that is judged.
-        judge = Judge(context, work, now)
+        judge = Judge(context, work)
+        now = judge.now
         work.places.seen(region, up.supervisor_id, now)
         # 2. Reports, jobs locked in ascending order.
         settled = _store_reports(work, judge, region, up.reports)

@@ -39,11 +39,12 @@ class Judged:
 class Judge:
     """The judge of one transaction; making it takes the first lock: the epoch stands still until the commit."""
 
-    def __init__(self, context: Context, work: UnitOfWork, now: datetime) -> None:
+    def __init__(self, context: Context, work: UnitOfWork) -> None:
         self._context = context
         self._work = work
         self._epoch = work.epoch.share()
-        self.now = now
+        # Asked after the wait for the lock, which a change of the world may have made long.
+        self.now = context.clock.now()
         self._projects: dict[ProjectId, Project | None] = {}
         self.facts_used: dict[str, Json] = {}
         """Facts judged by, by digest: whoever acts on the word sees that they are in the log."""

@@ -15,7 +15,7 @@ from nordan_core.domain.errors import NordanError
 
 SCHEDULER = "scheduler"
 
-_VACANT = text("select epoch from leader where role = :role and until < clock_timestamp() for update skip locked")
+_VACANT = text("select epoch from leader where role = :role and until <= clock_timestamp() for update skip locked")
 _TAKE = text(
     "update leader set epoch = epoch + 1, holder = :holder, until = clock_timestamp() + make_interval(secs => :lease_s)"
     " where role = :role returning epoch"

@@ -1,6 +1,6 @@
 """Write decisions: attempt, lease, grant, allocation, audit entry and outbox row together, or none of them.
 
-Locks come in the one order: residency epoch and lead (taken by the caller), jobs ascending, nodes ascending. Under
+Locks come in the one order: residency epoch and lead (taken by the caller), jobs, nodes, pools, each ascending. Under
 the locks each decision is checked against the rows as they are now; one that no longer fits is dropped alone. A chunk
 costs a fixed number of statements, whatever its size.
 """
@@ -39,6 +39,10 @@ _TAKE_NODES = text(
     from jsonb_to_recordset(cast(:rows as jsonb)) as v(name text, mask bigint, cpus int, memory int)
     where n.name = v.name
     """
+)
+_LOCK_POOLS = text(
+    "select name from pool where name = any(:pools) and (single_tenant is not null or name = any(:bound))"
+    " order by name for no key update"
 )
 _BIND_POOLS = text(
     """
@@ -191,6 +195,8 @@ def _write(
     touched = sorted({rank.node for start in starts for rank in start.decision.placement.ranks})
     _send(session, _TAKE_NODES, [_node_values(nodes[name]) for name in touched])
     tenants = {start.decision.placement.pool.name: start.decision.placement.tenant for start in starts}
+    bound = [pool for pool, tenant in tenants.items() if tenant is not None]
+    session.execute(_LOCK_POOLS, {"pools": list(tenants), "bound": bound})
     _send(session, _BIND_POOLS, [{"name": pool, "tenant": tenants[pool]} for pool in sorted(tenants)])
     _insert(session, AttemptRow, [_attempt_values(start, residency, at) for start in starts])
     _insert(session, LeaseRow, [_lease_values(start, at) for start in starts])
