@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from nordan_core.proof.canonical import digest_of
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_renewal
 from nordan_core.residency.policy import meet, parse_policy
+from nordan_core.world import EntityDocument
 from nordan_scheduler import cycle as cycle_module
 from nordan_scheduler.engine import plan as engine_plan
 from support.certificates import failing
@@ -40,6 +42,16 @@ def _patients(lab: Lab, **changes: Any) -> dict[str, Any]:
 
 def _entries(lab: Lab, act: str) -> int:
     return int(lab.one("select count(*) from audit_entry where act = :act", act=act))
+
+
+def test_the_log_says_what_a_change_of_the_world_changed_it_to(lab: Lab) -> None:
+    """By digest: whoever keeps the document can prove that this is the one."""
+    newcomer = {"kind": "Entity", "name": "newcomer", "seat": "PT", "presences": [], "owners": []}
+    lab.apply(newcomer)
+    [(changed,)] = lab.rows(
+        "select body -> 'changed' from audit_entry where subject = 'world' order by id desc limit 1"
+    )
+    assert changed == {"Entity newcomer": digest_of(EntityDocument.model_validate(newcomer).stored())}
 
 
 class TestBetweenPlanAndApply:

@@ -13,6 +13,7 @@ from nordan_core.domain.ids import OrganisationId, ProjectId, RegionCode
 from nordan_core.domain.tenants import Organisation, Principal, Project
 from nordan_core.facts import entity_of
 from nordan_core.identifiers import new_id, new_secret
+from nordan_core.proof.canonical import digest_of
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.tenants import hash_secret
@@ -59,7 +60,11 @@ def apply_world(context: Context, principal: Principal, documents: Sequence[Json
 def _entry(
     context: Context, principal: Principal, parsed: Sequence[WorldDocument], results: dict[int, str]
 ) -> AuditEntry:
-    changed = [f"{one.kind} {_name(one)}" for place, one in enumerate(parsed) if results[place] != "unchanged"]
+    changed = {
+        f"{one.kind} {_name(one)}".strip(): digest_of(one.stored())
+        for place, one in enumerate(parsed)
+        if results[place] != "unchanged"
+    }
     return AuditEntry(Act.FACTS_CHANGED, "world", principal.key, context.clock.now(), None, {"changed": changed})
 
 
