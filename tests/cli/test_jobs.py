@@ -160,6 +160,24 @@ def test_cancelling_sends_the_grace_time_in_seconds(nordan: Nordan, rest: FakeRe
     assert rest.bodies(f"POST /v1/projects/default/jobs/{ID}:cancel") == [{"grace_s": 120.0}]
 
 
+OTHER = "job_00000000000000000000000abd"
+
+
+def test_several_cancelled_jobs_are_one_json_document(nordan: Nordan, rest: FakeRest) -> None:
+    for identity in (ID, OTHER):
+        rest.on(f"POST /v1/projects/default/jobs/{identity}:cancel", job("cancelling", id=identity))
+    ended = nordan("cancel", ID, OTHER, "-o", "json")
+    assert [one["id"] for one in json.loads(ended.out)["items"]] == [ID, OTHER]
+    assert nordan("cancel", ID, OTHER).out == f"{ID} cancelling\n{OTHER} cancelling\n"
+
+
+def test_a_mistyped_job_cancels_none_of_the_others(nordan: Nordan, rest: FakeRest) -> None:
+    rest.on(JOBS, {"items": []})
+    ended = nordan("cancel", ID, "digist")
+    assert ended.code == 1
+    assert not rest.bodies(f"POST /v1/projects/default/jobs/{ID}:cancel")
+
+
 def test_a_grace_time_that_is_none_is_an_error_of_use(nordan: Nordan, rest: FakeRest) -> None:
     ended = nordan("cancel", ID, "--grace", "soon")
     assert ended.code == 2

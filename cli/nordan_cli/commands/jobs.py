@@ -89,10 +89,12 @@ def cancel(
     """
     with connect(ctx, project) as api:
         body = {} if grace is None else {"grace_s": seconds(grace)}
-        answers = [api.post(api.within("jobs", references.job_id(api, job), verb="cancel"), body) for job in jobs]
-    for answer in answers:
-        job = decode(Job, answer)
-        render.show(answer, output, lambda job=job: f"{job.id} {job.state}")  # type: ignore[misc]  # bound at once
+        # All names are looked up before any job is stopped: a mistyped one stops none.
+        identities = [references.job_id(api, job) for job in jobs]
+        answers = [api.post(api.within("jobs", identity, verb="cancel"), body) for identity in identities]
+    found = [decode(Job, answer) for answer in answers]
+    shown = answers[0] if len(answers) == 1 else {"items": answers}
+    render.show(shown, output, lambda: "\n".join(f"{job.id} {job.state}" for job in found))
 
 
 def describe(job: Job, now: datetime) -> str:
