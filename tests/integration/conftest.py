@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from support.canaries import Canaries
 from support.chaos_stack import ChaosStack, chaos_stack
 from support.tenants import Tenant, client_of
 
@@ -29,3 +30,17 @@ def http(stack: ChaosStack) -> Iterator[httpx.Client]:
 def admin(stack: ChaosStack, http: httpx.Client) -> Tenant:
     """Return whoever runs the platform."""
     return Tenant(http, stack.key, stack.project)
+
+
+@pytest.fixture(scope="session")
+def canaries() -> Canaries:
+    """Return the canaries of this run."""
+    return Canaries()
+
+
+@pytest.fixture(scope="session")
+def organisation(admin: Tenant, canaries: Canaries) -> str:
+    """Return the organisation of all tests: without root a pool serves only one. Its name is a canary."""
+    name = canaries["organisation"]
+    admin.ask("POST", "/v1/organisations", json={"name": name}, expect=201)
+    return name

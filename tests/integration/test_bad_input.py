@@ -23,7 +23,7 @@ from nordan_core.clock import SystemClock
 from nordan_core.proof.keys import SigningKey
 from nordan_core.proof.tokens import AccessClaims, GrantClaims, mint_access, mint_grant
 from support.chaos_stack import FR, SE, ChaosStack
-from support.tenants import Json, Tenant, add_tenant
+from support.tenants import Json, Tenant, add_project
 
 NORDAN = Path(sys.executable).with_name("nordan")
 #: What a refused request may leave behind is an entry in the log: a refusal is an act.
@@ -53,13 +53,13 @@ DOCUMENTS: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def tenant(admin: Tenant) -> Tenant:
-    return add_tenant(admin, "careless", "careless")
+def tenant(admin: Tenant, organisation: str) -> Tenant:
+    return add_project(admin, organisation, "careless")
 
 
 @pytest.fixture(scope="module")
-def stranger(admin: Tenant) -> Tenant:
-    tenant = add_tenant(admin, "stranger", "stranger")
+def stranger(admin: Tenant, organisation: str) -> Tenant:
+    tenant = add_project(admin, organisation, "stranger")
     tenant.put_dataset("theirs", {}, FR, {"note": b"theirs"})
     return tenant
 

@@ -59,9 +59,9 @@ def test_the_search_finds_a_canary_in_each_form(form: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def story(stack: ChaosStack, admin: Tenant) -> Iterator[Story]:
+def story(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canaries) -> Iterator[Story]:
     """Play every kind of job while brokers and processes are watched."""
-    with played(stack, admin) as story:
+    with played(stack, admin, organisation, canaries) as story:
         yield story
 
 

@@ -21,7 +21,7 @@ from nordan_core.identifiers import new_id
 from nordan_core.queue import celery_app
 from support.chaos_stack import FR, SE, ChaosStack, until
 from support.taps import inspector
-from support.tenants import Tenant, add_tenant
+from support.tenants import Tenant, add_project
 
 FORGERIES = 10_000
 HUGE = 1 << 20
@@ -98,8 +98,8 @@ class Forger:
 
 
 @pytest.fixture(scope="module")
-def tenant(admin: Tenant) -> Tenant:
-    return add_tenant(admin, "forger", "forger")
+def tenant(admin: Tenant, organisation: str) -> Tenant:
+    return add_project(admin, organisation, "forger")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from support.canaries import Canaries, layers
 from support.chaos_stack import FR, SE, ChaosStack, until
 from support.machine import Watch
 from support.taps import PAUSE_S, Tap
-from support.tenants import Json, Tenant, add_key, add_tenant
+from support.tenants import Json, Tenant, add_key, add_project
 
 HOME_REGION, OTHER_REGION = FR, SE
 FLOOR = {"class": "internal", "residency": ["FR"]}
@@ -133,16 +133,15 @@ class Story:
 
 
 @contextmanager
-def played(stack: ChaosStack, admin: Tenant) -> Iterator[Story]:
+def played(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canaries) -> Iterator[Story]:
     """Do everything, wait until all of it is over, and yield what can be looked at."""
-    canaries = Canaries()
     brokers = json.loads((stack.data / "control" / "brokers.json").read_text())
     with ExitStack() as watching:
         taps = {code: watching.enter_context(Tap(url, stack.region(code))) for code, url in brokers.items()}
         watch = watching.enter_context(Watch(stack))
-        tenant = add_tenant(admin, canaries["organisation"], canaries["project"], FLOOR)
+        tenant = add_project(admin, organisation, canaries["project"], FLOOR)
         canaries.add("owner's key", tenant.key)
-        canaries.add("viewer's key", add_key(admin, canaries["organisation"], "viewer"))
+        canaries.add("viewer's key", add_key(admin, organisation, "viewer"))
         story = Story(stack, tenant, canaries, taps, watch)
         _play(story)
         time.sleep(4 * PAUSE_S)

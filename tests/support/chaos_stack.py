@@ -9,12 +9,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from nordan_core.embedded.proc import ProcessId
 WORLD = Path(__file__).resolve().parents[1] / "chaos" / "world.yaml"
 FR, SE = "fr-nan-1", "se-lul-1"
 REGIONS = (FR, SE)
+#: The first numbers stay for stacks that do not choose, such as the demo's.
+FIRST_NUMBER = 10
+SLOTS = 40
 START_S = 150.0
 STOP_S = 60.0
 #: Handed on, so that the environment tells whoever looks for left-over processes what they belong to.
@@ -219,15 +223,15 @@ def chaos_stack() -> Iterator[ChaosStack]:
     stack = ChaosStack(home)
     stack.starts.mkdir()
     stack.starts.chmod(0o1777)
-    _number_regions(stack.data)
-    try:
-        stack.start()
-        yield stack
-        left = stack.stop()
-        assert left == [], f"left running: {left}"
-    finally:
-        stack.stop()
-        shutil.rmtree(home, ignore_errors=True)
+    with _numbered_regions(stack.data):
+        try:
+            stack.start()
+            yield stack
+            left = stack.stop()
+            assert left == [], f"left running: {left}"
+        finally:
+            stack.stop()
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def until(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
@@ -238,16 +242,28 @@ def until(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None
         time.sleep(0.05)
 
 
-def _number_regions(data: Path) -> None:
-    """Give the regions numbers, and so users, that another stack on this machine hardly has at the same time.
+@contextmanager
+def _numbered_regions(data: Path) -> Iterator[None]:
+    """Give the regions numbers, and so users, that no other stack of a test on this machine has meanwhile.
 
     The end of an attempt kills whatever runs as its user.
     """
-    data.mkdir()
-    first = 10 + 2 * (os.getpid() % 16)
-    numbers = data / "region-numbers.json"
-    numbers.write_text(json.dumps({code: first + index for index, code in enumerate(REGIONS)}))
-    numbers.chmod(0o600)
+    with socket.socket(socket.AF_UNIX) as claim:
+        first = FIRST_NUMBER + len(REGIONS) * _claimed_slot(claim)
+        data.mkdir()
+        numbers = data / "region-numbers.json"
+        numbers.write_text(json.dumps({code: first + index for index, code in enumerate(REGIONS)}))
+        numbers.chmod(0o600)
+        yield
+
+
+def _claimed_slot(claim: socket.socket) -> int:
+    """Bind the name of a free slot: the kernel gives it to one process and takes it back when that ends."""
+    for slot in range(SLOTS):
+        with suppress(OSError):
+            claim.bind(f"\0nordan-test-stack-{slot}")
+            return slot
+    raise AssertionError(f"{SLOTS} stacks run on this machine already")
 
 
 def _end(pid: int) -> str:

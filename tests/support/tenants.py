@@ -101,11 +101,14 @@ def client_of(url: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def add_tenant(
-    admin: Tenant, organisation: str, project: str, floor: Json | None = None, role: str = "owner"
-) -> Tenant:
-    """Add an organisation with one project and return its owner, who sits in France."""
+def add_tenant(admin: Tenant, organisation: str, project: str, floor: Json | None = None) -> Tenant:
+    """Add an organisation with one project and return its owner."""
     admin.ask("POST", "/v1/organisations", json={"name": organisation}, expect=201)
+    return add_project(admin, organisation, project, floor)
+
+
+def add_project(admin: Tenant, organisation: str, project: str, floor: Json | None = None) -> Tenant:
+    """Add a project to an organisation and return its owner, who sits in France."""
     body = {"name": project, "organisation": organisation} | ({"floor": floor} if floor else {})
     admin.ask("POST", "/v1/projects", json=body, expect=201)
     return Tenant(admin.http, add_key(admin, organisation, "owner"), project)

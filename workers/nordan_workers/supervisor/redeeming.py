@@ -105,6 +105,9 @@ class Redeemer:
         self._desk.faults.at("before_answer")
         self._desk.records.save(kept, is_durable=False)
         self._desk.faults.at("after_answer")
+        # One line for them all: whoever can write to the broker can name grants without end.
+        if gone := sum(1 for one in response.items if one.outcome is RedeemOutcome.GONE):
+            structlog.get_logger().info("grants_gone", count=gone)
         # 4. Hand over, and let go of what was refused.
         for record in kept:
             self._fleet.add(record)
@@ -123,6 +126,8 @@ class Redeemer:
         """Return the record that follows from an answer; None when there is nothing to do."""
         log = structlog.get_logger().bind(grant_id=record.grant_id)
         order = answer.order
+        if answer.outcome is RedeemOutcome.GONE:
+            return None
         if answer.outcome is not RedeemOutcome.GRANTED or order is None:
             log.info("grant_not_given", outcome=answer.outcome, code=answer.code)
             return None
