@@ -79,6 +79,16 @@ def is_storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+def only(body: dict[str, Any], *known: str) -> None:  # Any: JSON
+    """Refuse a body with a field that the route does not know.
+
+    Raises:
+        Invalid: names the field and the known ones.
+    """
+    if unknown := sorted(body.keys() - set(known)):
+        raise Invalid(unknown[0], f"no such field; there are {', '.join(known)}")
+
+
 def read_model(kind: type[Model], value: dict[str, Any]) -> Model:  # Any: JSON
     """Return a checked request model.
 

@@ -33,7 +33,7 @@ def create_app(context: Context) -> FastAPI:
         yield
         context.store.close()
 
-    app = FastAPI(title="Nordan", version="0.1.0", lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Nordan", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context = context
     app.state.principals = PrincipalCache()
     errors.install(app)

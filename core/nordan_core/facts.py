@@ -24,13 +24,12 @@ from nordan_core.residency.facts import (
 )
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import Compute, Encryption, Evidence, Tenancy
-from nordan_core.residency.masks import Mask, compile_mask
+from nordan_core.residency.masks import Mask, MaskCache
 from nordan_core.residency.ownership import connected
 from nordan_core.residency.places import Atlas
 from nordan_core.store.places import WorldState
 from nordan_core.store.unit_of_work import Store, UnitOfWork
 
-_MASKS_KEPT = 10_000
 Document = Mapping[str, Any]  # Any: JSON
 
 
@@ -57,21 +56,13 @@ class FactsBook:
     capacity: Mapping[str, PoolCapacity]
     executors: Mapping[str, str]
     """By region: local or kubernetes."""
-    _masks: dict[str, Mask] = field(default_factory=dict)
+    _masks: MaskCache = field(default_factory=MaskCache)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def mask(self, effective: Effective, instant: datetime) -> Mask:
         """Return which pools this policy allows, judged once and kept as long as it holds. Safe between threads."""
         with self._lock:
-            known = self._masks.get(effective.digest)
-        if known is not None and known.holds_at(instant):
-            return known
-        fresh = compile_mask(effective, self.pools, self.atlas, instant)
-        with self._lock:
-            if len(self._masks) >= _MASKS_KEPT:
-                self._masks.clear()
-            self._masks[effective.digest] = fresh
-        return fresh
+            return self._masks.mask(effective, self.pools, self.atlas, instant)
 
     def place(self, pool: str) -> int | None:
         """Return a pool's bit in the masks."""

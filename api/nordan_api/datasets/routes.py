@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nordan_api.auth.callers import permitted
 from nordan_api.auth.permissions import Permission
-from nordan_api.bodies import document
+from nordan_api.bodies import document, only
 from nordan_api.context import context_of
 from nordan_api.datasets import service
 from nordan_api.jobs.views import artifact_line
@@ -30,7 +30,7 @@ Body = Annotated[Json, Depends(document)]
 @router.post("/datasets", status_code=201)
 def create(project: str, request: Request, principal: Putter, body: Body) -> Json:
     """Name a dataset and state its policy."""
-    _only(body, "name", "policy")
+    only(body, "name", "policy")
     policy = body.get("policy", {})
     if not isinstance(policy, dict):
         raise Invalid("policy", "expected a mapping of facets")
@@ -53,7 +53,7 @@ def get_dataset(project: str, dataset: str, request: Request, principal: Reader)
 @router.post("/datasets/{dataset}:put", status_code=201)
 def put_dataset(project: str, dataset: str, request: Request, principal: Putter, body: Body) -> JSONResponse:
     """Give leave to put a version's bytes into a region."""
-    _only(body, "region")
+    only(body, "region")
     access = service.allow_dataset_put(context_of(request), principal, project, dataset, body.get("region"))
     return _access(access, 201)
 
@@ -61,7 +61,7 @@ def put_dataset(project: str, dataset: str, request: Request, principal: Putter,
 @router.post("/files:put", status_code=201)
 def put_files(project: str, request: Request, principal: Putter, body: Body) -> JSONResponse:
     """Give leave to put a job's files into a region."""
-    _only(body, "region", "job")
+    only(body, "region", "job")
     job = body.get("job")
     if not isinstance(job, dict):
         raise Invalid("job", "give the job document that the files belong to")
@@ -103,8 +103,3 @@ def _contents(artifact: Artifact) -> Json:
             {"path": one.path, "digest": one.digest, "size_bytes": one.size_bytes} for one in artifact.manifest.files
         ],
     }
-
-
-def _only(body: Json, *known: str) -> None:
-    if unknown := sorted(body.keys() - set(known)):
-        raise Invalid(unknown[0], f"no such field; there are {', '.join(known)}")

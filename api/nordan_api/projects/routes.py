@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from nordan_api.auth.callers import find_project, permitted
 from nordan_api.auth.permissions import Permission
-from nordan_api.bodies import document
+from nordan_api.bodies import document, only
 from nordan_api.context import context_of
 from nordan_api.projects import service
 from nordan_core.domain.errors import Invalid
@@ -41,7 +41,7 @@ def me(request: Request, principal: Looker) -> Json:
 @router.post("/organisations", status_code=201)
 def create_organisation(request: Request, principal: Operator, body: Body) -> Json:
     """Add a tenant."""
-    _only(body, "name", "floor")
+    only(body, "name", "floor")
     floor = _floor(body) or {}
     return _organisation(service.create_organisation(context_of(request), principal, body.get("name"), floor))
 
@@ -70,7 +70,7 @@ def revoke_key(organisation: str, key: str, request: Request, principal: KeyMana
 @router.post("/projects", status_code=201)
 def create_project(request: Request, principal: Manager, body: Body) -> Json:
     """Add a workspace; without `floor` it gets the template's."""
-    _only(body, "name", "organisation", "floor")
+    only(body, "name", "organisation", "floor")
     project = service.create_project(
         context_of(request), principal, body.get("name"), body.get("organisation"), _floor(body)
     )
@@ -110,8 +110,3 @@ def _project(project: Project) -> Json:
         "floor": dict(project.floor),
         "created_at": project.created_at.isoformat(),
     }
-
-
-def _only(body: Json, *known: str) -> None:
-    if unknown := sorted(body.keys() - set(known)):
-        raise Invalid(unknown[0], f"no such field; there are {', '.join(known)}")

@@ -15,7 +15,6 @@ from nordan_core.domain.ids import ArtifactId, AttemptId, JobId
 from nordan_core.store.attempts import attempt_of
 from nordan_core.store.tables.jobs import AttemptRow
 
-_REQUEST = text("insert into certificate (job_id, created_at) values (:job, :at) on conflict (job_id) do nothing")
 _READY = text(
     """
     select c.job_id from certificate c
@@ -53,10 +52,6 @@ class Certificates:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-
-    def request(self, job: JobId, at: datetime) -> None:
-        """Note that a job ended and wants its certificate; a second request changes nothing."""
-        self._session.execute(_REQUEST, {"job": job, "at": at})
 
     def ready(self, limit: int, skip: Collection[JobId] = ()) -> tuple[JobId, ...]:
         """Take jobs whose certificate is pending and whose audit entries are all sealed, oldest first."""

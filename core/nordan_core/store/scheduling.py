@@ -78,12 +78,6 @@ _DATA = text(
     from needed n
     """
 )
-_REGIONS_OF = text(
-    """
-    select u.id, array(select l.region from location l where l.artifact_id = u.id) as regions
-    from unnest(cast(:ids as text[])) as u(id)
-    """
-)
 _POOLS = text(
     """
     select p.name, p.region, p.document ->> 'provider' as provider, p.accelerator,
@@ -188,13 +182,6 @@ class Scheduling:
             checkpoint = row.artifact_id if row.is_checkpoint else (before.resume_from if before else None)
             found[row.job_id] = JobData(regions, checkpoint)
         return found
-
-    def regions_holding(self, artifacts: Sequence[ArtifactId]) -> frozenset[RegionCode] | None:
-        """Return the regions that hold all of these artifacts; None when none is named."""
-        if not artifacts:
-            return None
-        rows = self._session.execute(_REGIONS_OF, {"ids": list(artifacts)})
-        return frozenset.intersection(*(frozenset(row.regions) for row in rows))
 
     def pools(self) -> tuple[PoolState, ...]:
         """Return all pools as they stand.

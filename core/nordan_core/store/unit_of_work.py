@@ -122,7 +122,5 @@ class Store:
         self._engine.dispose()
 
 
-#: NOTIFY channels. They only wake; every reader finds its work by state.
+#: The NOTIFY channel of the queue. It only wakes; every reader finds its work by state.
 QUEUE = "nordan_queue"
-OUTBOX = "nordan_outbox"
-LEDGER = "nordan_ledger"
