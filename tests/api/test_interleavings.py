@@ -158,4 +158,4 @@ def test_no_order_of_events_breaks_the_store(laboratory: Lab) -> None:
     )
 
 
-EXAMPLES, STEPS = 10, 30
+EXAMPLES, STEPS = 8, 30

@@ -249,8 +249,11 @@ class Attempts:
 
     def ended_among(self, region: RegionCode, attempts: Iterable[AttemptId]) -> set[AttemptId]:
         """Return those of the given attempts that are of this region and have ended."""
+        wanted = list(attempts)
+        if not wanted:
+            return set()
         statement = select(col(AttemptRow.id)).where(
-            col(AttemptRow.id).in_(list(attempts)),
+            col(AttemptRow.id).in_(wanted),
             col(AttemptRow.region) == region,
             col(AttemptRow.state) == AttemptState.ENDED.value,
         )

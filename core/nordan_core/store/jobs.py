@@ -79,6 +79,8 @@ class Jobs:
 
     def region_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Job]:
         """Return jobs by id, whoever owns them: for the worker API, which was told the ids by the store."""
+        if not jobs:
+            return {}
         statement = select(JobRow).where(col(JobRow.id).in_(list(jobs)))
         return {JobId(row.id): job_of(row) for row in self._session.scalars(statement)}
 
