@@ -42,7 +42,7 @@ def put(
         access = decode(Access, api.post(api.within("datasets", name, verb="put"), {"region": region}))
         stored = staging.upload(api, access, files, f"{name} to {region}")
     answer = {"artifact_id": stored.artifact_id, "digest": stored.digest, "dataset": name, "region": region}
-    told = f"{len(files.files)} files, {render.size(files.size_bytes)}"
+    told = f"{len(files.files)} file{'s' if len(files.files) != 1 else ''}, {render.size(files.size_bytes)}"
     render.show(answer, output, lambda: f"{name} in {region}: {told}\n{stored.artifact_id} sha256:{stored.digest}")
 
 

@@ -51,7 +51,8 @@ def _rows(row: PlanRow, now: datetime) -> list[tuple[object, ...]]:
     word = "allowed" if row.allowed else "refused"
     if not row.refusals:
         return [(row.region, row.pool, word, "", "", "", *tail)]
-    first, *others = (
+    # Two endpoints of one pool may be refused in the same words; once tells it.
+    first, *others = dict.fromkeys(
         (refusal.facet or refusal.code, refusal.want, refusal.have or refusal.message) for refusal in row.refusals
     )
     return [(row.region, row.pool, word, *first, *tail), *(("", "", "", *other, "", "", "", "") for other in others)]
