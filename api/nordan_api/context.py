@@ -32,6 +32,8 @@ class Context:
     atlas: Atlas
     facts_cache: FactsCache
     brokers: Brokers
+    logged: set[str] = field(default_factory=set)
+    """Digests of facts that this process has seen in the log, so that it need not look again."""
 
     def facts(self, epoch: int) -> FactsBook:
         """Return the facts at this residency epoch, read anew when it has moved."""

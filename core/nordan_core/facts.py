@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from nordan_core.domain.errors import Unavailable
+from nordan_core.residency.canonical import digest_of
 from nordan_core.residency.entities import Entity, Ownership
 from nordan_core.residency.facts import (
     Certification,
@@ -21,6 +22,7 @@ from nordan_core.residency.facts import (
     EndpointKind,
     PoolFacts,
     Service,
+    control_plane_document,
 )
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import Compute, Encryption, Evidence, Tenancy
@@ -56,6 +58,8 @@ class FactsBook:
     capacity: Mapping[str, PoolCapacity]
     executors: Mapping[str, str]
     """By region: local or kubernetes."""
+    control_plane_digest: str
+    """Names the control plane's facts in the log, as `PoolFacts.digest` does a pool's."""
     _masks: MaskCache = field(default_factory=MaskCache)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -119,7 +123,9 @@ def build_facts(world: WorldState, atlas: Atlas, epoch: int) -> FactsBook:
     )
     capacity = {name: _capacity(document) for name, document in world.pools.items()}
     executors = {code: document["executor"] for code, document in world.regions.items()}
-    return FactsBook(epoch, atlas, pools, cell, capacity, executors)
+    return FactsBook(
+        epoch, atlas, pools, cell, capacity, executors, control_plane_digest=digest_of(control_plane_document(cell))
+    )
 
 
 def entity_of(document: Document) -> Entity:

@@ -25,6 +25,7 @@ from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.proof.canonical import digest_of
 from nordan_core.proof.certificate import complete, sign_certificate
 from nordan_core.proof.keys import SigningKey
+from nordan_core.proof.logged import ACCEPTED
 from nordan_core.proof.merkle import inclusion_nodes, inclusion_proof
 from nordan_core.proof.place import place_of
 from nordan_core.proof.records import (
@@ -67,7 +68,7 @@ class Batch:
     inputs: Mapping[str, Sequence[tuple[str, Artifact]]]
     outputs: tuple[Artifact, ...]
     facts: Mapping[str, Json]
-    """Pool facts by digest, as they were logged."""
+    """Facts of pools and of the control plane by digest, as they were logged."""
     pools: Mapping[PoolName, Pool]
     entries: Mapping[str, Sequence[LoggedEntry]]
     head: Head
@@ -99,7 +100,7 @@ class Certifier:
             lives_s=work.certificates.grant_lives(jobs),
             inputs=work.contents.inputs_of(jobs),
             outputs=tuple(outputs.values()),
-            facts=_logged_facts(work, [one for group in attempts.values() for one in group]),
+            facts=_logged_facts(work, [*_judged_by(attempts), *_accepted_by(entries)]),
             pools={pool.name: pool for pool in work.places.pools()},
             entries=entries,
             head=head,
@@ -134,7 +135,7 @@ class Certifier:
                 submitted_at=job.created_at,
                 finished_at=job.finished_at,
             ),
-            control_plane=control_plane_document(book.control_plane),
+            control_plane=_control_plane(batch.entries[job.id], batch, book),
             versions=VersionsRecord(self._version, self._atlas.version, self._atlas.digest),
             policies={policy: job.effective},
             facts={digest: batch.facts[digest] for digest in sorted(judged)},
@@ -181,12 +182,26 @@ class Certifier:
         return InputRecord(name, artifact.id, artifact.digest, policy_digest(policy))
 
 
-def _logged_facts(work: UnitOfWork, attempts: Sequence[Attempt]) -> dict[str, Json]:
-    digests = {
-        str(said["facts"]) for one in attempts for said in _said(one).values() if isinstance(said.get("facts"), str)
-    }
+def _judged_by(attempts: Mapping[JobId, Sequence[Attempt]]) -> list[object]:
+    every = [one for group in attempts.values() for one in group]
+    return [said.get("facts") for one in every for said in _said(one).values()]
+
+
+def _accepted_by(entries: Mapping[str, Sequence[LoggedEntry]]) -> list[object]:
+    return [one.body.get("control_plane") for group in entries.values() for one in group if one.act == ACCEPTED]
+
+
+def _logged_facts(work: UnitOfWork, named: Sequence[object]) -> dict[str, Json]:
+    digests = {one for one in named if isinstance(one, str)}
     found = work.ledger.of_subjects(facts_subject(digest) for digest in sorted(digests))
     return {digest: found[facts_subject(digest)][0].body for digest in digests if facts_subject(digest) in found}
+
+
+def _control_plane(entries: Sequence[LoggedEntry], batch: Batch, book: FactsBook) -> Json:
+    """Return the control plane's facts as they were when it took the job; what it is now, if nobody wrote them down."""
+    [accepted] = [one for one in entries if one.act == ACCEPTED]
+    logged = batch.facts.get(str(accepted.body.get("control_plane")))
+    return control_plane_document(book.control_plane) if logged is None else logged
 
 
 def _said(attempt: Attempt) -> dict[str, Json]:

@@ -297,6 +297,21 @@ class TestWhileItRuns:
         assert [one.stage for one in attempt.judgements] == ["apply", "redeem", "renew"]
 
 
+class TestTheControlPlane:
+    """It is judged like a place."""
+
+    def test_a_certificate_says_where_it_stood_when_it_took_the_job(self, lab: Lab) -> None:
+        """Whoever buys its operator before the log is sealed makes no past submission unlawful."""
+        job, region, run = lab.running(**_patients(lab))
+        region.end(run)
+        lab.apply({"kind": "ControlPlane", "territory": "DE", "operator": "mainkai-cloud"})
+        lab.seal()
+        report = lab.verify(job)
+        assert failing(report) == {}
+        assert report.certificate is not None
+        assert report.certificate.control_plane["territory"] == "FR"
+
+
 class TestBytes:
     """Putting data somewhere is judged when leave is given and again when the bytes are there."""
 

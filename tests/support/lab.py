@@ -91,7 +91,7 @@ class Lab(Control):
         self.base["europe"].restore()
         self.clock.rewind()
         # Epochs begin anew with the rows, so whatever was kept by epoch or by key must go.
-        context: Context = replace(self.context, facts_cache=FactsCache(self.context.atlas))
+        context: Context = replace(self.context, facts_cache=FactsCache(self.context.atlas), logged=set())
         self.app.state.context, self.app.state.principals = context, PrincipalCache()
         lab = replace(self, context=context, credentials=dict(self.credentials))
         lab.client = self.client

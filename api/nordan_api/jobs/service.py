@@ -24,6 +24,7 @@ from nordan_core.domain.tenants import Principal, Project
 from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import effective_document
+from nordan_core.residency.facts import control_plane_document
 from nordan_core.residency.layers import Effective
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.idempotency import StoredAnswer
@@ -97,14 +98,18 @@ def submit(
         _audit_refusal(context, principal, prepared, refused, now)
         raise
     # 3. Write.
-    job = _new_job(prepared, principal, now)
+    job, digest = _new_job(prepared, principal, now), prepared.facts.control_plane_digest
     answer = StoredAnswer(202, {"id": job.id, "name": job.spec.name, "state": job.state.value}, _location(job))
     with context.store.begin() as work:
         if key is not None and (known := work.idempotency.claim(key.scope, key.request_digest, now)) is not None:
             return known
         _insert(work, job, prepared, principal, now)
+        if digest not in context.logged:
+            # The certificate says where the control plane stood when it took the job, wherever it stands by then.
+            work.scheduling.record_facts({digest: control_plane_document(prepared.facts.control_plane)}, now)
         if key is not None:
             work.idempotency.keep(key.scope, answer)
+    context.logged.add(digest)
     return answer
 
 
@@ -145,7 +150,11 @@ def _insert(work: UnitOfWork, job: Job, prepared: Prepared, principal: Principal
             principal.key,
             now,
             job.organisation,
-            {"policy_digest": prepared.effective.digest, "inputs": [one.artifact.id for one in prepared.inputs]},
+            {
+                "policy_digest": prepared.effective.digest,
+                "inputs": [one.artifact.id for one in prepared.inputs],
+                "control_plane": prepared.facts.control_plane_digest,
+            },
         )
     )
 
