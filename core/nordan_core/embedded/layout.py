@@ -6,8 +6,10 @@ environment variables come from here, so a folder has one name in one place.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from nordan_core.domain.errors import OperatorError
@@ -16,8 +18,12 @@ from nordan_core.domain.errors import OperatorError
 POSTGRES_UID = 64600
 CONTROL_UID = 64601
 FIRST_REGION_UID = 64610
-#: Attempts get a user each. A user namespace often maps only the first 65 536 numbers, hence the second choice.
+#: Attempts get a user each, and all that a user runs ends with its attempt: two stacks on one machine must not share
+#: numbers. So each data folder has a block of its own among those that systemd's table leaves to nobody. A user
+#: namespace often maps lower numbers only, or just the first 65 536, hence the second and third choice.
+ATTEMPT_BLOCKS = range(1_879_100_000, 2_147_300_000, 100_000)
 FIRST_ATTEMPT_UID = 200_000
+LAST_LOW_UID = 524_287
 FIRST_ATTEMPT_UID_IN_NAMESPACE = 20_000
 ATTEMPT_UIDS_PER_REGION = 1000
 #: Keeps the ranges of user numbers finite; a local stack has a handful.
@@ -53,12 +59,13 @@ class Identities:
     first_attempt_uid: int = FIRST_ATTEMPT_UID
 
     @classmethod
-    def of_this_process(cls) -> Identities:
-        """Return separate users for root and the invoking user alone for everybody else."""
+    def of_this_process(cls, data: Path = Path()) -> Identities:
+        """Return separate users for root, those of attempts by the data folder, and the invoking user for others."""
         own = Identity.own()
         if own.uid != 0:
             return cls(own, own, own, is_root=False)
-        return cls(own, _same(POSTGRES_UID), _same(CONTROL_UID), is_root=True, first_attempt_uid=first_attempt_uid())
+        first = first_attempt_uid(data)
+        return cls(own, _same(POSTGRES_UID), _same(CONTROL_UID), is_root=True, first_attempt_uid=first)
 
     def region(self, index: int) -> Identity:
         """Return the user of a region's broker, Celery worker and gateway."""
@@ -257,17 +264,20 @@ def check_data_dir(data: Path) -> Path:
     return absolute
 
 
-def first_attempt_uid(subuid: Path = Path("/etc/subuid"), uid_map: Path = Path("/proc/self/uid_map")) -> int:
-    """Return where the attempts' users begin: clear of numbers that the machine lends to people's containers.
+def first_attempt_uid(
+    data: Path, subuid: Path = Path("/etc/subuid"), uid_map: Path = Path("/proc/self/uid_map")
+) -> int:
+    """Return where the attempts' users of a data folder begin, clear of numbers that are lent to people's containers.
 
     All processes of an attempt's user are ended with the attempt, so the number must be nobody else's.
     """
     size = MAX_REGIONS * ATTEMPT_UIDS_PER_REGION
     lent = _lent_ranges(subuid)
-    for first in range(FIRST_ATTEMPT_UID, 2**31 - size, size):
-        if not is_mapped(first + size - 1, uid_map):
-            break
-        if not any(start < first + size and first < start + count for start, count in lent):
+    turn = int.from_bytes(hashlib.sha256(os.fsencode(data)).digest()[:8]) % len(ATTEMPT_BLOCKS)
+    low = range(FIRST_ATTEMPT_UID, LAST_LOW_UID - size, size)
+    for first in chain(ATTEMPT_BLOCKS[turn:], ATTEMPT_BLOCKS[:turn], low):
+        is_lent = any(start < first + size and first < start + count for start, count in lent)
+        if not is_lent and is_mapped(first + size - 1, uid_map):
             return first
     return FIRST_ATTEMPT_UID_IN_NAMESPACE
 

@@ -101,7 +101,7 @@ def run_up(options: UpOptions, reporter: Reporter, stopping: Stopping) -> None:
         OSError: the file system refuses; nothing is left running.
     """
     layout = Layout(check_data_dir(options.data_dir))
-    identities = Identities.of_this_process()
+    identities = Identities.of_this_process(layout.data)
     prepare_data_dir(layout, identities)
     with data_dir_lock(layout.lock):
         try:

@@ -10,6 +10,7 @@ import pytest
 from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.data_dir import region_number
 from nordan_core.embedded.layout import (
+    ATTEMPT_BLOCKS,
     ATTEMPT_UIDS_PER_REGION,
     FIRST_ATTEMPT_UID,
     FIRST_ATTEMPT_UID_IN_NAMESPACE,
@@ -51,23 +52,41 @@ def test_a_user_namespace_without_high_numbers_is_noticed(tmp_path: Path) -> Non
     assert is_mapped(FIRST_ATTEMPT_UID, tmp_path / "absent")
 
 
+def test_two_stacks_on_one_machine_have_different_users_for_their_attempts(tmp_path: Path) -> None:
+    (tmp_path / "uid_map").write_text("0 0 4294967295\n")
+    names = [f"/srv/{number}" for number in range(20)]
+    firsts = [first_attempt_uid(Path(name), tmp_path / "subuid", tmp_path / "uid_map") for name in (*names, *names)]
+    assert len(set(firsts)) == len(names)
+    assert set(firsts) <= set(ATTEMPT_BLOCKS)
+
+
+def test_a_block_that_is_lent_is_passed_over(tmp_path: Path) -> None:
+    subuid, uid_map = tmp_path / "subuid", tmp_path / "uid_map"
+    uid_map.write_text("0 0 4294967295\n")
+    first = first_attempt_uid(Path("/data"), subuid, uid_map)
+    subuid.write_text(f"ann:{first + 99_999}:1\n")
+    other = first_attempt_uid(Path("/data"), subuid, uid_map)
+    assert other != first
+    assert other in ATTEMPT_BLOCKS
+
+
 @pytest.mark.parametrize(
     ("lent", "first"),
     [
         ("", 200_000),
         ("ann:100000:65536\n", 200_000),
         ("ann:100000:65536\nbob:165536:65536\n", 300_000),
-        ("ann:100000:65536\nbob:165536:65536\neve:390000:65536\n", 500_000),
+        ("ann:100000:65536\nbob:165536:65536\neve:390000:65536\n", FIRST_ATTEMPT_UID_IN_NAMESPACE),
         ("nonsense\nann:x:y\n", 200_000),
     ],
 )
 def test_numbers_that_are_lent_to_peoples_containers_are_left_alone(tmp_path: Path, lent: str, first: int) -> None:
     subuid, uid_map = tmp_path / "subuid", tmp_path / "uid_map"
     subuid.write_text(lent)
-    uid_map.write_text("0 0 4294967295\n")
-    assert first_attempt_uid(subuid, uid_map) == first
+    uid_map.write_text("0 0 1000000\n")
+    assert first_attempt_uid(Path("/data"), subuid, uid_map) == first
     uid_map.write_text("0 100000 65536\n")
-    assert first_attempt_uid(subuid, uid_map) == FIRST_ATTEMPT_UID_IN_NAMESPACE
+    assert first_attempt_uid(Path("/data"), subuid, uid_map) == FIRST_ATTEMPT_UID_IN_NAMESPACE
 
 
 def test_the_longest_socket_of_the_longest_folder_and_code_fits() -> None:
