@@ -23,13 +23,14 @@ from support.chaos_stack import FR, SE, ChaosStack, until
 from support.taps import inspector
 from support.tenants import Tenant, add_project
 
+pytestmark = pytest.mark.timeout(240)
 FORGERIES = 10_000
 HUGE = 1 << 20
 SEED = 20260302
 MARK = "forged0mark"
 #: From submission to the program's start on a machine with nothing else to do it takes a tenth of this.
 PROMPT_S = 10.0
-DRAINED_S = 60.0
+DRAINED_S = 150.0
 #: Everything that a message could change, in columns that do not move by themselves.
 STATE = """
     select 'job', id, state, attempts_made::text from job

@@ -42,20 +42,16 @@ class Watch:
 
     def _look(self) -> None:
         while not self._stopping.wait(PAUSE_S):
-            found = {pid: _called_with(pid) for pid in self._stack.pids_marked(str(self._stack.home))}
+            found = {
+                pid: (_called_with(pid), _ancestors(pid)) for pid in self._stack.pids_marked(str(self._stack.home))
+            }
             # Read after the processes: a shim writes down its program before it lets it begin.
             self._jobs |= job_pids(self._stack)
-            for pid, whole in found.items():
-                if whole and not self._is_of_job(pid):
+            for pid, (whole, ancestors) in found.items():
+                # Of one that went while it was looked at nobody can say whose it was.
+                if whole and ancestors and not self._jobs & {pid, *ancestors}:
                     words = whole.partition(b"\0\0")[0].replace(b"\0", b" ").decode(errors="replace")
                     self._seen[pid, words] = whole
-
-    def _is_of_job(self, pid: int) -> bool:
-        while pid > 1:
-            if pid in self._jobs:
-                return True
-            pid = _parent(pid)
-        return False
 
 
 def job_pids(stack: ChaosStack) -> set[int]:
@@ -74,6 +70,13 @@ def _called_with(pid: int) -> bytes:
         return (PROC / str(pid) / "cmdline").read_bytes() + b"\0\0" + (PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return b""
+
+
+def _ancestors(pid: int) -> list[int]:
+    found = []
+    while pid := _parent(pid):
+        found.append(pid)
+    return found
 
 
 def _parent(pid: int) -> int:
