@@ -13,9 +13,8 @@ from nordan_core.clock import SystemClock
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors import local
 from nordan_workers.executors.local import LocalExecutor
-from nordan_workers.executors.uids import UidRange
 from nordan_workers.gpus import Gpus
-from support.attempts import launch_order, region_folder
+from support.attempts import launch_order, own_uids, region_folder
 from workers.executors.contract import ended, started
 
 GPUS = Gpus()
@@ -30,7 +29,7 @@ def region_dir() -> Iterator[Path]:
 
 @pytest.fixture
 def executor(region_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExecutor]:
-    span = UidRange(270_500, 270_509) if os.geteuid() == 0 else None
+    span = own_uids(500, 509) if os.geteuid() == 0 else None
     monkeypatch.setattr(local, "DEADLINE_GRACE_S", 0.5)
     made = LocalExecutor(region_dir, SystemClock(), uid_range=span)
     yield made

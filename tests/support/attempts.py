@@ -15,8 +15,18 @@ import pytest
 from nordan_core.domain.jobs import JobKind
 from nordan_core.identifiers import new_id
 from nordan_core.wire import LaunchOrder, RankOrder
+from nordan_workers.executors.uids import UidRange
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs uid 0: only root can give attempts users of their own")
+
+
+def own_uids(first: int, last: int) -> UidRange:
+    """Return numbers of this test process alone: all that an attempt's user runs ends with the attempt.
+
+    Two test processes on one machine that shared numbers would end each other's attempts.
+    """
+    base = 1_000_000 + os.getpid() % 10_000 * 1_000
+    return UidRange(base + first, base + last)
 
 
 @contextmanager

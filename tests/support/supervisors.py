@@ -17,13 +17,12 @@ from nordan_core.clock import SystemClock
 from nordan_core.domain.reasons import Reason
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors.local import LocalExecutor
-from nordan_workers.executors.uids import UidRange
 from nordan_workers.gpus import Gpus
 from nordan_workers.handover import SUPERVISOR_SOCKET, hand_over
-from support.attempts import region_folder, until
+from support.attempts import own_uids, region_folder, until
 from support.fake_worker_api import FakeWorkerApi, worker_api
 
-UIDS = "271000-271099"
+UIDS = own_uids(600, 699)
 
 
 class RegionUnderTest:
@@ -44,7 +43,7 @@ class RegionUnderTest:
             "NORDAN_JOIN_FILE": str(self.folder / "join.json"),
             "NORDAN_JOB_PATH": str(Path(sys.executable).parent),
             "NORDAN_CRASH_AT": crash_at,
-            "NORDAN_UID_RANGE": UIDS if os.geteuid() == 0 else "",
+            "NORDAN_UID_RANGE": f"{UIDS.first}-{UIDS.last}" if os.geteuid() == 0 else "",
         }
         ready = self._ready_lines()
         with self.log.open("ab") as log:
@@ -106,7 +105,7 @@ class RegionUnderTest:
             self.stop()
         if not (self.folder / "attempts").exists():
             return
-        uid_range = UidRange.parse(UIDS) if os.geteuid() == 0 else None
+        uid_range = UIDS if os.geteuid() == 0 else None
         executor = LocalExecutor(self.folder, SystemClock(), uid_range=uid_range, gpus=Gpus())
         for attempt_id in executor.adopt():
             executor.forget(attempt_id)

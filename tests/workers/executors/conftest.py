@@ -11,11 +11,10 @@ import pytest
 from nordan_core.clock import SystemClock
 from nordan_workers.executors import local
 from nordan_workers.executors.local import LocalExecutor
-from nordan_workers.executors.uids import UidRange
 from nordan_workers.gpus import Gpus
-from support.attempts import region_folder
+from support.attempts import own_uids, region_folder
 
-UIDS = UidRange(270_000, 270_099)
+UIDS = own_uids(0, 99)
 MakeExecutor = Callable[[], LocalExecutor]
 
 

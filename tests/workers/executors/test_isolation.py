@@ -14,13 +14,13 @@ from nordan_core.domain.ids import AttemptId
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors.base import LaunchFailed
 from nordan_workers.executors.local import LocalExecutor
-from nordan_workers.executors.uids import UidRange
 from nordan_workers.shim import linux
-from support.attempts import launch_order, needs_root, until
+from support.attempts import launch_order, needs_root, own_uids, until
 from workers.executors.contract import ended, running, started
 
 pytestmark = [pytest.mark.root, needs_root]
-SPAN = UidRange(270_200, 270_209)
+SPAN = own_uids(200, 209)
+TWO = own_uids(210, 211)
 
 
 @pytest.fixture
@@ -196,13 +196,13 @@ def test_files_left_in_shared_places_go_with_the_attempt(executor: LocalExecutor
 
 
 def test_a_uid_is_given_again_only_when_its_attempt_is_forgotten(region_dir: Path) -> None:
-    executor = LocalExecutor(region_dir, SystemClock(), uid_range=UidRange(270_210, 270_211))
+    executor = LocalExecutor(region_dir, SystemClock(), uid_range=TWO)
     first, second, third = (launch_order() for _ in range(3))
     uids = [executor.prepare(order).uid for order in (first, second)]
-    assert sorted(uids, key=str) == [270_210, 270_211]
+    assert sorted(uids, key=str) == [TWO.first, TWO.last]
     with pytest.raises(LaunchFailed, match="in use"):
         executor.prepare(third)
-    again = LocalExecutor(region_dir, SystemClock(), uid_range=UidRange(270_210, 270_211))
+    again = LocalExecutor(region_dir, SystemClock(), uid_range=TWO)
     assert again.prepare(first).uid == uids[0]
     again.forget(AttemptId(first.attempt_id))
     assert again.prepare(third).uid == uids[0]
@@ -211,10 +211,10 @@ def test_a_uid_is_given_again_only_when_its_attempt_is_forgotten(region_dir: Pat
 
 
 def test_the_uid_of_files_without_a_record_stays_taken(region_dir: Path) -> None:
-    executor = LocalExecutor(region_dir, SystemClock(), uid_range=UidRange(270_210, 270_211))
+    executor = LocalExecutor(region_dir, SystemClock(), uid_range=TWO)
     folders = executor.prepare(launch_order())
     (region_dir / "attempts" / folders.attempt_id / "prepared.json").unlink()
-    again = LocalExecutor(region_dir, SystemClock(), uid_range=UidRange(270_210, 270_211))
+    again = LocalExecutor(region_dir, SystemClock(), uid_range=TWO)
     assert again.prepare(launch_order()).uid != folders.uid
 
 
