@@ -14,7 +14,7 @@ TTL_S = 6.0
 #: Notes twenty times a second that it runs; its second attempt is short.
 PULSE = Kind(
     "pulse",
-    '[ "$NORDAN_FENCE" -gt 1 ] || while :; do date +%s.%N > "$STARTS/pulse-$NORDAN_ATTEMPT"; sleep 0.05; done',
+    '[ "$NORDAN_FENCE" -gt 1 ] || while :; do date +%s.%N >> "$STARTS/pulse-$NORDAN_ATTEMPT"; sleep 0.05; done',
     0,
     attempts=2,
 )
@@ -42,7 +42,7 @@ def test_an_attempt_without_renewal_ends_before_the_next_begins(
     # 3. The first was gone by then.
     (first, _, reason, lost_at), (_, second_at, _, _) = stack.rows(_ATTEMPTS, {"job": job})
     pulse = stack.starts / f"pulse-{first}"
-    stopped_at = float(pulse.read_text())
+    stopped_at = float(pulse.read_text().splitlines()[-1])
     pulse.unlink()
     assert reason == "grant_expired"
     assert stopped_at < lost_at <= second_at
