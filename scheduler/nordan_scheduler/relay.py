@@ -22,8 +22,9 @@ from nordan_scheduler.loops import LeaderLoop
 
 _log = structlog.get_logger()
 BATCH = 100
-#: Longer than a broker may take for a batch; after it an unsent nudge falls due again.
-HOLD_S = 30.0
+#: After it a nudge that was claimed and not sent falls due again: so long does a relay that died delay its batch. One
+#: thread sends a region's batches, one after the other, so a batch that takes longer is not claimed meanwhile.
+HOLD_S = 5.0
 POLL_S = 1.0
 #: Waits after a broker did not answer double from the first to the second.
 BACKOFF_S = 0.5
