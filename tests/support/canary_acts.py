@@ -305,11 +305,18 @@ def _send_nonsense(story: Story) -> None:
 def _send_what_is_no_request(story: Story) -> None:
     """Bytes that no HTTP server understands, to every port that speaks HTTP."""
     odd = story.canaries["odd request"].encode()
+    requests = (
+        odd + b"\r\n\r\n",
+        odd.upper() + b" /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /" + odd + b"\xff HTTP/9.9\r\n" + odd + b"\r\n\r\n",
+        b"GET /" + odd + b" HTTP/1.1\r\nHost: " + odd + b"\r\nContent-Length: " + odd + b"\r\n\r\n",
+        odd * 20_000,
+    )
     ports: dict[str, int] = json.loads((story.stack.data / "ports.json").read_text())
     for name, port in ports.items():
         if not name.startswith("valkey"):
-            for data in (odd + b"\r\n\r\n", b"GET /" + odd + b"\xff HTTP/9.9\r\n" + odd + b"\r\n\r\n", odd * 20_000):
-                _say(port, data)
+            for request in requests:
+                _say(port, request)
 
 
 def _say(port: int, data: bytes) -> None:
