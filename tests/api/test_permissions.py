@@ -17,7 +17,7 @@ from support.lab import JOBS, Lab
 
 P = "/v1/projects/{project}"
 #: Open to anybody: they say that the process lives, and what the interface looks like.
-OPEN = {"GET /healthz", "GET /readyz", "GET /docs", "GET /docs/oauth2-redirect", "GET /openapi.json"}
+OPEN = {"GET /healthz", "GET /readyz", "GET /openapi.json"}
 #: Opened by a region's credential, and by no API key.
 REGION = {
     "POST /worker/v1/grants:redeem",
