@@ -53,7 +53,7 @@ FAR_S = 20.0
 STEP_S = 5.0
 #: A rank that lives so long after it had to be killed has a shim that cannot do it: one that hangs, or that its job has
 #: stopped with SIGSTOP, as a job without a user of its own can.
-OVERDUE_S = 3.0
+OVERDUE_S = 5.0
 
 log = structlog.get_logger()
 
