@@ -212,6 +212,23 @@ def test_checkpoints_are_published_while_running_and_once_each(region: RegionUnd
     ]
 
 
+def test_a_checkpoint_is_not_lost_when_the_attempt_ends_while_the_control_plane_is_away(
+    region: RegionUnderTest,
+) -> None:
+    order = region.submit(shell("sleep 1; echo 1 > $NORDAN_CHECKPOINT_DIR/step-1; exit 1"))
+    runs(region, order)
+    region.api.is_away = True
+    until((region.folder / "attempts" / order.attempt_id / "rank-0" / "exit.json").exists, "it ended")
+    tried = region.api.requests["/worker/v1/artifacts"]
+    until(lambda: region.api.requests["/worker/v1/artifacts"] >= tried + 2, "publishing was tried again")
+    # A supervisor that stops does not wait for it, and its successor goes on.
+    region.stop()
+    region.start()
+    region.api.is_away = False
+    assert ending(region, order) == (AttemptResult.FAILED, Reason.CONTAINER_EXIT)
+    assert [one.name for one in region.api.artifacts] == ["step-1"]
+
+
 def test_a_resumed_attempt_finds_the_checkpoint_and_does_not_publish_it_again(region: RegionUnderTest) -> None:
     checkpoint = stored(region, {"step-2/w": b"2\n"})
     order = region.submit(shell("cat $NORDAN_CHECKPOINT_DIR/step-2/w; sleep 1.5", resume_from=checkpoint))

@@ -26,6 +26,7 @@ from nordan_workers.supervisor.records import Records, Seen
 from nordan_workers.supervisor.staging import rank_zero
 
 Result = TypeVar("Result")
+RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ class Publisher:
     pool: ThreadPoolExecutor
 
     async def publish_new(self, held: Held) -> None:
-        """Publish what an attempt has finished since the last look; a look that is under way is left alone."""
+        """Publish what an attempt has finished since the last look; a look that is under way is left alone.
+
+        Raises:
+            Unavailable, CredentialRefused: the control plane does not take it now.
+        """
         if held.is_publishing:
             return
         held.is_publishing = True
@@ -49,9 +54,21 @@ class Publisher:
             held.is_publishing = False
 
     async def publish_rest(self, held: Held) -> None:
-        """Publish what is left once nothing of the attempt runs."""
+        """Publish what is left once nothing of the attempt runs.
+
+        A control plane that is away is waited for, since the end cannot be told either: what the last minutes made
+        would be lost to the next attempt. When the supervisor closes meanwhile, its successor goes on.
+        """
         await self.wait_idle(held)
-        await self.publish_new(held)
+        while True:
+            try:
+                return await self.publish_new(held)
+            except (Unavailable, CredentialRefused) as error:
+                log = structlog.get_logger()
+                log.warning("checkpoint_delayed", attempt_id=held.attempt_id, error=type(error).__name__)
+            if held.unwanted.is_set():
+                return None
+            await asyncio.sleep(RETRY_S)
 
     async def wait_idle(self, held: Held) -> None:
         """Wait for a look that is under way, which may yet write the attempt's record."""
@@ -80,7 +97,7 @@ class Publisher:
             log.warning("checkpoint_fence_stale")
             held.is_disowned = True
             return False
-        except (Unavailable, CredentialRefused, StoreFull) as error:
+        except StoreFull as error:
             log.warning("checkpoint_delayed", error=type(error).__name__)
             return False
         except (ApiRefused, StoreError, OSError, ValueError) as error:
