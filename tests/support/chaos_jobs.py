@@ -39,7 +39,7 @@ class Kind:
     more: Mapping[str, Any] = field(default_factory=dict)  # Any: fields of the job document
     state: str = "succeeded"
     reason: str | None = None
-    exit_code: int | None = 0
+    exit_code: int = 0
     attempts: int = 1
     checkpoints: int = 0
     cancelled_after_s: float | None = None
@@ -58,7 +58,7 @@ KINDS = (
     Kind("exit", f"{_MODEL}exit 3", 2, state="failed", reason="container_exit", exit_code=3),
     Kind("gang", "sleep 0.2", 2, {"nodes": 2}),
     Kind("steps", f"{_STEPS}{_MODEL}", 1, {"outputs": ["model"]}, checkpoints=3),
-    Kind("limit", "exec sleep 60", 1, {"max_duration": 1}, state="failed", reason="max_duration", exit_code=None),
+    Kind("limit", "exec sleep 60", 1, {"max_duration": 1}, state="failed", reason="max_duration", exit_code=143),
     Kind("cancel", "exec sleep 60", 2, state="cancelled", reason="cancelled_by_user", cancelled_after_s=0.4),
     # Its first attempt writes an output too, which must never be published.
     Kind(
