@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell ignores SIGINT for what it runs in the background, and ignoring is inherited: what tests start must hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 #: Seconds. Kinds that start real services live in their own folders and get more.
 LIMITS_S = {"chaos": 600, "e2e": 300, "integration": 120, "upgrade": 300}

@@ -18,7 +18,7 @@ from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
 from nordan_core.proof.tokens import RenewalClaims, RenewalItem, mint_renewal
 from nordan_core.store.attempts import LiveAttempt, LockedAttempt
 from nordan_core.store.unit_of_work import UnitOfWork
-from nordan_core.wire import AttemptReport, StopOrder, SyncDown, SyncUp
+from nordan_core.wire import AttemptReport, ExitReport, StopOrder, SyncDown, SyncUp
 
 log = structlog.get_logger()
 #: Without a redemption there is nothing to report on, and after the end nothing more to say.
@@ -36,9 +36,10 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         settled = _store_reports(work, judge, region, up.reports)
         # 3. What lives here now, judged again where the epoch moved.
         live, fenced = _judge_live(work, judge, work.attempts.live_in(region))
-        # 4. Renew what the supervisor holds under its live fence and what nobody wants stopped.
+        # 4. Renew what the supervisor holds under its live fence. What its owner cancelled lives on until its grace is
+        #    over; what became unlawful does not.
         held = {(one.attempt_id, one.fence) for one in up.live}
-        renewed = [one for one in live if one.stop_reason is None and (one.id, one.fence) in held]
+        renewed = [one for one in live if one.stop_reason is not Reason.FENCED and (one.id, one.fence) in held]
         work.attempts.renew(renewed, now)
         # 5. What nobody may read any more, for as long as leave to read it may be about.
         unreadable = work.attempts.fenced_in(region, now - timedelta(seconds=max(READ_S, CALL_S)))
@@ -94,7 +95,7 @@ def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: Attemp
             result, reason, message = AttemptResult.FENCED, Reason.FENCED, judged.message
         elif fault := store_outputs(work, known.attempt, report.outputs, judge.now):
             result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
-    codes = [one.exit_code for one in report.ranks if one.exit_code]
+    codes = [code for one in report.ranks if (code := _exit_code(one))]
     return Ending(
         attempt=known.attempt.id,
         result=result,
@@ -105,6 +106,11 @@ def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: Attemp
         energy_wh=report.energy_wh,
         ranks=tuple(one.model_dump() for one in report.ranks),
     )
+
+
+def _exit_code(rank: ExitReport) -> int:
+    """Return a rank's exit code as shells count it: 128 and the signal's number when a signal ended it."""
+    return 128 + rank.signal if rank.signal else rank.exit_code or 0
 
 
 def _judge_live(

@@ -15,9 +15,9 @@ from pathlib import Path
 from nordan_core.domain.errors import OperatorError
 
 #: Numeric users without an entry in /etc/passwd: nothing is added to the machine, nothing has to be removed.
-POSTGRES_UID = 64600
-CONTROL_UID = 64601
-FIRST_REGION_UID = 64610
+POSTGRES_UID = 60800
+CONTROL_UID = 60801
+FIRST_REGION_UID = 60810
 #: Attempts get a user each, and all that a user runs ends with its attempt: two stacks on one machine must not share
 #: numbers. So each data folder has a block of its own among those that systemd's table leaves to nobody. A user
 #: namespace often maps lower numbers only, or just the first 65 536, hence the second and third choice.

@@ -25,7 +25,7 @@ from nordan_core.embedded.layout import (
     is_mapped,
 )
 
-ROOT = Identities(Identity(0, 0), Identity(64600, 64600), Identity(64601, 64601), is_root=True)
+ROOT = Identities(Identity(0, 0), Identity(60800, 60800), Identity(60801, 60801), is_root=True)
 
 
 def test_no_two_users_are_the_same_and_ranges_do_not_meet() -> None:

@@ -16,10 +16,8 @@ from nordan_workers.shim.records import RankOrder
 OOM_SCORE = 500
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
-#: What Python ignores and would hand down: handlers end with exec, ignoring does not.
-_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
-#: What the shim listens to; it forks with these held back.
-_CAUGHT = (signal.SIGTERM, signal.SIGUSR1)
+#: Every signal whose effect a process can choose.
+_CHANGEABLE = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
@@ -55,7 +53,9 @@ def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
 
 def _restore_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in (*_IGNORED, *_CAUGHT):
+    # Handlers end with exec, ignoring does not: Python ignores some signals, and so may whoever started us, as a
+    # shell does for SIGINT of what it runs in the background.
+    for number in _CHANGEABLE:
         signal.signal(number, signal.SIG_DFL)
     # Last: a stop that came since the fork was held back and takes effect here.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
