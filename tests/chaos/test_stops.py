@@ -1,4 +1,4 @@
-"""Parts that are stopped and go on later: a leader in mid-apply, a broker."""
+"""Parts that are stopped and go on later: a leader in mid-apply, a broker, the api."""
 
 from __future__ import annotations
 
@@ -62,6 +62,19 @@ def test_a_stopped_broker_holds_up_its_own_region_only(stack: ChaosStack, jobs: 
     assert heard == [], "nothing told the region of its grants"
     print(f"median {usual_s:.2f} s, with the other broker stopped {paced_s:.2f} s")
     assert paced_s <= 1.5 * usual_s + 0.5
+    books.check()
+
+
+def test_what_ends_while_the_api_is_stopped_is_started_again_at_once(
+    stack: ChaosStack, jobs: Jobs, books: Books
+) -> None:
+    name = f"worker-{SE}"
+    with stack.stopped(stack.process("api")):
+        # Long enough for `up` to have asked it something.
+        time.sleep(2.0)
+        stack.wait_replaced(name, stack.kill(name), timeout_s=5.0)
+    jobs.submit_mix(10, SEED + 2)
+    jobs.wait_ends()
     books.check()
 
 

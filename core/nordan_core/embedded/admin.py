@@ -66,13 +66,13 @@ class Admin:
         answer = self._send("POST", "/v1/admin:apply", json=body, timeout=_APPLY_TIMEOUT_S)
         return sum(1 for one in _items(answer, "results") if one.get("action") != "unchanged")
 
-    def local_regions(self) -> tuple[str, ...]:
-        """Return the codes of the regions that run on this machine.
+    def local_regions(self, timeout_s: float = _TIMEOUT_S) -> tuple[str, ...]:
+        """Return the codes of the regions that run on this machine, or give up after the time.
 
         Raises:
             OperatorError, Unavailable: as `apply`.
         """
-        regions = _items(self._send("GET", "/v1/regions"), "items")
+        regions = _items(self._send("GET", "/v1/regions", timeout=timeout_s), "items")
         return tuple(str(one.get("code") or one["name"]) for one in regions if one.get("executor") == LOCAL)
 
     def join(self, code: str, request: JoinRequest) -> JoinBundle:

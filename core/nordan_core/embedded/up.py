@@ -39,6 +39,8 @@ NEEDED_AGAIN_MIB = 64
 FULL_MIB = 16
 TICK_S = 0.2
 ROUNDS_PER_RECONCILE = 5
+#: While an api that hangs is waited for, nothing that ended is started again.
+LOOK_TIMEOUT_S = 1.0
 START_TIMEOUT_S = 60.0
 MIGRATION_TIMEOUT_S = 300.0
 PROJECT = "default"
@@ -213,7 +215,8 @@ class _Up:
 
     def _reconcile(self, stack: Stack, admin: Admin, *, is_first: bool = False) -> None:
         """Start what a region lacks. At the first time trouble is raised; later it is told once and tried again."""
-        new = [code for code in admin.local_regions() if code not in self._regions]
+        known = admin.local_regions() if is_first else admin.local_regions(LOOK_TIMEOUT_S)
+        new = [code for code in known if code not in self._regions]
         for code in new:
             try:
                 self._start_region(stack, admin, code)
