@@ -49,7 +49,11 @@ RULES: Mapping[str, str] = {
         select x.id, y.id, x.node from held x join held y on x.node = y.node and x.id < y.id and x.mask & y.mask <> 0
         where x.created_at < y.ended_at and y.created_at < x.ended_at
     """,
-    "a pool is still bound to an organisation": "select name from pool where single_tenant is not null",
+    # A region that cannot keep tenants apart stays with its first.
+    "a pool is still bound to an organisation": """
+        select p.name from pool p join region r on r.code = p.region
+        where p.single_tenant is not null and coalesce(r.offers_tenancy -> 'levels' ? 'shared', true)
+    """,
     # Grants and leases.
     "an attempt has not exactly one grant": """
         select a.id from attempt a left join attempt_grant g on g.attempt_id = a.id
