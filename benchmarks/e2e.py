@@ -13,10 +13,13 @@ import json
 import statistics
 import time
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 import load
 import stack
+
+WORLD = Path(__file__).with_name("world.yaml")
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--single", type=int, default=40)
     arguments = parser.parse_args()
-    with stack.fresh_stack() as running, _client(running) as client:
+    with stack.fresh_stack("--world", str(WORLD)) as running, _client(running) as client:
         singles = [_single(client) for _ in range(arguments.single)]
         rate, wall_s = _burst(client, running, arguments.jobs)
     singles.sort()
