@@ -55,6 +55,9 @@ class AuditEntry:
     body: dict[str, object] = field(default_factory=dict)
 
 
+_ENTRIES = AuditEntryRow.metadata.tables["audit_entry"]
+
+
 class Audit:
     """The writing side of the log."""
 
@@ -69,7 +72,8 @@ class Audit:
         """Insert many entries in one statement and return their ids."""
         rows = [_row(entry) for entry in entries]
         if rows:
-            self._session.execute(insert(AuditEntryRow), rows)
+            # The plain table: the ORM's bulk path costs as much again, and every act passes here.
+            self._session.connection().execute(insert(_ENTRIES), rows)
         return [str(row["id"]) for row in rows]
 
 

@@ -15,6 +15,8 @@ from nordan_core.domain.states import TERMINAL, JobState, check_job_move
 from nordan_core.store.codec import spec_document, spec_of
 from nordan_core.store.tables.jobs import CertificateRow, JobInputRow, JobRow
 
+_JOBS, _INPUTS = JobRow.metadata.tables["job"], JobInputRow.metadata.tables["job_input"]
+
 
 class Jobs:
     """Reads and writes jobs."""
@@ -26,10 +28,10 @@ class Jobs:
         self, job: Job, *, policy_digest: str, klass: str, inputs: Mapping[str, str], wait_until: datetime | None
     ) -> None:
         """Insert a queued job with its inputs (artifact id by name) and wake the scheduler at commit."""
-        self._session.execute(insert(JobRow), [_row(job, policy_digest, klass, wait_until)])
+        self._session.connection().execute(insert(_JOBS), [_row(job, policy_digest, klass, wait_until)])
         rows = [{"job_id": job.id, "name": name, "artifact_id": one} for name, one in inputs.items()]
         if rows:
-            self._session.execute(insert(JobInputRow), rows)
+            self._session.connection().execute(insert(_INPUTS), rows)
         self._session.execute(text("select pg_notify('nordan_queue', '')"))
 
     def get(self, project: ProjectId, job: str) -> Job | None:
