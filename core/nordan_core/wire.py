@@ -99,6 +99,8 @@ class JoinBundle(Down):
     credential: str
     grant_keys: dict[str, str]
     """Public keys (PEM) that grants, renewals and access tokens are signed with, by key id."""
+    territory: str = ""
+    """Where the region is; pods of its jobs ask for nodes that say the same."""
 
 
 class RedeemItem(Up):
@@ -143,6 +145,8 @@ class LaunchOrder(Down):
 
     attempt_id: str
     job_id: str
+    grant_id: str = ""
+    """The grant that permits it; an executor writes it beside what it starts."""
     number: int
     fence: int
     kind: JobKind

@@ -54,6 +54,7 @@ def launch_order(
     return LaunchOrder(
         attempt_id=new_id("att"),
         job_id=new_id("job"),
+        grant_id=new_id("grt"),
         number=1,
         fence=7,
         kind=kind,

@@ -32,6 +32,8 @@ class Joined:
     broker_url: str = field(repr=False)
     keys: Mapping[str, PublicKey]
     """Public keys that grants, renewals and access tokens may be signed with, by key id."""
+    territory: str = ""
+    """Where the region is; empty in a bundle of an older control plane."""
 
     @property
     def audience(self) -> str:
@@ -58,4 +60,11 @@ def read_join_file(path: Path) -> Joined:
     except (ValidationError, KeyUnusable) as error:
         # The error's own text may quote the file, and with it the credential.
         raise OperatorError(f"{path} is not a join bundle; make a new one with: nordan admin regions join") from error
-    return Joined(RegionCode(bundle.region), bundle.api_url.rstrip("/"), bundle.credential, bundle.broker_url, keys)
+    return Joined(
+        region=RegionCode(bundle.region),
+        api_url=bundle.api_url.rstrip("/"),
+        credential=bundle.credential,
+        broker_url=bundle.broker_url,
+        keys=keys,
+        territory=bundle.territory,
+    )

@@ -190,4 +190,5 @@ def join_region(context: Context, principal: Principal, code: str, request: Join
         region=code,
         credential=credential,
         grant_keys={context.grant_key.public.key_id: context.grant_key.public.pem()},
+        territory=region.territory,
     )

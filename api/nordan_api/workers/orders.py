@@ -41,6 +41,7 @@ class Orders:
         return LaunchOrder(
             attempt_id=attempt.id,
             job_id=job.id,
+            grant_id=grant.id,
             number=attempt.number,
             fence=attempt.fence,
             kind=spec.kind,
