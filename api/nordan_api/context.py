@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import cast
 
 from fastapi import Request
@@ -15,6 +12,7 @@ from nordan_core.clock import Clock, SystemClock
 from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.proof.keys import PublicKey, SigningKey
 from nordan_core.residency.places import Atlas
+from nordan_core.sealing import SealingKey
 from nordan_core.settings import ApiSettings, DatabaseSettings
 from nordan_core.store.database import open_engine
 from nordan_core.store.unit_of_work import Store
@@ -31,33 +29,13 @@ class Context:
     certificate_key: PublicKey | None
     atlas: Atlas
     facts_cache: FactsCache
-    brokers: Brokers
+    sealing_key: SealingKey
     logged: set[str] = field(default_factory=set)
     """Digests of facts that this process has seen in the log, so that it need not look again."""
 
     def facts(self, epoch: int) -> FactsBook:
         """Return the facts at this residency epoch, read anew when it has moved."""
         return self.facts_cache.at(epoch, self.store)
-
-
-@dataclass(slots=True)
-class Brokers:
-    """The file in which the relay finds each region's broker; written by rename, readable by the control plane only."""
-
-    path: Path | None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def put(self, region: str, url: str) -> None:
-        """Note a region's broker URL."""
-        if self.path is None:
-            return
-        with self._lock:
-            known = json.loads(self.path.read_text()) if self.path.exists() else {}
-            known[region] = url
-            fresh = self.path.with_suffix(".new")
-            fresh.touch(mode=0o600)
-            fresh.write_text(json.dumps(known, indent=1, sort_keys=True))
-            fresh.replace(self.path)
 
 
 def build_context(settings: ApiSettings, database: DatabaseSettings, clock: Clock | None = None) -> Context:
@@ -72,7 +50,7 @@ def build_context(settings: ApiSettings, database: DatabaseSettings, clock: Cloc
         certificate_key=PublicKey.from_pem(public.read_bytes()) if public is not None and public.exists() else None,
         atlas=atlas,
         facts_cache=FactsCache(atlas),
-        brokers=Brokers(settings.brokers_file),
+        sealing_key=SealingKey.load(settings.sealing_key_file),
     )
 
 

@@ -5,7 +5,6 @@ Every name starts with NORDAN_. Entry points load a group once and pass it down.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -60,8 +59,8 @@ class ApiSettings(_Group):
     """Read-only ports of the schedulers, separated by commas; any may answer."""
     scheduler_secret_file: Path | None = None
     """What the api shows at these ports."""
-    brokers_file: Path | None = None
-    """Where api notes the broker URL of a region that joined; the relay reads it."""
+    sealing_key_file: Path
+    """Secret under which brokers' URLs are kept in the database; api and schedulers share it."""
 
 
 class SchedulerSettings(_Group):
@@ -73,7 +72,8 @@ class SchedulerSettings(_Group):
     """What callers of the read-only port must show; unset, it answers nobody about jobs."""
     certificate_key_file: Path
     """Private key that signs checkpoints and certificates: readable by the sealer only."""
-    brokers_file: Path | None = None
+    sealing_key_file: Path
+    """The same secret as the api's: it opens brokers' URLs."""
     cycle_idle_s: float = 1.0
     """The cycle runs at least this often; NOTIFY wakes it sooner."""
     lease_s: float = 3.0
@@ -108,14 +108,6 @@ def load_settings(kind: type[Group]) -> Group:
     except ValidationError as error:
         faults = [f"NORDAN_{str(one['loc'][0]).upper()}: {one['msg'].lower()}" for one in error.errors()]
         raise OperatorError(f"the environment is incomplete: {'; '.join(faults)}") from None
-
-
-def read_brokers(path: Path | None) -> dict[str, str]:
-    """Return broker URL by region; an absent file means that no region has joined yet."""
-    if path is None or not path.exists():
-        return {}
-    brokers: dict[str, str] = json.loads(path.read_text())
-    return brokers
 
 
 def read_secret(path: Path) -> str:

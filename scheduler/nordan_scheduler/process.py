@@ -21,10 +21,10 @@ from nordan_core.domain.errors import NordanError, OperatorError
 from nordan_core.facts import FactsCache
 from nordan_core.logs import configure_logs
 from nordan_core.proof.keys import SigningKey
+from nordan_core.sealing import SealingKey
 from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings, read_secret
 from nordan_core.store.database import open_engine
 from nordan_core.store.unit_of_work import Store
-from nordan_scheduler.brokers import Brokers
 from nordan_scheduler.certifying import Certifier
 from nordan_scheduler.cycle import Cycle, CycleStep
 from nordan_scheduler.leader import Leader
@@ -62,6 +62,7 @@ class Scheduler:
         self._settings = settings
         self._database_url = database.sqlalchemy_url()
         self._key = SigningKey.load(settings.certificate_key_file)
+        self._sealing_key = SealingKey.load(settings.sealing_key_file)
         secret_file = settings.scheduler_secret_file
         self._secret = read_secret(secret_file) if secret_file is not None else ""
         clock = clock or SystemClock()
@@ -91,10 +92,9 @@ class Scheduler:
         # 1. The lead.
         parts.crew.start("leadership", self._keep_lead)
         # 2. The relay, which the cycle wakes.
-        brokers = Brokers(self._settings.brokers_file)
         relay = Relay(
             parts.store,
-            brokers,
+            self._sealing_key,
             parts.leader,
             start=parts.crew.start,
             stopping=parts.crew.stopping,

@@ -11,12 +11,12 @@ from threading import Event, Lock
 
 import structlog
 
-from nordan_core.domain.errors import Unavailable
+from nordan_core.domain.errors import OperatorError, Unavailable
 from nordan_core.domain.ids import RegionCode
 from nordan_core.queue import nudge
+from nordan_core.sealing import SealingKey, broker_label
 from nordan_core.store.outbox import Nudge
 from nordan_core.store.unit_of_work import Store
-from nordan_scheduler.brokers import Brokers
 from nordan_scheduler.leader import Leader
 from nordan_scheduler.loops import LeaderLoop
 
@@ -37,23 +37,22 @@ Send = Callable[[str, str], None]
 class RegionRelay:
     """Sends the nudges of one region."""
 
-    def __init__(self, region: RegionCode, store: Store, brokers: Brokers, send: Send = nudge) -> None:
+    def __init__(self, region: RegionCode, store: Store, key: SealingKey, send: Send = nudge) -> None:
         self._region = region
         self._store = store
-        self._brokers = brokers
+        self._key = key
         self._send = send
         self._backoff_s = BACKOFF_S
 
     def step(self, epoch: int) -> float:
         """Send what is due and return the seconds to wait."""
-        url = self._brokers.url(self._region)
-        if url is None:
-            return POLL_S
         # 1. Claim, so that no transaction is open while the broker is spoken to.
         with self._store.begin() as work:
             work.leadership.assert_leader(epoch)
-            claimed = work.outbox.claim(self._region, limit=BATCH, hold_s=HOLD_S)
-        if not claimed:
+            sealed = work.places.broker(self._region)
+            claimed = work.outbox.claim(self._region, limit=BATCH, hold_s=HOLD_S) if sealed is not None else ()
+        url = self._opened(sealed) if sealed is not None and claimed else None
+        if url is None:
             return POLL_S
         # 2. Send.
         sent = self._send_all(url, claimed)
@@ -65,6 +64,13 @@ class RegionRelay:
             if unsent:
                 work.outbox.postpone(unsent, self._backoff_s)
         return self._pause_s(is_failing=bool(unsent), has_more=len(claimed) == BATCH)
+
+    def _opened(self, sealed: bytes) -> str | None:
+        try:
+            return self._key.open(sealed, broker_label(self._region))
+        except OperatorError as error:
+            _log.error("broker_url_not_opened", region=self._region, error=str(error))
+            return None
 
     def _send_all(self, url: str, nudges: Iterable[Nudge]) -> set[int]:
         sent: set[int] = set()
@@ -91,7 +97,7 @@ class Relay:
     def __init__(
         self,
         store: Store,
-        brokers: Brokers,
+        key: SealingKey,
         leader: Leader,
         *,
         start: Callable[[str, Callable[[], None]], None],
@@ -99,12 +105,13 @@ class Relay:
         send: Send = nudge,
     ) -> None:
         self._store = store
-        self._brokers = brokers
+        self._key = key
         self._leader = leader
         self._start = start
         self._stopping = stopping
         self._send = send
         self._lock = Lock()
+        self._joined: frozenset[RegionCode] = frozenset()
         self._loops: dict[RegionCode, LeaderLoop] = {}
 
     def step(self, epoch: int) -> float:
@@ -112,20 +119,20 @@ class Relay:
         with self._store.begin() as work:
             work.leadership.assert_leader(epoch)
             due = work.outbox.due_regions()
+            self._joined = work.places.with_broker()
         self.wake(due)
         return POLL_S
 
     def wake(self, regions: Iterable[RegionCode]) -> None:
-        """Let these regions' relays look at once."""
-        known = self._brokers.regions()
+        """Let these regions' relays look at once; a region that just joined is found by the next step."""
         for region in regions:
-            if region in known:
+            if region in self._joined:
                 self._loop(region).wake()
 
     def _loop(self, region: RegionCode) -> LeaderLoop:
         with self._lock:
             if region not in self._loops:
-                relay = RegionRelay(region, self._store, self._brokers, self._send)
+                relay = RegionRelay(region, self._store, self._key, self._send)
                 loop = LeaderLoop(f"relay-{region}", relay.step, self._leader, self._stopping)
                 self._loops[region] = loop
                 self._start(loop.name, loop.run)

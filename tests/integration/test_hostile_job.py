@@ -29,7 +29,7 @@ ADDED_BY_PROGRAMS = {"LC_CTYPE", "PWD", "LD_LIBRARY_PATH"}
 #: How the kernel says no.
 DENIED = {"EACCES", "EPERM"}
 CONTROL_FILES = (
-    *("control/keys/grant.key", "control/keys/certificate.key", "control/admin-key", "control/brokers.json"),
+    *("control/keys/grant.key", "control/keys/certificate.key", "control/admin-key", "control/sealing-key"),
     *("control/database-password", "control/scheduler-secret", "postgres/superuser-password", "logs/api.log"),
     *("postgres/cluster/data/PG_VERSION", "postgres/cluster/data/pg_hba.conf", "processes/api.json", "ports.json"),
 )

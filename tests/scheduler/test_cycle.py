@@ -180,7 +180,9 @@ def test_a_pool_that_keeps_no_tenants_apart_stays_with_its_first_organisation(ce
     cell.add_tenant(*other, "other")
     with cell.store.begin() as work:
         for region in work.places.regions():
-            work.places.join(region.code, credential_hash=region.code, gateway_url="", offers=("single",))
+            work.places.join(
+                region.code, credential_hash=region.code, gateway_url="", broker_sealed=b"", offers=("single",)
+            )
         work.epoch.step()
     [ours] = cell.submit(policy={"residency": ["FR"]})
     [theirs] = cell.submit(policy={"residency": ["FR"]}, organisation=other[0], project=other[1])

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from threading import Event
 
 import pytest
 
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import RegionCode
+from nordan_core.sealing import SealingKey, broker_label
 from nordan_core.store.leadership import NotLeader
-from nordan_scheduler.brokers import Brokers
 from nordan_scheduler.leader import Leader
 from nordan_scheduler.loops import Crew
 from nordan_scheduler.relay import BACKOFF_S, POLL_S, RegionRelay, Relay
@@ -32,65 +30,79 @@ class FakeBrokers:
         self.arrived.set()
 
 
+KEY = SealingKey("the secret of a control plane in a test")
+
+
 @pytest.fixture
-def book(tmp_path: Path) -> Path:
-    path = tmp_path / "brokers.json"
-    path.write_text(json.dumps({FR: "redis://fr", SE: "redis://se"}))
-    return path
+def joined(cell: Cell) -> Cell:
+    _join(cell, FR, "redis://fr")
+    _join(cell, SE, "redis://se")
+    return cell
 
 
-def _relay(cell: Cell, book: Path, fake: FakeBrokers, region: RegionCode = FR) -> RegionRelay:
-    return RegionRelay(region, cell.store, Brokers(book), fake.send)
+def _join(cell: Cell, region: RegionCode, url: str, key: SealingKey = KEY) -> None:
+    with cell.store.begin() as work:
+        work.places.join(
+            region,
+            credential_hash=f"of {region}",
+            gateway_url="http://127.0.0.1:1",
+            broker_sealed=key.seal(url, broker_label(region)),
+            offers=("shared", "dedicated", "single"),
+        )
 
 
-def test_each_grant_is_sent_once_to_its_own_region(cell: Cell, book: Path) -> None:
-    cell.submit(2, policy={"residency": ["FR"]})
-    cell.submit(policy={"process": ["SE"]})
-    epoch, fake = lead(cell.store), FakeBrokers()
-    a_cycle(cell).run(epoch)
-    assert _relay(cell, book, fake).step(epoch) == POLL_S
-    assert _relay(cell, book, fake).step(epoch) == POLL_S
-    assert sorted(fake.sent) == [("redis://fr", grant) for grant, region in cell.grants() if region == FR]
-    assert cell.rows("select distinct region from outbox") == [(SE,)]
+def _relay(cell: Cell, fake: FakeBrokers, region: RegionCode = FR) -> RegionRelay:
+    return RegionRelay(region, cell.store, KEY, fake.send)
 
 
-def test_a_broker_that_is_down_is_asked_again_with_growing_waits(cell: Cell, book: Path) -> None:
-    cell.submit(policy={"residency": ["FR"]})
-    epoch, fake = lead(cell.store), FakeBrokers()
-    a_cycle(cell).run(epoch)
-    relay, fake.down = _relay(cell, book, fake), {"redis://fr"}
+def test_each_grant_is_sent_once_to_its_own_region(joined: Cell) -> None:
+    joined.submit(2, policy={"residency": ["FR"]})
+    joined.submit(policy={"process": ["SE"]})
+    epoch, fake = lead(joined.store), FakeBrokers()
+    a_cycle(joined).run(epoch)
+    assert _relay(joined, fake).step(epoch) == POLL_S
+    assert _relay(joined, fake).step(epoch) == POLL_S
+    assert sorted(fake.sent) == [("redis://fr", grant) for grant, region in joined.grants() if region == FR]
+    assert joined.rows("select distinct region from outbox") == [(SE,)]
+
+
+def test_a_broker_that_is_down_is_asked_again_with_growing_waits(joined: Cell) -> None:
+    joined.submit(policy={"residency": ["FR"]})
+    epoch, fake = lead(joined.store), FakeBrokers()
+    a_cycle(joined).run(epoch)
+    relay, fake.down = _relay(joined, fake), {"redis://fr"}
     assert relay.step(epoch) == BACKOFF_S
-    cell.run("update outbox set not_before = now()")
+    joined.run("update outbox set not_before = now()")
     assert relay.step(epoch) == 2 * BACKOFF_S
     fake.down.clear()
-    cell.run("update outbox set not_before = now()")
+    joined.run("update outbox set not_before = now()")
     assert relay.step(epoch) == POLL_S
     assert len(fake.sent) == 1
-    assert cell.rows("select count(*) from outbox") == [(0,)]
+    assert joined.rows("select count(*) from outbox") == [(0,)]
 
 
-def test_a_deposed_leader_sends_nothing(cell: Cell, book: Path) -> None:
-    cell.submit()
-    epoch, fake = lead(cell.store), FakeBrokers()
-    a_cycle(cell).run(epoch)
-    cell.run("update leader set until = now() - interval '1 s'")
-    lead(cell.store)
+def test_a_deposed_leader_sends_nothing(joined: Cell) -> None:
+    joined.submit()
+    epoch, fake = lead(joined.store), FakeBrokers()
+    a_cycle(joined).run(epoch)
+    joined.run("update leader set until = now() - interval '1 s'")
+    lead(joined.store)
     with pytest.raises(NotLeader):
-        _relay(cell, book, fake).step(epoch)
+        _relay(joined, fake).step(epoch)
     assert fake.sent == []
 
 
-def test_a_dead_broker_delays_no_other_region(cell: Cell, book: Path) -> None:
-    cell.submit(policy={"residency": ["FR"]})
-    cell.submit(policy={"process": ["SE"]})
+def test_a_dead_broker_delays_no_other_region(joined: Cell) -> None:
+    joined.submit(policy={"residency": ["FR"]})
+    joined.submit(policy={"process": ["SE"]})
     crew, fake = Crew(), FakeBrokers()
-    leader = Leader(cell.store, cell.clock, 60.0)
+    leader = Leader(joined.store, joined.clock, 60.0)
     leader.keep()
     epoch = leader.epoch()
     assert epoch is not None
-    a_cycle(cell).run(epoch)
+    a_cycle(joined).run(epoch)
     fake.down = {"redis://fr"}
-    relay = Relay(cell.store, Brokers(book), leader, start=crew.start, stopping=crew.stopping, send=fake.send)
+    relay = Relay(joined.store, KEY, leader, start=crew.start, stopping=crew.stopping, send=fake.send)
     try:
         relay.step(epoch)
         assert fake.arrived.wait(30)
@@ -100,14 +112,44 @@ def test_a_dead_broker_delays_no_other_region(cell: Cell, book: Path) -> None:
     assert not crew.failed.is_set()
 
 
-def test_brokers_of_regions_that_join_later_are_found(tmp_path: Path) -> None:
-    path = tmp_path / "brokers.json"
-    brokers = Brokers(path)
-    assert brokers.url(FR) is None
-    path.write_text(json.dumps({FR: "redis://fr"}))
-    assert brokers.url(FR) == "redis://fr"
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({FR: "redis://rf", SE: "redis://se"}))
-    fresh.replace(path)
-    assert brokers.url(FR) == "redis://rf"
-    assert brokers.regions() == {FR, SE}
+def test_a_region_gets_nothing_before_it_joined_and_everything_after(cell: Cell) -> None:
+    cell.submit(policy={"residency": ["FR"]})
+    epoch, fake = lead(cell.store), FakeBrokers()
+    a_cycle(cell).run(epoch)
+    relay = _relay(cell, fake)
+    assert relay.step(epoch) == POLL_S
+    assert fake.sent == []
+    _join(cell, FR, "redis://elsewhere")
+    _join(cell, FR, "redis://fr")
+    relay.step(epoch)
+    assert [url for url, _ in fake.sent] == ["redis://fr"]
+
+
+def test_relays_start_for_regions_that_joined_only(cell: Cell) -> None:
+    cell.submit(policy={"residency": ["FR"]})
+    leader = Leader(cell.store, cell.clock, 60.0)
+    leader.keep()
+    epoch = leader.epoch()
+    assert epoch is not None
+    a_cycle(cell).run(epoch)
+    started: list[str] = []
+    relay = Relay(cell.store, KEY, leader, start=lambda name, _: started.append(name), stopping=Event())
+    relay.step(epoch)
+    assert started == []
+    _join(cell, FR, "redis://fr")
+    relay.step(epoch)
+    assert started == [f"relay-{FR}"]
+
+
+def test_a_broker_sealed_with_another_key_is_reported_and_stops_no_relay(
+    cell: Cell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _join(cell, FR, "redis://:password@fr", SealingKey("the secret of some other control plane"))
+    cell.submit(policy={"residency": ["FR"]})
+    epoch, fake = lead(cell.store), FakeBrokers()
+    a_cycle(cell).run(epoch)
+    assert _relay(cell, fake).step(epoch) == POLL_S
+    assert fake.sent == []
+    told = capsys.readouterr().out
+    assert "broker_url_not_opened" in told
+    assert "password" not in told

@@ -135,9 +135,8 @@ class Story:
 @contextmanager
 def played(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canaries) -> Iterator[Story]:
     """Do everything, wait until all of it is over, and yield what can be looked at."""
-    brokers = json.loads((stack.data / "control" / "brokers.json").read_text())
     with ExitStack() as watching:
-        taps = {code: watching.enter_context(Tap(url, stack.region(code))) for code, url in brokers.items()}
+        taps = {folder.name: watching.enter_context(Tap(_broker_url(folder), folder)) for folder in stack.regions()}
         watch = watching.enter_context(Watch(stack))
         tenant = add_project(admin, organisation, canaries["project"], FLOOR)
         canaries.add("owner's key", tenant.key)
@@ -146,6 +145,10 @@ def played(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canari
         _play(story)
         time.sleep(4 * PAUSE_S)
         yield story
+
+
+def _broker_url(region: Path) -> str:
+    return str(json.loads((region / "join.json").read_text())["broker_url"])
 
 
 def _play(story: Story) -> None:

@@ -78,6 +78,10 @@ class ChaosStack:
         """Return a region's folder."""
         return self.data / "regions" / code
 
+    def regions(self) -> list[Path]:
+        """Return the folders of all regions."""
+        return sorted((self.data / "regions").iterdir())
+
     def start(self) -> None:
         """Start `nordan up` and wait until it has logged its invoker in."""
         config = self.home / "config.json"

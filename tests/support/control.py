@@ -10,12 +10,14 @@ from fastapi import FastAPI
 from httpx import Client, Response
 
 from nordan_api.bootstrap import BootstrapSettings, bootstrap
-from nordan_api.context import Brokers, Context
+from nordan_api.context import Context
 from nordan_api.main import create_app
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import ManualClock
 from nordan_core.facts import FactsCache
+from nordan_core.identifiers import new_secret
 from nordan_core.proof.keys import SigningKey
+from nordan_core.sealing import SealingKey
 from nordan_core.settings import ApiSettings
 from nordan_core.store.unit_of_work import Store
 
@@ -77,7 +79,9 @@ def make_control(store: Store, folder: Path, clock: ManualClock) -> Control:
     """Return a control plane over an empty database."""
     grant_key = folder / "grant.key"
     SigningKey.create().save(grant_key)
-    settings = ApiSettings(grant_key_file=grant_key, api_url="http://127.0.0.1:1", brokers_file=folder / "brokers.json")
+    sealing_key = folder / "sealing-key"
+    sealing_key.write_text(new_secret("test"))
+    settings = ApiSettings(grant_key_file=grant_key, api_url="http://127.0.0.1:1", sealing_key_file=sealing_key)
     atlas = default_atlas()
     context = Context(
         store=store,
@@ -87,7 +91,7 @@ def make_control(store: Store, folder: Path, clock: ManualClock) -> Control:
         certificate_key=None,
         atlas=atlas,
         facts_cache=FactsCache(atlas),
-        brokers=Brokers(settings.brokers_file),
+        sealing_key=SealingKey.load(sealing_key),
     )
     key_file = folder / "admin-key"
     bootstrap(store, BootstrapSettings(admin_key_file=key_file, admin_territory="FR"))

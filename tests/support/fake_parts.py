@@ -43,7 +43,7 @@ class Api(BaseHTTPRequestHandler):
             self._answer({"results": [{"kind": one["kind"], "action": "created"} for one in body["documents"]]})
         elif self.path.endswith(":join"):
             code = self.path.split("/")[-1].removesuffix(":join")
-            Path(settings("BROKERS_FILE")).with_name(f"joined-{code}.json").write_text(json.dumps(body))
+            Path(settings("SEALING_KEY_FILE")).with_name(f"joined-{code}.json").write_text(json.dumps(body))
             answer = {"api_url": settings("API_URL"), "region": code, "credential": "c", "grant_keys": {}}
             self._answer(answer)
         else:

@@ -15,6 +15,7 @@ from nordan_core.facts import entity_of
 from nordan_core.identifiers import new_id, new_secret
 from nordan_core.proof.canonical import digest_of
 from nordan_core.residency.policy import policy_document
+from nordan_core.sealing import broker_label
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.tenants import hash_secret
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -180,11 +181,11 @@ def join_region(context: Context, principal: Principal, code: str, request: Join
             RegionCode(code),
             credential_hash=hash_secret(credential),
             gateway_url=request.gateway_url,
+            broker_sealed=context.sealing_key.seal(request.broker_url, broker_label(code)),
             offers=request.offers_tenancy,
         )
         work.places.step_facts()
         work.audit.write(AuditEntry(Act.REGION_JOINED, code, principal.key, now))
-    context.brokers.put(code, request.broker_url)
     return JoinBundle(
         api_url=context.settings.api_url,
         region=code,

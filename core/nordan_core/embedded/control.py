@@ -101,7 +101,7 @@ class ControlPlane:
         shared = {
             "NORDAN_DATABASE_URL": self.database_url,
             "NORDAN_API_URL": self.api_url,
-            "NORDAN_BROKERS_FILE": str(layout.brokers),
+            "NORDAN_SEALING_KEY_FILE": str(layout.sealing_key),
             "NORDAN_SCHEDULER_SECRET_FILE": str(layout.scheduler_secret),
         }
         if self.has_own_database:

@@ -131,8 +131,13 @@ class Layout:
         return self.control / "database-password"
 
     @property
-    def brokers(self) -> Path:
-        """Broker URL by region code, JSON; the relay reads it again when it changes."""
+    def sealing_key(self) -> Path:
+        """Opens the brokers' URLs that the database keeps; read by api and schedulers."""
+        return self.control / "sealing-key"
+
+    @property
+    def former_brokers(self) -> Path:
+        """Where version 0.1 kept brokers' passwords in the clear; removed when it is found."""
         return self.control / "brokers.json"
 
     @property

@@ -174,7 +174,9 @@ class _Up:
         for key in (self._layout.grant_key, self._layout.certificate_key):
             if not key.exists():
                 run_once(control.create_key(key.name))
-        secret_in(self._layout.scheduler_secret, self._identities.control)
+        for secret in (self._layout.scheduler_secret, self._layout.sealing_key):
+            secret_in(secret, self._identities.control)
+        self._layout.former_brokers.unlink(missing_ok=True)
         if not self._layout.admin_key.exists():
             self._reporter.step("Creating the first organisation")
             run_once(control.bootstrap())

@@ -136,14 +136,35 @@ class Places:
         """Return all nodes by name."""
         return [_node(row) for row in self._session.scalars(select(NodeRow).order_by(col(NodeRow.name)))]
 
-    def join(self, region: RegionCode, *, credential_hash: str, gateway_url: str, offers: tuple[str, ...]) -> None:
+    def join(
+        self,
+        region: RegionCode,
+        *,
+        credential_hash: str,
+        gateway_url: str,
+        broker_sealed: bytes,
+        offers: tuple[str, ...],
+    ) -> None:
         """Store how a region is reached and known; an older credential stops working."""
         statement = update(RegionRow).where(col(RegionRow.code) == region)
         self._session.execute(
             statement.values(
-                credential_hash=credential_hash, gateway_url=gateway_url, offers_tenancy={"levels": list(offers)}
+                credential_hash=credential_hash,
+                gateway_url=gateway_url,
+                broker_sealed=broker_sealed,
+                offers_tenancy={"levels": list(offers)},
             )
         )
+
+    def broker(self, region: RegionCode) -> bytes | None:
+        """Return a region's broker URL as it was sealed; None before the region joined."""
+        statement = select(col(RegionRow.broker_sealed)).where(col(RegionRow.code) == region)
+        return self._session.scalars(statement).one_or_none()
+
+    def with_broker(self) -> frozenset[RegionCode]:
+        """Return the regions that have said where their broker is."""
+        statement = select(col(RegionRow.code)).where(col(RegionRow.broker_sealed).is_not(None))
+        return frozenset(RegionCode(code) for code in self._session.scalars(statement))
 
     def region_of_credential(self, credential_hash: str) -> RegionCode | None:
         """Return the region that holds this credential."""

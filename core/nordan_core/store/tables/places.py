@@ -21,7 +21,7 @@ class EntityRow(SQLModel, table=True):
 
 
 class RegionRow(SQLModel, table=True):
-    """A data centre under one operator. Its credential is kept as a hash; its broker only as an address book entry."""
+    """A data centre under one operator. Its credential is kept as a hash, its broker's URL sealed."""
 
     __tablename__ = "region"
     code: str = Field(primary_key=True)
@@ -30,6 +30,7 @@ class RegionRow(SQLModel, table=True):
     updated_at: datetime = instant()
     credential_hash: str | None = Field(default=None, unique=True)
     gateway_url: str = ""
+    broker_sealed: bytes | None = None
     offers_tenancy: Document | None = optional_document()
     seen_at: datetime | None = optional_instant()
     supervisor_id: str | None = None
