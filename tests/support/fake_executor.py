@@ -16,7 +16,7 @@ from nordan_core.domain.ids import AttemptId
 from nordan_core.domain.jobs import JobKind
 from nordan_core.wire import ExitReport, LaunchOrder
 from nordan_workers.executors import folders as layout
-from nordan_workers.executors.base import AttemptStatus, LaunchFailed, RankState, RankStatus, WorkFolders
+from nordan_workers.executors.base import Address, AttemptStatus, LaunchFailed, RankState, RankStatus, WorkFolders
 
 
 @dataclass
@@ -88,7 +88,7 @@ class FakeExecutor:
         return AttemptStatus(
             attempt_id,
             tuple(_status(rank) for rank in attempt.ranks),
-            port=(attempt.order.port or 50_000) if serves else None,
+            address=Address("127.0.0.1", attempt.order.port or 50_000) if serves else None,
             observed_at_s=now_s,
         )
 

@@ -40,6 +40,11 @@ def running(executor: Executor, attempt_id: AttemptId) -> AttemptStatus:
     return executor.poll(attempt_id)
 
 
+def identities(status: AttemptStatus) -> list[tuple[int | None, str | None]]:
+    """Return what tells each rank's start from any other."""
+    return [(rank.pid, rank.pod) for rank in status.ranks]
+
+
 class ExecutorContract:
     """Subclass it under a name that starts with Test."""
 
@@ -87,12 +92,12 @@ class ExecutorContract:
         attempt_id = started(executor, order)
         first = running(executor, attempt_id)
         started(executor, order)
-        assert [rank.pid for rank in executor.poll(attempt_id).ranks] == [rank.pid for rank in first.ranks]
+        assert identities(executor.poll(attempt_id)) == identities(first)
 
     def test_each_rank_of_a_gang_runs(self, executor: Executor) -> None:
         status = running(executor, started(executor, launch_order(["sleep", "60"], ranks=3)))
         assert [rank.state for rank in status.ranks] == [RankState.RUNNING] * 3
-        assert len({rank.pid for rank in status.ranks}) == 3
+        assert len(set(identities(status))) == 3
         assert not status.is_over
 
     def test_running_time_counts_from_start_to_end(self, executor: Executor) -> None:
@@ -148,11 +153,11 @@ class ExecutorContract:
         assert status.ranks[0].exit is not None
         assert status.ranks[0].exit.at_deadline
 
-    def test_only_an_inference_replica_has_a_port(self, executor: Executor) -> None:
+    def test_only_an_inference_replica_has_an_address(self, executor: Executor) -> None:
         batch = started(executor, launch_order(["sleep", "60"]))
         replica = started(executor, launch_order(["sleep", "60"], kind=JobKind.INFERENCE))
-        assert running(executor, batch).port is None
-        assert running(executor, replica).port is not None
+        assert running(executor, batch).address is None
+        assert running(executor, replica).address is not None
 
     def test_every_attempt_that_is_not_forgotten_can_be_adopted(self, executor: Executor) -> None:
         kept = [started(executor, launch_order(["sleep", "60"])) for _ in range(2)]

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nordan_core.identifiers import new_id
+from nordan_workers.executors.base import Address
 from support.gateways import GatewayUnderTest
 
 
@@ -64,7 +65,7 @@ class Service:
     def __init__(self, gateway: GatewayUnderTest, *ports: int) -> None:
         self.gateway = gateway
         self.job = new_id("job")
-        gateway.board.services([(self.job, new_id("att"), port) for port in ports])
+        gateway.board.services([(self.job, new_id("att"), Address("127.0.0.1", port)) for port in ports])
         self.url = f"/v1/services/{self.job}"
         self.headers = gateway.token(f"service:{self.job}", "call")
 

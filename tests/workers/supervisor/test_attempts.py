@@ -45,6 +45,11 @@ def lost(rank: int = 0, at_s: float = 90.0) -> RankStatus:
     return RankStatus(rank, RankState.LOST, started_at_s=50.0, ended_at_s=at_s, exit=report)
 
 
+def caused(cause: Reason, message: str = "") -> RankStatus:
+    state = RankState.LOST if cause is Reason.NODE_LOST else RankState.EXITED
+    return replace(lost(), state=state, cause=cause, message=message)
+
+
 def status(*ranks: RankStatus) -> AttemptStatus:
     return AttemptStatus(AttemptId("att_x"), ranks, observed_at_s=NOW_S)
 
@@ -159,6 +164,20 @@ ENDINGS = {
         AttemptResult.LOST,
         Reason.NODE_LOST,
     ),
+    "its node vanished": (None, [caused(Reason.NODE_LOST)], AttemptResult.LOST, Reason.NODE_LOST),
+    "its image cannot be had": (
+        None,
+        [caused(Reason.IMAGE_PULL_FAILED)],
+        AttemptResult.FAILED,
+        Reason.IMAGE_PULL_FAILED,
+    ),
+    "its node has no room": (
+        None,
+        [caused(Reason.NODE_CAPACITY_TAKEN), waiting(1)],
+        AttemptResult.FAILED,
+        Reason.NODE_CAPACITY_TAKEN,
+    ),
+    "its container had too little memory": (None, [caused(Reason.OOM)], AttemptResult.FAILED, Reason.OOM),
     "cancelled, whatever the program said": (CANCEL, [exited()], AttemptResult.CANCELLED, Reason.CANCELLED_BY_USER),
     "preempted": (Stopping(Reason.PREEMPTED, 30.0), [exited(0, 143)], AttemptResult.PREEMPTED, Reason.PREEMPTED),
     "fenced": (FENCE, [exited(0, None, signal=9)], AttemptResult.FENCED, Reason.FENCED),
@@ -176,6 +195,13 @@ def test_the_ending(case: str) -> None:
     stopping, ranks, result, reason = ENDINGS[case]
     ending = ending_of(replace(LAUNCHED, stopping=stopping, status=status(*ranks)))
     assert (ending.result, ending.reason) == (result, reason)
+
+
+def test_what_the_executor_says_of_a_cause_reaches_the_owner() -> None:
+    facts = replace(LAUNCHED, status=status(caused(Reason.IMAGE_PULL_FAILED, "no such image")))
+    assert ending_of(facts).message == "no such image"
+    unexplained = replace(LAUNCHED, status=status(caused(Reason.IMAGE_PULL_FAILED)))
+    assert ending_of(unexplained).message
 
 
 def test_a_gang_that_failed_gets_its_own_grace() -> None:

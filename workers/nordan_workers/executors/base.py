@@ -18,6 +18,7 @@ from typing import Protocol
 
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.ids import AttemptId
+from nordan_core.domain.reasons import Reason
 from nordan_core.wire import ExitReport, LaunchOrder
 
 #: Datagram socket in the region's run folder. The supervisor binds it; each time a rank starts or ends, its shim
@@ -29,7 +30,8 @@ class RankState(StrEnum):
     """Where one rank stands.
 
     `waiting`: not started yet, or being started. `running`: its process lives. `exited`: it ended and its shim said
-    how. `lost`: its shim died, the machine restarted, or its records are gone; what was left of it has been killed.
+    how, or it never could begin. `lost`: its shim died, its machine restarted or vanished, or its records are gone;
+    what was left of it has been killed, or has passed its deadline.
     """
 
     WAITING = "waiting"
@@ -51,6 +53,12 @@ class RankStatus:
     """Boot-time clock; for a lost rank the moment when the loss was noticed."""
     exit: ExitReport | None = None
     """Set once exited or lost; a lost rank has neither exit code nor signal."""
+    cause: Reason | None = None
+    """Why it is over, where the executor knows better than the exit: its image, its node, its memory."""
+    message: str = ""
+    """A sentence beside the cause, for the attempt's owner; holds nothing that the program wrote."""
+    pod: str | None = None
+    """Uid of its pod, where ranks are pods."""
 
     @property
     def is_over(self) -> bool:
@@ -64,13 +72,27 @@ class RankStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a program can be reached from the region's own processes."""
+
+    host: str
+    """An address, not a name."""
+    port: int
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path there."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{path}"
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptStatus:
     """One attempt as its records tell it now; `ranks` are in order of rank and never empty."""
 
     attempt_id: AttemptId
     ranks: tuple[RankStatus, ...]
-    port: int | None = None
-    """Port on 127.0.0.1 where an inference replica serves; None for other kinds and before the launch."""
+    address: Address | None = None
+    """Where an inference replica serves; None for other kinds and while it has no place yet."""
     energy_wh: float | None = None
     """Energy of the attempt's GPUs so far, as they measured it; None where they cannot tell."""
     observed_at_s: float = 0.0
@@ -195,4 +217,9 @@ class Executor(Protocol):
 
 
 class LaunchFailed(NordanError):
-    """The machine could not start the attempt; another may. Says why, without the tenant's strings."""
+    """The executor could not start the attempt. Says why, without the tenant's strings."""
+
+    def __init__(self, message: str, reason: Reason = Reason.NODE_CAPACITY_TAKEN) -> None:
+        """The usual reason means that another machine may be able to."""
+        super().__init__(message)
+        self.reason = reason

@@ -28,6 +28,7 @@ from nordan_core.wire import RankOrder as RankPlacement
 from nordan_workers.executors import folders as layout
 from nordan_workers.executors.base import (
     EVENTS_SOCKET,
+    Address,
     AttemptStatus,
     LaunchFailed,
     RankState,
@@ -35,7 +36,7 @@ from nordan_workers.executors.base import (
     WorkFolders,
 )
 from nordan_workers.executors.book import Book, Energy, Launched, Prepared
-from nordan_workers.executors.environment import free_port, rank_environment
+from nordan_workers.executors.environment import MASTER_ADDR, free_port, rank_environment
 from nordan_workers.executors.ranks import Rank, RankPlace, clear_user
 from nordan_workers.executors.shims import ShimParent
 from nordan_workers.executors.uids import UidAllocator, UidRange
@@ -164,7 +165,9 @@ class LocalExecutor:
         # A launch before the machine restarted is as long ago as can be.
         launched_at_s = launched.at_s if launched.boot_id == self._boot_id else float("-inf")
         ranks = tuple(rank.status(launched_at_s, now_s) for rank in self._ranks_of(known))
-        status = AttemptStatus(attempt_id, ranks, port=launched.service_port, observed_at_s=now_s)
+        port = launched.service_port
+        address = Address(MASTER_ADDR, port) if port is not None else None
+        status = AttemptStatus(attempt_id, ranks, address=address, observed_at_s=now_s)
         status = replace(status, energy_wh=self._energy(status, launched))
         if status.is_over:
             self._over[attempt_id] = status

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
+from nordan_workers.executors.base import Address
 from nordan_workers.supervisor.noticeboard import FENCES, SERVICES
 
 Value = TypeVar("Value")
@@ -21,10 +22,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A ready replica of a service, on this machine."""
+    """A ready replica of a service."""
 
     attempt_id: str
-    port: int
+    address: Address
 
 
 class Lists:
@@ -71,6 +72,6 @@ def _fences(document: Any) -> frozenset[str]:  # Any: JSON that the supervisor w
 
 def _services(document: Any) -> dict[str, tuple[Replica, ...]]:  # Any: JSON that the supervisor wrote
     return {
-        job_id: tuple(Replica(row["attempt_id"], row["port"]) for row in rows)
+        job_id: tuple(Replica(row["attempt_id"], Address(row["host"], row["port"])) for row in rows)
         for job_id, rows in document["services"].items()
     }

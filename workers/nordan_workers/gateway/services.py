@@ -91,8 +91,9 @@ class Services:
         # The path as the client wrote it: decoding and encoding again would change what the program sees.
         raw_path: bytes = request.scope["raw_path"].removeprefix(b"/v1/services/" + job_id.encode()) or b"/"
         query: bytes = request.scope["query_string"]
+        where = replica.address
         url = httpx.URL(
-            scheme="http", host="127.0.0.1", port=replica.port, raw_path=raw_path + (b"?" + query if query else b"")
+            scheme="http", host=where.host, port=where.port, raw_path=raw_path + (b"?" + query if query else b"")
         )
         headers = _passed_on(request.headers, _OURS)
         has_body = "content-length" in request.headers or "transfer-encoding" in request.headers

@@ -211,6 +211,9 @@ def _ending_of_stop(reason: Reason) -> Ending:
 
 
 def _ending_of_rank(rank: RankStatus) -> Ending:
+    if rank.cause is not None:
+        result = _RESULTS.get(rank.cause, AttemptResult.FAILED)
+        return Ending(result, rank.cause, rank.message or f"rank {rank.rank} ended early")
     if rank.state is RankState.LOST or rank.exit is None:
         return Ending(AttemptResult.LOST, Reason.NODE_LOST, f"rank {rank.rank} vanished with its shim")
     if rank.exit.at_deadline:

@@ -76,4 +76,5 @@ def _failure(error: LaunchFailed | NotFound | StoreError) -> Ending:
         return Ending(AttemptResult.FAILED, Reason.DATA_NOT_IN_REGION, str(error))
     if isinstance(error, StoreError):
         return Ending(AttemptResult.FAILED, Reason.INTERNAL_ERROR, str(error))
-    return Ending(AttemptResult.FAILED, Reason.NODE_CAPACITY_TAKEN, f"the machine could not start it: {error}")
+    reason = error.reason if isinstance(error, LaunchFailed) else Reason.NODE_CAPACITY_TAKEN
+    return Ending(AttemptResult.FAILED, reason, f"it could not be started: {error}")

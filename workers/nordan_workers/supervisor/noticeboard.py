@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from nordan_workers.executors.base import Address
 from nordan_workers.files import give_to_folder_owner, replace_file
 
 FENCES = "fences.json"
@@ -28,11 +29,12 @@ class Noticeboard:
         """Tell which objects must not be read."""
         self._write(FENCES, {"objects": sorted(set(objects))})
 
-    def services(self, replicas: Iterable[tuple[str, str, int]]) -> None:
-        """Tell which replicas are ready: job, attempt and port on 127.0.0.1."""
+    def services(self, replicas: Iterable[tuple[str, str, Address]]) -> None:
+        """Tell which replicas are ready: job, attempt and where each serves."""
         services: dict[str, list[dict[str, object]]] = {}
-        for job_id, attempt_id, port in sorted(replicas):
-            services.setdefault(job_id, []).append({"attempt_id": attempt_id, "port": port})
+        for job_id, attempt_id, address in sorted(replicas, key=lambda one: one[:2]):
+            replica = {"attempt_id": attempt_id, "host": address.host, "port": address.port}
+            services.setdefault(job_id, []).append(replica)
         self._write(SERVICES, {"services": services})
 
     def logs_are_complete(self, attempt_id: str) -> None:

@@ -66,11 +66,11 @@ class Prober:
         self._tell()
 
     async def _answers(self, held: Held) -> bool:
-        port = held.status.port if held.status else None
-        if port is None:
+        address = held.status.address if held.status else None
+        if address is None:
             return False
         try:
-            async with self._http.stream("GET", f"http://127.0.0.1:{port}{held.order.readiness_path}") as response:
+            async with self._http.stream("GET", address.url(held.order.readiness_path)) as response:
                 return response.status_code < 400
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
@@ -80,7 +80,7 @@ class Prober:
             return
         ready = (held for held in self._fleet if held.is_ready and held.is_running and held.record.stopping is None)
         self._noticeboard.services(
-            (held.order.job_id, held.order.attempt_id, held.status.port)
+            (held.order.job_id, held.order.attempt_id, held.status.address)
             for held in ready
-            if held.status is not None and held.status.port is not None
+            if held.status is not None and held.status.address is not None
         )
