@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from nordan_api import errors
 from nordan_api.audit.routes import router as audit
 from nordan_api.auth.callers import PrincipalCache
-from nordan_api.bodies import check_address
 from nordan_api.context import Context
 from nordan_api.datasets.routes import router as datasets
+from nordan_api.entrance import Entrance
 from nordan_api.jobs.routes import router as jobs
 from nordan_api.places.routes import router as places
 from nordan_api.projects.routes import router as projects
 from nordan_api.workers.routes import router as workers
-from nordan_core.domain.errors import Invalid, Unavailable
+from nordan_core.domain.errors import Unavailable
 
 _ROUTERS = (jobs, datasets, projects, places, audit, workers)
 
@@ -37,26 +36,11 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.state.principals = PrincipalCache()
     errors.install(app)
-    _install_entrance(app)
+    app.add_middleware(Entrance)
     _install_health(app, context)
     for router in _ROUTERS:
         app.include_router(router)
     return app
-
-
-def _install_entrance(app: FastAPI) -> None:
-    @app.middleware("http")
-    async def _enter(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        request.state.request_id = f"req_{uuid.uuid4().hex}"
-        try:
-            check_address(request)
-            response = await proceed(request)
-        except Invalid as error:
-            response = errors.render(request, error)
-        except Exception as error:  # noqa: BLE001  # raised further, the server would log its words
-            response = errors.defect(request, error)
-        response.headers["X-Request-Id"] = request.state.request_id
-        return response
 
 
 def _install_health(app: FastAPI, context: Context) -> None:
