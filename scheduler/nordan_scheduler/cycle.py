@@ -7,7 +7,7 @@ residency epoch too and judges again if it has moved. The relay is not a part of
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -100,7 +100,7 @@ class Cycle:
                 if current == law_epoch:
                     return work.scheduling.apply(chunk, residency, at=self._clock.now())
             # The law moved since it was judged: judge again, outside the transaction, and try once more.
-            law_epoch, residency, chunk = self._judge_again(current, chunk)
+            law_epoch, residency, chunk = self._judge_again(chunk)
             self._log_facts(epoch, law_epoch)
         _log.warning("law_keeps_moving", decisions=len(chunk))
         return Applied(dropped=tuple(one.job.id for one in chunk))
@@ -114,18 +114,15 @@ class Cycle:
             work.scheduling.record_facts(documents, self._clock.now())
         self._logged_epoch = book.epoch
 
-    def _judge_again(
-        self, law_epoch: int, chunk: Sequence[Decision]
-    ) -> tuple[int, dict[str, Residency], Sequence[Decision]]:
-        book = self._loader.book(law_epoch)
+    def _judge_again(self, chunk: Sequence[Decision]) -> tuple[int, dict[str, Residency], Sequence[Decision]]:
+        law_epoch, book, jobs = self._loader.renew(one.job for one in chunk)
         now = self._clock.now()
-        residency = {
-            digest: self._loader.law.residency(digest, book, now) for digest in {one.job.policy_digest for one in chunk}
-        }
+        residency = {job.residency_key: self._loader.law.residency(job, book, now) for job in jobs}
+        chunk = [replace(one, job=job) for one, job in zip(chunk, jobs, strict=True)]
         versions = {facts.pool: facts.facts_version for facts in book.pools}
         # What the plan knew of a pool besides the law (its price, its region) may have changed with its facts.
         same = [one for one in chunk if versions.get(one.placement.pool.name) == one.placement.pool.facts_version]
-        return book.epoch, residency, same
+        return law_epoch, residency, same
 
     def _tell(self, epoch: int, unplaced: Sequence[Unplaced]) -> None:
         now = self._clock.now()

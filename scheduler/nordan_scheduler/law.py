@@ -7,18 +7,22 @@ over a thousand jobs of one policy costs one look-up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from typing import Any
 
 import structlog
 
-from nordan_core.domain.ids import PoolName
-from nordan_core.domain.queueing import Residency
+from nordan_core.domain.ids import PoolName, ProjectId
+from nordan_core.domain.queueing import QueuedJob, Residency
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.refusals import Refusal
+from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.errors import PolicyError
+from nordan_core.residency.floors import standing
 from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import Tenancy
@@ -29,6 +33,8 @@ from nordan_core.residency.verdicts import Verdict
 _log = structlog.get_logger()
 #: Policies kept beyond those of the present queue.
 KEPT = 4096
+#: Stands for a floor that this version cannot read; it allows nothing.
+UNREADABLE = "unreadable"
 
 
 class Law:
@@ -37,7 +43,8 @@ class Law:
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
         self._policies: dict[str, Effective | None] = {}
-        self._said: dict[str, tuple[Mask, Residency]] = {}
+        self._said: dict[str, tuple[tuple[Mask, ...], Residency]] = {}
+        self._floors: dict[tuple[str, ProjectId], str] = {}
 
     def unknown(self, digests: Iterable[str]) -> set[str]:
         """Return the digests whose documents it has not seen."""
@@ -48,30 +55,60 @@ class Law:
         if len(self._policies) > KEPT:
             self._policies.clear()
             self._said.clear()
+            self._floors.clear()
         for digest, document in documents.items():
             self._policies[digest] = self._parse(digest, document)
 
-    def residency(self, digest: str, book: FactsBook, now: datetime) -> Residency:
-        """Return the judge's word on a learned policy at an instant."""
-        effective = self._policies.get(digest)
-        if effective is None:
+    def floors_moved(self) -> None:
+        """Forget what it knew of floors: one may have changed."""
+        self._floors.clear()
+
+    def floors_digest(self, digest: str, project: Project | None) -> str:
+        """Return the digest of today's policy of a learned one where a floor has changed since, else nothing."""
+        accepted = self._policies.get(digest)
+        if accepted is None or project is None:
+            return ""
+        if (digest, project.id) not in self._floors:
+            self._floors[digest, project.id] = self._today(accepted, project)
+        return self._floors[digest, project.id]
+
+    def residency(self, job: QueuedJob, book: FactsBook, now: datetime) -> Residency:
+        """Return the judge's word on a job's learned policies at an instant."""
+        policies = self._policies_of(job)
+        if not policies:
             return Residency(frozenset(), epoch=book.epoch, atlas=book.atlas.digest)
-        mask = book.mask(effective, now)
-        kept = self._said.get(digest)
-        if kept is None or kept[0] is not mask or not _holds(kept[1], book, now):
-            kept = (mask, _residency(effective, mask, book, now))
-            self._said[digest] = kept
+        masks = tuple(book.mask(of, now) for of in policies)
+        kept = self._said.get(job.residency_key)
+        if kept is None or not _are_same(kept[0], masks) or not _holds(kept[1], book, now):
+            said = (_residency(of, mask, book, now) for of, mask in zip(policies, masks, strict=True))
+            kept = (masks, reduce(_both, said))
+            self._said[job.residency_key] = kept
         return kept[1]
 
-    def sentences(self, digest: str, book: FactsBook, now: datetime) -> dict[tuple[PoolName, str], str]:
+    def sentences(self, job: QueuedJob, book: FactsBook, now: datetime) -> dict[tuple[PoolName, str], str]:
         """Return the judge's own sentence for each pool and facet that it refuses."""
-        effective = self._policies.get(digest)
-        if effective is None:
-            return {}
-        verdicts = zip(book.pools, book.mask(effective, now).verdicts, strict=True)
         return {
-            (PoolName(facts.pool), one.facet): one.message for facts, verdict in verdicts for one in verdict.refusals
+            (PoolName(facts.pool), one.facet): one.message
+            for of in self._policies_of(job)
+            for facts, verdict in zip(book.pools, book.mask(of, now).verdicts, strict=True)
+            for one in verdict.refusals
         }
+
+    def _today(self, accepted: Effective, project: Project) -> str:
+        try:
+            _, *today = standing(accepted, project, self._atlas)
+        except PolicyError:
+            _log.warning("floor_unreadable", project=project.id)
+            return UNREADABLE
+        for one in today:
+            self._policies[one.digest] = one
+        return today[0].digest if today else ""
+
+    def _policies_of(self, job: QueuedJob) -> tuple[Effective, ...]:
+        """Return all that must allow; nothing where one of them cannot be read, so that nothing is allowed."""
+        digests = (job.policy_digest, job.floors_digest) if job.floors_digest else (job.policy_digest,)
+        found = [self._policies.get(digest) for digest in digests]
+        return tuple(one for one in found if one is not None) if all(found) else ()
 
     def _parse(self, digest: str, document: Mapping[str, Any]) -> Effective | None:  # Any: JSON
         try:
@@ -79,6 +116,26 @@ class Law:
         except PolicyError:
             _log.warning("policy_unreadable", policy=digest)
             return None
+
+
+def _are_same(before: tuple[Mask, ...], after: tuple[Mask, ...]) -> bool:
+    return len(before) == len(after) and all(one is other for one, other in zip(before, after, strict=True))
+
+
+def _both(one: Residency, other: Residency) -> Residency:
+    """Return what two policies allow together, said at one epoch."""
+    ends = [end for end in (one.good_until, other.good_until) if end is not None]
+    pools = {*one.refusals, *other.refusals}
+    refusals = {
+        pool: tuple(dict.fromkeys((*one.refusals.get(pool, ()), *other.refusals.get(pool, ())))) for pool in pools
+    }
+    return replace(
+        one,
+        allowed=one.allowed & other.allowed,
+        refusals=refusals,
+        is_exclusive=one.is_exclusive or other.is_exclusive,
+        good_until=min(ends, default=None),
+    )
 
 
 def _holds(said: Residency, book: FactsBook, now: datetime) -> bool:

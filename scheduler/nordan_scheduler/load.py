@@ -6,14 +6,15 @@ everything is read again, and what that catches is counted: it must be nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from nordan_core.clock import Clock
-from nordan_core.domain.ids import JobId
+from nordan_core.domain.ids import JobId, ProjectId
 from nordan_core.domain.queueing import NodeFree, PoolState, QueuedJob
+from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.residency.places import Atlas
 from nordan_core.store.scheduling import JobData, WaitingJob
@@ -60,6 +61,8 @@ class Loader:
         self._facts = facts
         self._jobs: dict[JobId, QueuedJob] = {}
         self._with_data: set[JobId] = set()
+        self._projects: dict[ProjectId, Project] = {}
+        self._floors_epoch = 0
         self._reread_at = clock.monotonic() + REREAD_S
         self.law = Law(atlas)
         self.stale = 0
@@ -77,13 +80,22 @@ class Loader:
             if guard is not None:
                 guard(work)
             read = self._read(work)
-        jobs = tuple(self._with_regions(self._jobs[one.id], read.data) for one in read.waiting)
+        jobs = tuple(self._with_floors(self._with_regions(self._jobs[one.id], read.data)) for one in read.waiting)
         # 2. The judge, once per policy.
-        digests = {job.policy_digest for job in jobs}
-        book = self._facts.at(read.epoch, self._store) if digests else None
-        residency = {digest: self.law.residency(digest, book, now) for digest in digests} if book else {}
+        by_key = {job.residency_key: job for job in jobs}
+        book = self._facts.at(read.epoch, self._store) if by_key else None
+        residency = {key: self.law.residency(job, book, now) for key, job in by_key.items()} if book else {}
         snapshot = Snapshot(jobs, read.pools, read.nodes, residency, now)
-        return Picture(snapshot, book.epoch if book else read.epoch, taken_at)
+        # Floors were read at this epoch; a book of a newer one does not make them newer.
+        return Picture(snapshot, read.epoch, taken_at)
+
+    def renew(self, jobs: Iterable[QueuedJob]) -> tuple[int, FactsBook, tuple[QueuedJob, ...]]:
+        """Return the present residency epoch, its facts, and the jobs under today's floors."""
+        kept = tuple(jobs)
+        with self._store.begin() as work:
+            epoch = work.epoch.share()
+            self._read_floors(work, epoch, {job.project for job in kept})
+        return epoch, self._facts.at(epoch, self._store), tuple(self._with_floors(job) for job in kept)
 
     def book(self, epoch: int) -> FactsBook:
         """Return the facts at a residency epoch, or at the newer one that has replaced it."""
@@ -93,6 +105,7 @@ class Loader:
         epoch = work.epoch.current()
         waiting = work.scheduling.waiting(QUEUE_LIMIT)
         self._read_jobs(work, waiting)
+        self._read_floors(work, epoch, {self._jobs[one.id].project for one in waiting})
         return _Read(
             epoch=epoch,
             waiting=waiting,
@@ -111,7 +124,7 @@ class Loader:
         self._jobs = {one.id: fresh.get(one.id) or before[one.id] for one in waiting}
         self._with_data &= known
         self._with_data |= work.scheduling.data(wanted).keys()
-        self._learn_policies(work, fresh)
+        self._learn_policies(work)
 
     def _is_reread_due(self) -> bool:
         if self._clock.monotonic() < self._reread_at:
@@ -125,11 +138,23 @@ class Loader:
             self.stale += len(changed)
             _log.error("queue_was_stale", jobs=len(changed))
 
-    def _learn_policies(self, work: UnitOfWork, fresh: dict[JobId, QueuedJob]) -> None:
-        by_digest = {job.policy_digest: job.id for job in fresh.values()}
+    def _learn_policies(self, work: UnitOfWork) -> None:
+        by_digest = {job.policy_digest: job.id for job in self._jobs.values()}
         unknown = self.law.unknown(by_digest)
         if unknown:
             self.law.learn(work.scheduling.effective([by_digest[digest] for digest in sorted(unknown)]))
+
+    def _read_floors(self, work: UnitOfWork, epoch: int, projects: Set[ProjectId]) -> None:
+        """Know the floors of these projects at an epoch; a floor never changes without a step of it."""
+        if epoch != self._floors_epoch:
+            self._projects, self._floors_epoch = {}, epoch
+            self.law.floors_moved()
+        if unknown := projects - self._projects.keys():
+            self._projects.update(work.tenants.projects_by_id(unknown))
+
+    def _with_floors(self, job: QueuedJob) -> QueuedJob:
+        digest = self.law.floors_digest(job.policy_digest, self._projects.get(job.project))
+        return job if job.floors_digest == digest else replace(job, floors_digest=digest)
 
     @staticmethod
     def _with_regions(job: QueuedJob, data: dict[JobId, JobData]) -> QueuedJob:

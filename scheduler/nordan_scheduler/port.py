@@ -125,10 +125,10 @@ class Answers:
         now = self._clock.now()
         self._loader.law.learn({digest: documents[digest] for digest in self._loader.law.unknown(documents)})
         book = self._loader.book(picture.epoch)
-        said = self._loader.law.residency(job.policy_digest, book, now)
-        snapshot = replace(picture.snapshot, residency={job.policy_digest: said})
+        said = self._loader.law.residency(job, book, now)
+        snapshot = replace(picture.snapshot, residency={job.residency_key: said})
         age_s = self._clock.monotonic() - picture.taken_at
-        sentences = self._loader.law.sentences(job.policy_digest, book, now)
+        sentences = self._loader.law.sentences(job, book, now)
         return plan_answer(explain(snapshot, job, now, SEED), sentences, age_s)
 
     def _fresh(self) -> Picture:

@@ -132,6 +132,40 @@ def test_a_change_that_leaves_the_pool_lawful_delays_nothing(cell: Cell, monkeyp
     assert cycle.run(lead(cell.store)).placed == 1
 
 
+def _tighten(cell: Cell, process: list[str]) -> None:
+    rest = {facet: ["EU"] for facet in ("store", "describe", "access", "key")}
+    with cell.store.begin() as work:
+        work.epoch.step()
+        work.tenants.set_project_floor(cell.project, {"class": "internal", "process": process, **rest})
+
+
+def test_a_floor_that_was_tightened_while_a_job_waits_sends_it_elsewhere(cell: Cell) -> None:
+    cell.submit()
+    _tighten(cell, ["SE"])
+    a_cycle(cell).run(lead(cell.store))
+    assert cell.rows("select region from attempt") == [("se-bor-1",)]
+
+
+def test_a_floor_tightened_between_plan_and_apply_is_judged_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.submit()
+    cycle, epoch = a_cycle(cell), lead(cell.store)
+    changed = _plan_then(monkeypatch, lambda: _tighten(cell, ["SE"]))
+    report = cycle.run(epoch)
+    assert changed.called
+    assert (report.placed, report.dropped) == (0, 1)
+    cycle.run(epoch)
+    assert cell.rows("select region from attempt") == [("se-bor-1",)]
+
+
+def test_a_floor_that_allows_nothing_says_which_facet(cell: Cell) -> None:
+    [job] = cell.submit()
+    _tighten(cell, ["DE"])
+    a_cycle(cell).run(lead(cell.store))
+    waiting = cell.job(job)
+    assert waiting.reason is Reason.RESIDENCY_UNSATISFIABLE
+    assert {one["facet"] for one in waiting.why} == {"process"}
+
+
 def test_what_changed_since_the_plan_drops_only_its_own_decision(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = cell.submit(2)
     cycle = a_cycle(cell)

@@ -99,7 +99,7 @@ def _attempt(view: JobView, number: int | None) -> Attempt:
     return found[-1]
 
 
-def _policies(context: Context, job: Job) -> list[Effective]:
+def _policies(context: Context, job: Job) -> tuple[Effective, ...]:
     with context.store.begin() as work:
         project = work.tenants.project(None, job.project)
     return policies_of(job, project, context.atlas)

@@ -22,8 +22,9 @@ from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.explain import Never, explain_never
 from nordan_core.residency.facets import Policy
+from nordan_core.residency.floors import floor_layers, standing
 from nordan_core.residency.judge import judge_control_plane
-from nordan_core.residency.layers import FLOORS, Effective, Layer, LayerKind, effective
+from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import parse_policy
 
@@ -65,21 +66,13 @@ def read_floor(document: Mapping[str, Any], field: str, atlas: Atlas) -> Policy:
     return floor
 
 
-def floors(project: Project, atlas: Atlas) -> list[Layer]:
-    """Return the layers that hold for everything in a project."""
-    return [
-        Layer(LayerKind.ORGANISATION, project.organisation_name, parse_policy(project.organisation_floor, atlas)),
-        Layer(LayerKind.PROJECT, project.name, parse_policy(project.floor, atlas)),
-    ]
-
-
 def effective_of_job(project: Project, spec: JobSpec, inputs: Sequence[NamedInput], atlas: Atlas) -> Effective:
     """Return the meet of organisation, project, every input and the job itself, with defaults applied once.
 
     Raises:
         PolicyError: the job's own policy is malformed, or says what only a data owner may say.
     """
-    layers = floors(project, atlas)
+    layers = floor_layers(project, atlas)
     for one in inputs:
         if one.artifact.kind is not ArtifactKind.FILES:
             layers.append(Layer(_kind(one.artifact), one.name, parse_policy(one.artifact.policy, atlas)))
@@ -87,22 +80,14 @@ def effective_of_job(project: Project, spec: JobSpec, inputs: Sequence[NamedInpu
     return effective(layers, has_content=spec.has_content)
 
 
-def policies_of(job: Job, project: Project | None, atlas: Atlas) -> list[Effective]:
-    """Return the policy that a job was accepted under and, where a floor has changed since, today's beside it.
-
-    All must allow: so a tighter floor holds at once, and a wider one never frees what was accepted under less.
-    """
-    accepted = parse_effective(job.effective, atlas)
-    if project is None:
-        return [accepted]
-    own = [layer for layer in accepted.layers if layer.kind not in FLOORS]
-    today = effective([*floors(project, atlas), *own], has_content=accepted.has_content)
-    return [accepted] if today.digest == accepted.digest else [accepted, today]
+def policies_of(job: Job, project: Project | None, atlas: Atlas) -> tuple[Effective, ...]:
+    """Return what a job must satisfy now: see `residency.floors.standing`."""
+    return standing(parse_effective(job.effective, atlas), project, atlas)
 
 
 def effective_of_data(project: Project, name: str, policy: dict[str, Any], atlas: Atlas) -> Effective:
     """Return the policy that data are stored and read under: their owner's, met with the floors."""
-    layers = [*floors(project, atlas), Layer(LayerKind.INPUT, name, parse_policy(policy, atlas))]
+    layers = [*floor_layers(project, atlas), Layer(LayerKind.INPUT, name, parse_policy(policy, atlas))]
     return effective(layers, has_content=True)
 
 

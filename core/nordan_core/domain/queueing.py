@@ -26,7 +26,7 @@ class QueuedJob:
     version: int
     """The decision holds for this version only; apply drops it when the job has changed since."""
     policy_digest: str
-    """Key of the snapshot's `residency`."""
+    """The policy that it was accepted under."""
     resources: Resources
     nodes: int
     created_at: datetime
@@ -36,6 +36,13 @@ class QueuedJob:
     data_regions: frozenset[RegionCode] | None = None
     """Regions that hold all inputs and, to resume, the last checkpoint; None: the job needs no data."""
     resume_from: ArtifactId | None = None
+    floors_digest: str = ""
+    """Today's policy, where a floor has changed since the job was accepted: both must allow."""
+
+    @property
+    def residency_key(self) -> str:
+        """Return the key of the snapshot's `residency`."""
+        return f"{self.policy_digest}+{self.floors_digest}" if self.floors_digest else self.policy_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class NodeFree:
 
 @dataclass(frozen=True, slots=True)
 class Residency:
-    """What the judge says about one policy: which pools it lets through, and why not the others."""
+    """What the judge says about the policies of a job: which pools it lets through, and why not the others."""
 
     allowed: frozenset[PoolName]
     refusals: Mapping[PoolName, tuple[Refusal, ...]] = field(default_factory=dict)

@@ -167,7 +167,7 @@ def _may_start(job: _Job, decision: Decision) -> bool:
 
 
 def _is_lawful(decision: Decision, residency: Mapping[str, Residency], at: datetime) -> bool:
-    said = residency.get(decision.job.policy_digest)
+    said = residency.get(decision.job.residency_key)
     if said is None or decision.placement.pool.name not in said.allowed:
         return False
     return said.good_until is None or at < said.good_until
@@ -247,7 +247,7 @@ def _attempt_values(start: _Start, residency: Mapping[str, Residency], at: datet
 
 
 def _verdict(decision: Decision, residency: Mapping[str, Residency], at: datetime) -> dict[str, Any]:
-    said = residency[decision.job.policy_digest]
+    said = residency[decision.job.residency_key]
     return {
         "allowed": True,
         "epoch": said.epoch,

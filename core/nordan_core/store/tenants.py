@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +93,11 @@ class Tenants:
         """
         found = self._session.execute(_PROJECT, {"wanted": name_or_id, "organisation": organisation}).all()
         return _project_of(found[0]) if len(found) == 1 else None
+
+    def projects_by_id(self, ids: Iterable[ProjectId]) -> dict[ProjectId, Project]:
+        """Return projects with today's floors, whoever owns them: for the scheduler, which knows their jobs."""
+        statement = _projects().where(col(ProjectRow.id).in_(sorted(ids)))
+        return {ProjectId(row.id): _project(row, owner) for row, owner in self._session.execute(statement)}
 
     def set_project_floor(self, project: ProjectId, floor: Mapping[str, object]) -> None:
         """Replace a project's floor; the caller steps the residency epoch."""

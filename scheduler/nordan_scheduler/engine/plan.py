@@ -50,7 +50,7 @@ def plan(snapshot: Snapshot, now: datetime, seed: int) -> Plan:
 def shape(job: QueuedJob) -> Shape:
     """Return all that placing depends on: two jobs of one shape fail for the same reasons."""
     return (
-        job.policy_digest,
+        job.residency_key,
         job.organisation,
         job.resources,
         job.nodes,

@@ -25,5 +25,5 @@ class Snapshot:
 
     def verdict(self, job: QueuedJob, now: datetime) -> Residency:
         """Return the judge's word on a job's policy; one that is missing or out of date lets nothing through."""
-        found = self.residency.get(job.policy_digest, UNJUDGED)
+        found = self.residency.get(job.residency_key, UNJUDGED)
         return UNJUDGED if found.good_until is not None and found.good_until <= now else found
