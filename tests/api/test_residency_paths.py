@@ -143,16 +143,14 @@ class TestBetweenApplyAndRedeem:
         assert lab.region(code).redeem(grant)["outcome"] == "refused"
         assert lab.state(job) == "fenced"
 
-    def test_it_holds_also_for_what_is_placed_only_afterwards(self, lab: Lab) -> None:
-        """The scheduler places by the policy as accepted; its word at the new epoch is not enough."""
+    def test_it_holds_also_for_what_waits(self, lab: Lab) -> None:
+        """Nothing is placed where it could not be redeemed; the job waits and says why."""
         job = lab.submit(resources={"gpu": "B200:1"})
         sets = {key: ["EEA"] for key in ("store", "describe", "access", "key")}
         floor = {"class": "internal", "process": ["SE"], **sets}
         lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": floor})
-        assert lab.cycle().placed == 1
-        grant, code = lab.grant_of(job)
-        assert lab.region(code).redeem(grant)["outcome"] == "refused"
-        assert lab.state(job) == "fenced"
+        assert lab.cycle().placed == 0
+        assert "process" in {one["facet"] for one in lab.show(job)["why"]}
 
     def test_a_word_said_under_another_atlas_is_said_again(self, lab: Lab) -> None:
         """A new release brings its atlas without moving the epoch."""

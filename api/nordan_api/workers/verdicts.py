@@ -15,7 +15,6 @@ from nordan_core.domain.jobs import Job
 from nordan_core.domain.tenants import Project
 from nordan_core.residency.facts import facts_document
 from nordan_core.residency.judge import judge_control_plane
-from nordan_core.residency.layers import LayerKind
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.store.unit_of_work import UnitOfWork
 
@@ -57,9 +56,7 @@ class Judge:
         """Say whether an attempt of a job may run on a pool now."""
         for stage in _STAGES:
             said = earlier.get(stage)
-            if said is None or (stage == "apply" and self._has_other_floors(job)):
-                continue
-            if self._still_holds(said):
+            if said is not None and self._still_holds(said):
                 document = {**said, "at": self.now.isoformat()}
                 return Judged(True, "", self._epoch, document, is_fresh=False)
         return self._judge(job, pool)
@@ -75,16 +72,6 @@ class Judge:
         # An atlas comes with a release and moves no epoch.
         is_same_law = (said.get("epoch"), said.get("atlas")) == (self._epoch, self._context.atlas.digest)
         return bool(said.get("allowed")) and is_same_law and in_time
-
-    def _has_other_floors(self, job: Job) -> bool:
-        """Tell whether a floor has changed since a job was accepted: the scheduler judged without today's."""
-        project = self._project(job.project)
-        if project is None:
-            return False
-        layers: Any = job.effective["layers"]  # Any: JSON
-        accepted = {layer["kind"]: layer["policy"] for layer in layers}
-        today = {LayerKind.ORGANISATION: project.organisation_floor, LayerKind.PROJECT: project.floor}
-        return any(accepted.get(kind) != floor for kind, floor in today.items())
 
     def _judge(self, job: Job, pool: str) -> Judged:
         facts = self._context.facts_cache.within(self._work, self._epoch)
