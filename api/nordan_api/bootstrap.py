@@ -1,7 +1,8 @@
 """`python -m nordan_api.bootstrap`: the first organisation, its project and its first key, on an empty database.
 
-Run by `nordan up` and by the deployment once. A database that has an organisation is left alone, unless the key file
-is missing: then another admin key is made, since whoever can write that file runs the control plane anyway.
+Run by `nordan up`, and by an operator inside a deployed api, who reads the key from standard output. A database that
+has an organisation keeps it; when the key file is missing, or none is named, another admin key is made, since whoever
+can run this beside the database runs the control plane anyway.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ class BootstrapSettings(BaseSettings):
     """Where the first key goes and where its holder sits."""
 
     model_config = SettingsConfigDict(env_prefix="NORDAN_", frozen=True, extra="ignore")
-    admin_key_file: Path
-    """Written 0600; kept when it is there already."""
+    admin_key_file: Path | None = None
+    """Written 0600; kept when it is there already. Unset, the key goes to standard output."""
     admin_territory: str | None = None
     """ISO code recorded with the key: readers of confidential logs and artifacts are judged by it."""
 
 
 def bootstrap(store: Store, settings: BootstrapSettings) -> bool:
-    """Make the first tenant and key; returns whether a key was written."""
-    if settings.admin_key_file.exists():
+    """Make the first tenant and key; returns whether a key was made."""
+    if settings.admin_key_file is not None and settings.admin_key_file.exists():
         return False
     now = SystemClock().now()
     secret = new_secret("nk")
@@ -50,7 +51,11 @@ def bootstrap(store: Store, settings: BootstrapSettings) -> bool:
         key = Principal(KeyId(new_id("key")), owner.id, Role.ADMIN, territory=settings.admin_territory)
         work.tenants.add_key(key, secret, now)
         work.audit.write(AuditEntry(Act.KEY_CREATED, key.key, "bootstrap", now, owner.id))
-        _write_private(settings.admin_key_file, secret)
+        if settings.admin_key_file is not None:
+            _write_private(settings.admin_key_file, secret)
+    if settings.admin_key_file is None:
+        # After the commit: a key that is shown is good.
+        sys.stdout.write(f"{secret}\n")
     return True
 
 

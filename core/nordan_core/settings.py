@@ -92,6 +92,8 @@ class RegionSettings(_Group):
     job_path: str = ""
     """Folders that come first on a job's PATH."""
     max_upload_bytes: int = 1 << 40
+    pulse_file: Path | None = None
+    """Supervisor and Celery worker touch it every 5 s for as long as they do their work; for probes."""
 
 
 Group = TypeVar("Group", bound=BaseSettings)

@@ -105,6 +105,11 @@ class Answers:
             job, documents = self._read(name)
             return {**self._answer(job, documents), "job": name, "position": self._position(name)}
 
+    def check_database(self) -> None:
+        """Return when the database answers; else raise what the port's callers see as 503."""
+        with self._store.begin() as work:
+            work.epoch.current()
+
     def _read(self, name: JobId) -> tuple[QueuedJob, Json]:
         with self._store.begin() as work:
             jobs = work.scheduling.jobs([name])
@@ -161,7 +166,13 @@ def build_port(answers: Answers, metrics: Metrics, *, health: Callable[[], Json]
         return answers.why(question)
 
     @app.get("/healthz")
-    def healthz() -> Json:
+    def healthz() -> JSONResponse:
+        found = health()
+        return JSONResponse(found, 503 if found.get("stuck") else 200)
+
+    @app.get("/readyz")
+    def readyz() -> Json:
+        answers.check_database()
         return health()
 
     @app.get("/metrics")

@@ -41,6 +41,8 @@ _log = structlog.get_logger()
 #: Shorter than in other processes: a leader that was stopped in a transaction must not keep its successor waiting.
 IDLE_IN_TRANSACTION_S = 2.0
 STOP_S = 5.0
+#: A step that takes longer hangs: no statement may take a tenth of it.
+STUCK_S = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Scheduler:
         leader = Leader(self._lead_store, clock, settings.lease_s)
         self._parts = Parts(clock, store, leader, Crew(), Metrics(), FactsCache(default_atlas()))
         self._last_cycle_at: float | None = None
+        self._busy_since: dict[str, float] = {}
         self._server: uvicorn.Server | None = None
 
     def run(self) -> int:
@@ -103,7 +106,7 @@ class Scheduler:
         # 3. The cycle, which commits wake.
         cycle = Cycle(parts.store, parts.clock, self._loader(), wake_regions=relay.wake, metrics=parts.metrics)
         step = CycleStep(cycle, parts.clock, self._settings.cycle_idle_s, parts.crew.stopping.wait)
-        loop = self._lead("cycle", self._noting_cycle(step))
+        loop = self._lead("cycle", step)
         parts.crew.start("listener", lambda: listen(self._database_url, loop.wake, parts.crew.stopping))
         # 4. Sealer and reaper.
         certifier = Certifier(parts.store, default_atlas(), parts.facts)
@@ -116,7 +119,7 @@ class Scheduler:
         parts.crew.start("port", lambda: self._serve(app))
 
     def _lead(self, name: str, step: Step) -> LeaderLoop:
-        loop = LeaderLoop(name, step, self._parts.leader, self._parts.crew.stopping)
+        loop = LeaderLoop(name, self._watched(name, step), self._parts.leader, self._parts.crew.stopping)
         self._parts.crew.start(name, loop.run)
         return loop
 
@@ -124,17 +127,24 @@ class Scheduler:
         return Loader(self._parts.store, self._parts.clock, default_atlas(), self._parts.facts)
 
     def health(self) -> dict[str, Any]:  # Any: JSON
-        """Return whether this process leads and how long ago its last cycle ended."""
-        last = self._last_cycle_at
+        """Return whether this process leads, how long ago its last cycle ended, and which of its steps do not end."""
+        last, now = self._last_cycle_at, self._parts.clock.monotonic()
         return {
             "leader": self._parts.leader.epoch() is not None,
-            "last_cycle_age_s": None if last is None else round(self._parts.clock.monotonic() - last, 3),
+            "last_cycle_age_s": None if last is None else round(now - last, 3),
+            "stuck": sorted(name for name, since in list(self._busy_since.items()) if now - since > STUCK_S),
         }
 
-    def _noting_cycle(self, step: Step) -> Step:
+    def _watched(self, name: str, step: Step) -> Step:
         def run(epoch: int) -> float:
-            pause_s = step(epoch)
-            self._last_cycle_at = self._parts.clock.monotonic()
+            self._busy_since[name] = self._parts.clock.monotonic()
+            try:
+                pause_s = step(epoch)
+            finally:
+                ended = self._parts.clock.monotonic()
+                del self._busy_since[name]
+            if name == "cycle":
+                self._last_cycle_at = ended
             return pause_s
 
         return run

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
+from sqlalchemy.exc import OperationalError
 
 from nordan_core.domain.jobs import JobKind, JobSpec, Resources
 from nordan_core.residency.effective_text import effective_document
@@ -111,6 +112,26 @@ def test_a_cell_without_a_world_asks_to_come_back_later(cell: Cell, client: Port
 def test_health_and_metrics_say_whether_it_leads(client: PortClient) -> None:
     assert client.get("/healthz").json() == {"leader": False, "last_cycle_age_s": None}
     assert "nordan_leader 0.0" in client.get("/metrics").text
+
+
+def test_a_step_that_does_not_end_makes_it_unhealthy(cell: Cell) -> None:
+    """So the cluster starts it again; a standby takes over meanwhile."""
+    stuck = {**_health(), "stuck": ["sealer"]}
+    answers = Answers(cell.store, cell.clock, a_loader(cell))
+    client = PortClient(build_port(answers, Metrics(), health=lambda: stuck, secret=SECRET))
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()["stuck"]) == (503, ["sealer"])
+
+
+def test_it_is_ready_while_the_database_answers(client: PortClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/readyz").status_code == 200
+
+    def away(_: Answers) -> None:
+        raise OperationalError("select", {}, Exception())
+
+    monkeypatch.setattr(Answers, "check_database", away)
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
 
 
 def test_nothing_else_is_served(client: PortClient) -> None:

@@ -77,6 +77,7 @@ def celery_worker(region_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
         "PATH": os.environ["PATH"],
         "NORDAN_REGION_DIR": str(region_dir),
         "NORDAN_JOIN_FILE": str(region_dir / "join.json"),
+        "NORDAN_PULSE_FILE": str(region_dir / "worker.alive"),
         "PYTHONWARNINGS": "ignore",
     }
     with (region_dir / "celery.log").open("ab") as log:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from nordan_core.identifiers import new_secret
 from nordan_core.proof.keys import create_files
 
 
@@ -43,9 +44,11 @@ def a_scheduler(database_url: str, folder: Path, name: str = "one", *, port: int
     key, log, port = folder / "certificate.key", folder / f"{name}.log", port or _free_port()
     if not key.exists():
         create_files(key)
+        (folder / "sealing-key").write_text(new_secret("test"))
     environment = {
         "NORDAN_DATABASE_URL": database_url.replace("postgresql+psycopg://", "postgresql://", 1),
         "NORDAN_CERTIFICATE_KEY_FILE": str(key),
+        "NORDAN_SEALING_KEY_FILE": str(folder / "sealing-key"),
         "NORDAN_SCHEDULER_PORT": str(port),
     }
     with log.open("wb") as sink:

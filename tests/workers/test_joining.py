@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,34 @@ def test_secrets_are_not_in_its_representation(tmp_path: Path) -> None:
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="chmod 600"):
         read_join_file(written(tmp_path, json.dumps(BUNDLE), 0o640))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes files of root's and of other groups: needs root")
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "is_read"),
+    [
+        pytest.param(0, 65532, 0o440, True, id="as a Secret is mounted for a pod's group"),
+        pytest.param(0, 65532, 0o640, True, id="root may write it"),
+        pytest.param(0, 100, 0o440, False, id="for a group that is not ours"),
+        pytest.param(0, 65532, 0o460, False, id="our group may write it"),
+        pytest.param(0, 65532, 0o444, False, id="everybody may read it"),
+        pytest.param(65532, 65532, 0o440, False, id="our own, and open to our group"),
+    ],
+)
+def test_a_group_may_read_only_what_root_gave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, group: int, mode: int, is_read: bool
+) -> None:
+    path = written(tmp_path, json.dumps(BUNDLE), mode)
+    os.chown(path, owner, group)
+    monkeypatch.setattr(os, "geteuid", lambda: 65532)
+    monkeypatch.setattr(os, "getegid", lambda: 65532)
+    monkeypatch.setattr(os, "getgroups", list)
+    if is_read:
+        assert read_join_file(path).region == "fr-bru-1"
+    else:
+        with pytest.raises(OperatorError, match="others can read"):
+            read_join_file(path)
 
 
 @pytest.mark.parametrize(

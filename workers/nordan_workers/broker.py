@@ -11,16 +11,18 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from celery.bootsteps import StartStopStep
 from kombu import Connection
 from kombu.transport import redis
 
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.domain.ids import is_id
 from nordan_core.queue import QUEUE, TASK
+from nordan_workers.pulse import INTERVAL_S
 
 MAX_BODY = 1024
 _DROPPABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -47,12 +49,41 @@ class _Dropped:
 _dropped = _Dropped(SystemClock())
 
 
-class PatientConnection(Connection):
-    """Tries again every two seconds for as long as the broker is away, where Celery would wait for up to thirty."""
+def patient_connection(beat: Callable[[], None]) -> type[Connection]:
+    """Return a connection that tries again every two seconds while the broker is away, and calls `beat` each time.
 
-    def ensure_connection(self, *arguments: Any, **options: Any) -> Any:  # Any: handed on as they came
-        """Connect, however long it takes, as far as the caller's options allow."""
-        return super().ensure_connection(*arguments, **{**options, "interval_max": 2})
+    Celery would wait for up to thirty.
+    """
+
+    class PatientConnection(Connection):
+        def ensure_connection(self, *arguments: Any, **options: Any) -> Any:  # Any: handed on as they came
+            """Connect, however long it takes, as far as the caller's options allow."""
+            given = options.get("callback")
+
+            def callback() -> None:
+                beat()
+                if given is not None:
+                    given()
+
+            return super().ensure_connection(*arguments, **{**options, "interval_max": 2, "callback": callback})
+
+    return PatientConnection
+
+
+def beating(beat: Callable[[], None]) -> type[StartStopStep]:
+    """Return a part of Celery's consumer that calls `beat` for as long as its loop turns."""
+
+    class Beating(StartStopStep):
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:  # Any: Celery's own, without types
+            beat()
+            self.entry = consumer.timer.call_repeatedly(INTERVAL_S, beat)
+
+        def stop(self, _consumer: Any) -> None:  # Any: as above
+            self.entry.cancel()
+
+    return Beating
 
 
 class GatedChannel(redis.Channel):

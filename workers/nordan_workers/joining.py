@@ -1,13 +1,16 @@
 """What a region was told when it joined its control plane: read once by each of its processes.
 
-The file holds the region's credential and its broker's password, so it must be readable by its owner alone.
+The file holds the region's credential and its broker's password, so it must be readable by its owner alone; or, as a
+Secret is mounted in a pod, by root and a group of this process, which may not write it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_IRGRP
 
 from pydantic import ValidationError
 
@@ -48,11 +51,11 @@ def read_join_file(path: Path) -> Joined:
         OperatorError: it cannot be read, others can read it, or it is not a join bundle.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
         text = path.read_text()
     except OSError as error:
         raise OperatorError(f"cannot read the join file {path}: {error.strerror}") from error
-    if mode & 0o077:
+    if not _is_private(found):
         raise OperatorError(f"others can read {path}, which holds a credential; run: chmod 600 {path}")
     try:
         bundle = _JoinFile.model_validate_json(text)
@@ -68,3 +71,9 @@ def read_join_file(path: Path) -> Joined:
         keys=keys,
         territory=bundle.territory,
     )
+
+
+def _is_private(found: os.stat_result) -> bool:
+    others = found.st_mode & 0o077
+    is_mounted_secret = found.st_uid == 0 != os.geteuid() and found.st_gid in {os.getegid(), *os.getgroups()}
+    return others == 0 or (others == S_IRGRP and is_mounted_secret)

@@ -1,42 +1,24 @@
 """One Valkey per region: loopback only, no default user, nothing kept on disk, one user that can do a queue's work.
 
-Used by `up`. The region's user is what relay and Celery worker log in with; should its password leak, it can push
-and take nudges and nothing else. The inspector's password stays with the operator: it reads, and changes nothing.
+Used by `up`. What its users may do is in `nordan_core.broker_users`. The inspector's password stays with the operator.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import redis
 
+from nordan_core.broker_users import INSPECTOR, users_file
 from nordan_core.embedded.files import bring_file, make_folder, secret_in, write_file
 from nordan_core.embedded.layout import Identities, Identity, Layout
 from nordan_core.embedded.packaged import valkey_server
 from nordan_core.embedded.ports import LOOPBACK
 from nordan_core.embedded.processes import ProcessSpec
 
-INSPECTOR = "inspector"
 MEMORY_LIMIT = "64mb"
-#: Keys of the queue and of Kombu's book-keeping about it.
-KEYS = ("nudges*", "_kombu.*", "unacked*")
-#: What Kombu's Redis transport sends for one direct queue without results, events or remote control.
-COMMANDS = (
-    *("ping", "hello", "auth", "select", "client|setinfo", "client|setname", "client|id", "info"),
-    *("multi", "exec", "watch", "unwatch", "discard"),
-    *("lpush", "rpush", "rpop", "brpop", "llen", "del", "exists", "pexpire", "expire"),
-    *("sadd", "srem", "smembers"),
-    *("hset", "hget", "hdel", "zadd", "zrem", "zrange", "zrevrangebyscore", "zrangebyscore"),
-    # The lock around putting back unacknowledged messages; scripts run with this user's own rights.
-    *("set", "get", "pttl", "time", "evalsha", "script|load", "script|exists"),
-)
-INSPECTOR_COMMANDS = (
-    *("ping", "hello", "auth", "select", "client|setinfo", "client|id", "info", "monitor", "scan", "dbsize", "type"),
-    *("dump", "get", "lrange", "llen", "hgetall", "smembers", "zrange", "acl|log", "acl|whoami"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +86,7 @@ class Valkey:
         return secret_in(self._folder / name, self.identities.operator)
 
     def _users(self) -> str:
-        keys = " ".join(f"~{pattern}" for pattern in KEYS)
-        rights = " ".join(f"+{command}" for command in COMMANDS)
-        views = " ".join(f"+{command}" for command in INSPECTOR_COMMANDS)
-        return (
-            "user default off resetpass -@all\n"
-            f"user {self.code} on {_hashed(self._secret('password'))} {keys} resetchannels -@all {rights}\n"
-            f"user {INSPECTOR} on {_hashed(self._secret('inspector-password'))} ~* resetchannels -@all {views}\n"
-        )
+        return users_file(self.code, self._secret("password"), self._secret("inspector-password"))
 
     def _configuration(self) -> str:
         return "\n".join(
@@ -134,8 +109,3 @@ class Valkey:
                 "",
             )
         )
-
-
-def _hashed(password: str) -> str:
-    # Valkey stores and compares SHA-256; the passwords are 256 random bits, so no slow hash is needed.
-    return "#" + hashlib.sha256(password.encode()).hexdigest()

@@ -110,16 +110,19 @@ class SigningKey:
             raise KeyUnusable(f"{path} is not an Ed25519 private key")
         return cls(key)
 
+    def pem(self) -> str:
+        """Return the secret itself as unencrypted PKCS #8 PEM text: for a file or a Secret, never for a log."""
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode("ascii")
+
     def save(self, path: Path) -> None:
         """Write the key to a new file that only its owner can read, on disk before this returns.
 
         Raises:
             KeyFileExists: something is there already.
         """
-        pem = self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        _write_new(path, pem, PRIVATE_MODE)
+        _write_new(path, self.pem().encode("ascii"), PRIVATE_MODE)
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64-byte signature; the same bytes always give the same one."""

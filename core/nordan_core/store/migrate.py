@@ -1,18 +1,28 @@
-"""Bring the schema up to date: an act of deployment, `python -m nordan_core.store.migrate [check]`.
+"""Bring the schema up to date: an act of deployment, `python -m nordan_core.store.migrate [check | wait]`.
 
-`check` fails when the tables and the migrations disagree.
+`check` fails when the tables and the migrations disagree. `wait` changes nothing and returns when somebody else has
+brought the schema as far as this version needs: what api and schedulers do before they start beside a migration.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from time import sleep
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
-from nordan_core.settings import DatabaseSettings
+from nordan_core.domain.errors import OperatorError
+from nordan_core.settings import DatabaseSettings, load_settings
+
+#: Between two looks of `wait`.
+WAIT_S = 1.0
 
 
 def config(url: str) -> Config:
@@ -33,14 +43,51 @@ def check(url: str) -> None:
     command.check(config(url))
 
 
+def is_reached(url: str) -> bool:
+    """Tell whether the schema is as far as this version knows, or further: later versions keep what this one needs.
+
+    Raises:
+        OperationalError: the database does not answer.
+    """
+    scripts = ScriptDirectory.from_config(config(url))
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_heads()
+    finally:
+        engine.dispose()
+    known = {script.revision for script in scripts.walk_revisions()}
+    return bool(found) and all(one in scripts.get_heads() or one not in known for one in found)
+
+
+def wait(url: str, pause: Callable[[float], None] = sleep) -> None:
+    """Return when the schema is as far as this version needs; a database that does not answer yet is waited for."""
+    told = ""
+    while True:
+        try:
+            if is_reached(url):
+                return
+            state = "the schema is older than this version; waiting for its migration"
+        except OperationalError:
+            state = "the database does not answer; waiting for it"
+        if state != told:
+            sys.stderr.write(f"{state}\n")
+        told = state
+        pause(WAIT_S)
+
+
 def main() -> int:
     """Run from the command line."""
-    url = DatabaseSettings().sqlalchemy_url()
+    words = sys.argv[1:]
+    act = {(): upgrade, ("check",): check, ("wait",): wait}.get(tuple(words))
+    if act is None:
+        sys.stderr.write(f"unknown words {' '.join(words)!r}; give none, check or wait\n")
+        return 2
     try:
-        if "check" in sys.argv[1:]:
-            check(url)
-        else:
-            upgrade(url)
+        act(load_settings(DatabaseSettings).sqlalchemy_url())
+    except OperatorError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     except (CommandError, OperationalError) as error:
         sys.stderr.write(f"migration failed: {error}\n")
         return 1

@@ -18,6 +18,7 @@ import pytest
 from nordan_core.identifiers import new_id
 from nordan_core.queue import nudge
 from nordan_workers.handover import SUPERVISOR_SOCKET
+from nordan_workers.pulse import INTERVAL_S
 from support.attempts import until
 from support.brokers import Broker, broker, celery_worker
 from support.fake_worker_api import FakeWorkerApi
@@ -128,6 +129,34 @@ def test_the_broker_holds_grant_ids_and_nothing_else_of_ours(stage: Stage) -> No
 def test_a_broker_that_lost_everything_is_found_again(stage: Stage) -> None:
     stage.broker.kill()
     stage.broker.start()
+    stage.works()
+
+
+def test_it_shows_a_pulse_while_it_works_and_while_the_broker_is_away_but_not_while_it_hangs(stage: Stage) -> None:
+    pulse = stage.log.with_name("worker.alive")
+
+    def beats(within_s: float) -> bool:
+        pulse.unlink(missing_ok=True)
+        try:
+            until(pulse.exists, "a beat", within_s)
+        except pytest.fail.Exception:
+            return False
+        return True
+
+    assert beats(2 * INTERVAL_S)
+    stage.broker.kill()
+    try:
+        assert beats(2 * INTERVAL_S)
+        assert beats(2 * INTERVAL_S)
+    finally:
+        stage.broker.start()
+    stage.works()
+    assert beats(2 * INTERVAL_S)
+    stage.worker.send_signal(signal.SIGSTOP)
+    try:
+        assert not beats(1.5 * INTERVAL_S)
+    finally:
+        stage.worker.send_signal(signal.SIGCONT)
     stage.works()
 
 

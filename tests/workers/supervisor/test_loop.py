@@ -18,7 +18,9 @@ from nordan_workers.api_client import WorkerApi
 from nordan_workers.faults import NO_FAULTS
 from nordan_workers.handover import SUPERVISOR_SOCKET, hand_over
 from nordan_workers.joining import read_join_file
+from nordan_workers.pulse import Pulse
 from nordan_workers.store.region_store import RegionStore
+from nordan_workers.supervisor import loop
 from nordan_workers.supervisor.loop import Region, Supervisor
 from nordan_workers.supervisor.records import Records
 from support.attempts import launch_order
@@ -52,6 +54,7 @@ async def supervising(folder: Path, api: FakeWorkerApi, executor: FakeExecutor) 
         clock=SystemClock(),
         faults=NO_FAULTS,
         boot_id="this boot",
+        pulse=Pulse(folder / "supervisor.alive"),
     )
     supervisor = Supervisor(region)
     running = asyncio.create_task(supervisor.run())
@@ -152,3 +155,22 @@ def test_numbers_of_reports_rise_with_every_start(tmp_path: Path) -> None:
     folder = tmp_path / "records"
     first, second = Records(folder).next_sequence(), Records(folder).next_sequence()
     assert second - first == 1 << 16
+
+
+def test_it_shows_a_pulse_for_as_long_as_it_speaks_with_the_control_plane(
+    tmp_path: Path, api: FakeWorkerApi, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "INTERVAL_S", 0.05)
+    pulse = tmp_path / "supervisor.alive"
+
+    async def story() -> None:
+        async with supervising(tmp_path, api, executor):
+            await until(pulse.exists)
+            # Rounds that fail are rounds; one that never comes shows a supervisor that hangs.
+            monkeypatch.setattr(loop, "LONGEST_ROUND_S", 0.0)
+            await asyncio.sleep(0.2)
+            pulse.unlink()
+            await asyncio.sleep(0.3)
+            assert not pulse.exists()
+
+    asyncio.run(story())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -17,6 +17,7 @@ from nordan_workers.executors.base import EVENTS_SOCKET, Executor
 from nordan_workers.faults import Faults
 from nordan_workers.handover import SUPERVISOR_SOCKET
 from nordan_workers.joining import Joined
+from nordan_workers.pulse import INTERVAL_S, Pulse
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.supervisor.fleet import Fleet, Tools
 from nordan_workers.supervisor.held import Held
@@ -32,6 +33,8 @@ from nordan_workers.supervisor.sync import Line, Syncer
 #: Net below lost events, and the grain of `max_duration`.
 SCAN_S = 1.0
 POOL_THREADS = 8
+#: Longer than a round takes when the control plane is away and every request runs into its time limit.
+LONGEST_ROUND_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Region:
     clock: Clock
     faults: Faults
     boot_id: str
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class Supervisor:
@@ -102,7 +106,7 @@ class Supervisor:
         for inbox in inboxes:
             inbox.open(loop)
         structlog.get_logger().info("supervisor_ready", region=self._region.joined.region, attempts=len(self._fleet))
-        lasting = (self._redeemer.run, self._syncer.run, self._scan, self._until_stopped)
+        lasting = (self._redeemer.run, self._syncer.run, self._scan, self._show_pulse, self._until_stopped)
         tasks = [asyncio.create_task(work()) for work in lasting]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -146,6 +150,12 @@ class Supervisor:
                     task = asyncio.create_task(self._look_for_checkpoints(held))
                     self._looks.add(task)
                     task.add_done_callback(self._looks.discard)
+
+    async def _show_pulse(self) -> None:
+        while True:
+            if self._region.clock.monotonic() - self._syncer.turned_at_s < LONGEST_ROUND_S:
+                self._region.pulse.beat()
+            await asyncio.sleep(INTERVAL_S)
 
     async def _look_for_checkpoints(self, held: Held) -> None:
         try:

@@ -22,6 +22,7 @@ from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
 from nordan_workers.faults import Faults
 from nordan_workers.joining import Joined, read_join_file
+from nordan_workers.pulse import Pulse
 from nordan_workers.shim.linux import boot_id
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.supervisor.loop import Region, Supervisor
@@ -61,6 +62,7 @@ async def _run(settings: RegionSettings, joined: Joined) -> None:
         clock=clock,
         faults=Faults(fault_point(), region_dir / "run"),
         boot_id=boot_id(),
+        pulse=Pulse(settings.pulse_file),
     )
     supervisor = Supervisor(region)
     loop = asyncio.get_running_loop()

@@ -63,6 +63,8 @@ class Syncer:
         self._line = line
         self._fleet = fleet
         self._sent_at_s = -INTERVAL_S
+        self.turned_at_s = line.clock.monotonic()
+        """When the last round began; a supervisor whose rounds stay away does not do its work."""
         self._is_cautious = False
         """Reports go one by one until none is left, because the control plane has refused some."""
 
@@ -70,6 +72,7 @@ class Syncer:
         """Sync until cancelled."""
         while True:
             await self._wait()
+            self.turned_at_s = self._line.clock.monotonic()
             try:
                 await self.sync()
             except FAILURES as error:
