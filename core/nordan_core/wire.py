@@ -244,6 +244,8 @@ class SyncUp(Up):
     """A region's state: sent every 2 s, and at once when something happened."""
 
     supervisor_id: Handle
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    """Random, new with each request: the renewal carries it back, so that an old one cannot be shown again."""
     reports: Annotated[tuple[AttemptReport, ...], Field(max_length=500)] = ()
     live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] = ()
 

@@ -153,9 +153,9 @@ def test_a_renewal_names_what_may_go_on_and_moves_its_end(lab: Lab) -> None:
     lab.clock.advance(5)
     down = region.sync()
     keys = trusted(lab.context.grant_key.public)
-    claims = read_renewal(down["renewal"], keys=keys, now=lab.clock.now())
+    claims = read_renewal(down["renewal"], keys=keys)
     assert [(one.attempt_id, one.fence, one.ttl_s) for one in claims.items] == [(run.attempt, run.fence, 900)]
     assert claims.supervisor_id == region.supervisor
     [(alive_until,)] = lab.rows("select alive_until from attempt_grant")
     assert (alive_until - lab.clock.now()).total_seconds() == 900.0
-    assert read_renewal(region.sync(live=[])["renewal"], keys=keys, now=lab.clock.now()).items == ()
+    assert read_renewal(region.sync(live=[])["renewal"], keys=keys).items == ()

@@ -155,7 +155,7 @@ def test_nonsense_is_refused_with_the_field_and_changes_nothing(lab: Lab, change
     """A region is not trusted: not with negative bills, not with numbers that no column holds."""
     _, region, run = lab.running()
     before = lab.dump()
-    body = {"supervisor_id": "s", "reports": [{**run.ended(), **change}], "live": []}
+    body = {"supervisor_id": "s", "nonce": "ab" * 16, "reports": [{**run.ended(), **change}], "live": []}
     answer = lab.worker(region.code, "/worker/v1/sync", body, expect=422)
     assert answer["code"] == "invalid"
     assert answer["errors"][0]["field"].startswith("reports.0.")
@@ -166,7 +166,9 @@ def test_nonsense_is_refused_with_the_field_and_changes_nothing(lab: Lab, change
 def test_a_number_that_is_none_is_refused(lab: Lab, number: str) -> None:
     """JSON knows no such numbers, whatever a parser makes of them."""
     _, region, run = lab.running()
-    text = json.dumps({"supervisor_id": "s", "reports": [run.ended(running_s=4711.0)]}).replace("4711.0", number)
+    text = json.dumps({"supervisor_id": "s", "nonce": "ab" * 16, "reports": [run.ended(running_s=4711.0)]}).replace(
+        "4711.0", number
+    )
     headers = {"Authorization": f"Bearer {lab.credentials[region.code]}"}
     response = lab.client.post("/worker/v1/sync", content=text, headers=headers)
     assert response.status_code == 422, response.text

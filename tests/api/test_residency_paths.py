@@ -215,7 +215,7 @@ class TestWhileItRuns:
         stop = {"attempt_id": run.attempt, "grace_s": 0.0, "reason": "fenced"}
         assert down["stop"] == [stop] == region.sync()["stop"]
         assert down["fenced_objects"] == [f"attempt:{run.attempt}"]
-        claims = read_renewal(down["renewal"], keys=trusted(lab.context.grant_key.public), now=lab.clock.now())
+        claims = read_renewal(down["renewal"], keys=trusted(lab.context.grant_key.public))
         assert claims.items == ()
         assert lab.one("select alive_until from attempt_grant") == alive_until
         assert region.publish(run, "late", DATA, expect=409)["code"] == "stale_fence"

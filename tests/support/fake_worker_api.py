@@ -72,6 +72,8 @@ class FakeWorkerApi:
         """Take every mood back."""
         self.key = self._own_key
         self.renews = True
+        self.nonce = ""
+        """What renewals carry instead of the request's own nonce, as a replayed one would."""
         self.is_away = False
         """Answers 503 to everything."""
         self.forge: dict[str, object] = {}
@@ -185,7 +187,7 @@ class FakeWorkerApi:
             self._store(report)
         live = {one.attempt_id for one in up.live}
         items = tuple(RenewalItem(one.attempt_id, one.fence, self.ttl_s) for one in up.live if self.renews)
-        renewal = RenewalClaims(REGION, up.supervisor_id, datetime.now(UTC), items)
+        renewal = RenewalClaims(REGION, up.supervisor_id, self.nonce or up.nonce, datetime.now(UTC), items)
         return SyncDown(
             renewal=mint_renewal(renewal, self.key),
             stop=tuple(stop for stop in self.stops.values() if stop.attempt_id in live),

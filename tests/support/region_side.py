@@ -91,6 +91,7 @@ class RegionSide:
         runs = self.held.values() if live is None else live
         body = {
             "supervisor_id": self.supervisor,
+            "nonce": secrets.token_hex(16),
             "reports": list(reports),
             "live": [{"attempt_id": run.attempt, "fence": run.fence} for run in runs],
         }

@@ -72,6 +72,6 @@ def test_the_credential_is_sent_and_unknown_fields_of_an_answer_are_ignored() ->
 
     async def story() -> None:
         async with WorkerApi(JOINED, transport=httpx.MockTransport(answer)) as api:
-            assert (await api.sync(SyncUp(supervisor_id="s"))).renewal == ""
+            assert (await api.sync(SyncUp(supervisor_id="s", nonce="ab" * 16))).renewal == ""
 
     asyncio.run(story())

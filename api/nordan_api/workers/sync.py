@@ -45,7 +45,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         unreadable = work.attempts.fenced_in(region, now - timedelta(seconds=max(READ_S, CALL_S)))
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
     return SyncDown(
-        renewal=_sign(context, region, up.supervisor_id, renewed, now),
+        renewal=_sign(context, region, up, renewed, now),
         stop=tuple(_stop(one) for one in [*live, *fenced] if one.stop_reason is not None),
         settled=tuple(sorted(settled)),
         unknown=_unknown(up, [*live, *fenced], settled),
@@ -151,7 +151,7 @@ def _stop(attempt: LiveAttempt) -> StopOrder:
     )
 
 
-def _sign(context: Context, region: RegionCode, supervisor: str, renewed: Sequence[LiveAttempt], now: datetime) -> str:
+def _sign(context: Context, region: RegionCode, up: SyncUp, renewed: Sequence[LiveAttempt], now: datetime) -> str:
     items = tuple(RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed)
-    claims = RenewalClaims(region=region, supervisor_id=supervisor, issued_at=now, items=items)
+    claims = RenewalClaims(region, up.supervisor_id, up.nonce, issued_at=now, items=items)
     return mint_renewal(claims, context.grant_key)

@@ -33,7 +33,7 @@ LONGEST_TOKEN = 4 * 1024 * 1024
 def mint(claims: Mapping[str, object], *, kind: str, key: SigningKey) -> str:
     """Sign claims as a token of this kind.
 
-    Claims hold `exp`, and `iat` where known, as whole seconds since 1970; `read` refuses a token without `exp`.
+    Claims hold `exp`, and `iat` where known, as whole seconds since 1970; a token without `exp` holds at no instant.
 
     Raises:
         NotCanonical: a claim that JSON does not carry.
@@ -42,10 +42,11 @@ def mint(claims: Mapping[str, object], *, kind: str, key: SigningKey) -> str:
     return base64.urlsafe_b64encode(envelope_bytes(envelope)).rstrip(b"=").decode("ascii")
 
 
-def read(token: str, *, kind: str, keys: Mapping[str, PublicKey], now: datetime) -> dict[str, object]:
+def read(token: str, *, kind: str, keys: Mapping[str, PublicKey], now: datetime | None) -> dict[str, object]:
     """Return a token's claims, once signature, kind and times are established.
 
-    `now` is aware; `exp` and `iat` are compared with it within `SKEW_S` seconds.
+    `now` is aware; `exp` and `iat` are compared with it within `SKEW_S` seconds. None leaves times to the caller, who
+    has a better measure than a wall clock.
 
     Raises:
         TokenMalformed: not a token, or no whole-second `exp`.
@@ -62,7 +63,8 @@ def read(token: str, *, kind: str, keys: Mapping[str, PublicKey], now: datetime)
         raise TokenForged(f"this is no {kind} token of a trusted key: {error}") from error
     if not isinstance(claims, dict):
         raise TokenMalformed("a token's claims are an object")
-    _check_times(claims, now)
+    if now is not None:
+        _check_times(claims, now)
     return claims
 
 

@@ -7,7 +7,7 @@ here. A missing, extra or mistyped claim makes a token malformed.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from nordan_core.proof.compact import SKEW_S, instant_of, mint, read, unix_seconds
@@ -33,9 +33,6 @@ __all__ = [
 GRANT = "grant"
 RENEWAL = "renewal"
 ACCESS = "access"
-
-#: A renewal must be read this soon after it was issued; what it adds counts from when it was asked for.
-RENEWAL_FRESH_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +73,8 @@ class RenewalClaims:
 
     region: str
     supervisor_id: str
+    nonce: str
+    """The request's random text: the renewal answers it and no other, whatever the region's wall clock says."""
     issued_at: datetime
     items: tuple[RenewalItem, ...]
 
@@ -100,8 +99,8 @@ def mint_grant(claims: GrantClaims, key: SigningKey) -> str:
     return mint(_written(claims, _GRANT_FORM), kind=GRANT, key=key)
 
 
-def read_grant(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> GrantClaims:
-    """Return the claims of a grant that holds now.
+def read_grant(token: str, *, keys: Mapping[str, PublicKey], now: datetime | None) -> GrantClaims:
+    """Return the claims of a grant that holds now; with None, of one whose times the caller looks after.
 
     Raises:
         TokenError: the subclass says how the token fails; see `compact.read`.
@@ -110,21 +109,17 @@ def read_grant(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> G
 
 
 def mint_renewal(claims: RenewalClaims, key: SigningKey) -> str:
-    """Sign a renewal, fresh for `RENEWAL_FRESH_S` seconds; fractions of seconds are dropped."""
-    body = _written(claims, _RENEWAL_FORM)
-    body["exp"] = unix_seconds(claims.issued_at + timedelta(seconds=RENEWAL_FRESH_S))
-    return mint(body, kind=RENEWAL, key=key)
+    """Sign a renewal; fractions of seconds are dropped."""
+    return mint(_written(claims, _RENEWAL_FORM), kind=RENEWAL, key=key)
 
 
-def read_renewal(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> RenewalClaims:
-    """Return the claims of a fresh renewal.
+def read_renewal(token: str, *, keys: Mapping[str, PublicKey]) -> RenewalClaims:
+    """Return the claims of a renewal; it is fresh if its nonce is that of the request at hand.
 
     Raises:
         TokenError: the subclass says how the token fails; see `compact.read`.
     """
-    body = read(token, kind=RENEWAL, keys=keys, now=now)
-    del body["exp"]
-    return RenewalClaims(**_taken(body, _RENEWAL_FORM))
+    return RenewalClaims(**_taken(read(token, kind=RENEWAL, keys=keys, now=None), _RENEWAL_FORM))
 
 
 def mint_access(claims: AccessClaims, key: SigningKey) -> str:
@@ -209,6 +204,7 @@ _GRANT_FORM = {
 _RENEWAL_FORM = {
     "region": _Claim("region", _plain, _text),
     "supervisor_id": _Claim("supervisor_id", _plain, _text),
+    "nonce": _Claim("nonce", _plain, _text),
     "issued_at": _Claim("iat", unix_seconds, _instant),
     "items": _Claim("items", _rows, _items),
 }

@@ -55,13 +55,15 @@ GRANT = GrantClaims(
     policy_digest="0" * 64,
     epoch=7,
 )
-RENEWAL = RenewalClaims("fr-bru-1", "sup_1", NOW, (RenewalItem("att_1", 3, 45), RenewalItem("att_2", 1, 900)))
+RENEWAL = RenewalClaims(
+    "fr-bru-1", "sup_1", "ab" * 16, NOW, (RenewalItem("att_1", 3, 45), RenewalItem("att_2", 1, 900))
+)
 ACCESS = AccessClaims("gateway:fr-bru-1", "attempt:att_1", "read", "key_1", NOW + timedelta(minutes=5))
 
 
 def test_each_kind_reads_back_as_it_was_minted() -> None:
     assert read_grant(mint_grant(GRANT, KEY), keys=KEYS, now=NOW) == GRANT
-    assert read_renewal(mint_renewal(RENEWAL, KEY), keys=KEYS, now=NOW) == RENEWAL
+    assert read_renewal(mint_renewal(RENEWAL, KEY), keys=KEYS) == RENEWAL
     assert read_access(mint_access(ACCESS, KEY), keys=KEYS, now=NOW) == ACCESS
 
 
@@ -100,11 +102,6 @@ def test_a_token_from_the_future_is_refused_beyond_the_skew() -> None:
     with pytest.raises(TokenNotYetValid) as caught:
         read_grant(token, keys=KEYS, now=NOW - timedelta(seconds=SKEW_S + 1))
     assert caught.value.issued_at == NOW
-
-
-def test_a_renewal_goes_stale() -> None:
-    with pytest.raises(TokenExpired):
-        read_renewal(mint_renewal(RENEWAL, KEY), keys=KEYS, now=NOW + timedelta(seconds=60))
 
 
 def test_changing_any_character_is_noticed() -> None:
@@ -161,7 +158,7 @@ def test_a_grant_with_a_mistyped_claim_is_malformed(name: str, value: object) ->
 def test_a_renewal_with_mistyped_items_is_malformed(items: object) -> None:
     token = mint({**claims_of(mint_renewal(RENEWAL, KEY)), "items": items}, kind="renewal", key=KEY)
     with pytest.raises(TokenMalformed):
-        read_renewal(token, keys=KEYS, now=NOW)
+        read_renewal(token, keys=KEYS)
 
 
 def test_an_extra_or_missing_claim_makes_a_grant_malformed() -> None:

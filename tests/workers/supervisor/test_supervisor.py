@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -264,13 +265,35 @@ def test_renewals_keep_an_attempt_beyond_its_first_life(region: RegionUnderTest)
 
 @pytest.mark.parametrize(
     ("claim", "value"),
-    [("region", "de-fra-1"), ("fence", 6), ("pool", "other"), ("redemption_id", "0" * 32), ("nodes", ("other",))],
+    [
+        ("region", "de-fra-1"),
+        ("fence", 6),
+        ("pool", "other"),
+        ("redemption_id", "0" * 32),
+        ("nodes", ("other",)),
+        # A life that is longer than what was signed.
+        ("issued_at", datetime.now(UTC) + timedelta(days=30)),
+    ],
 )
 def test_a_grant_that_does_not_fit_its_order_starts_nothing(region: RegionUnderTest, claim: str, value: object) -> None:
     region.api.forge = {claim: value}
     order = region.submit(shell(f"touch {region.folder}/started"))
     assert ending(region, order) == (AttemptResult.FAILED, Reason.INTERNAL_ERROR)
     assert not (region.folder / "work" / order.attempt_id).exists()
+
+
+def test_a_renewal_that_answers_another_request_extends_nothing(region: RegionUnderTest) -> None:
+    region.api.nonce = "0" * 32
+    order = region.submit(launch_order(LASTING).model_copy(update={"ttl_s": 3.0}))
+    assert ending(region, order) == (AttemptResult.LOST, Reason.GRANT_EXPIRED)
+
+
+def test_a_control_plane_whose_clock_is_another_keeps_attempts_running(region: RegionUnderTest) -> None:
+    """Times are measured here, from when a request was sent; only the signed length of a life counts."""
+    day = datetime.now(UTC) - timedelta(days=1)
+    region.api.forge = {"issued_at": day, "expires_at": day + timedelta(seconds=3)}
+    order = region.submit(shell("sleep 4").model_copy(update={"ttl_s": 3.0}))
+    assert ending(region, order) == (AttemptResult.SUCCEEDED, None)
 
 
 def test_a_grant_by_another_key_starts_nothing(region: RegionUnderTest) -> None:

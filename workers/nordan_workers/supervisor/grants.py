@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from nordan_core.domain.errors import NordanError
 from nordan_core.proof.errors import TokenError
 from nordan_core.proof.tokens import GrantClaims, read_grant
@@ -20,14 +18,21 @@ class GrantRejected(NordanError):
         self.claim = claim
 
 
-def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined, now: datetime) -> GrantClaims:
+#: Whole seconds on the wire.
+_ROUNDING_S = 1.0
+
+
+def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined) -> GrantClaims:
     """Return the claims of a grant that permits exactly this order to exactly this redemption.
+
+    Its time is measured from when the request was sent, on the monotonic clock, and may not be longer than the life
+    that was signed: the wall clock of a region may be wrong. The redemption id, random and new, says that it is fresh.
 
     Raises:
         GrantRejected: with the first claim that does not fit.
     """
     try:
-        claims = read_grant(token, keys=joined.keys, now=now)
+        claims = read_grant(token, keys=joined.keys, now=None)
     except TokenError as error:
         raise GrantRejected(type(error).__name__) from error
     expected = {
@@ -44,4 +49,6 @@ def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined, 
             raise GrantRejected(name)
     if set(claims.nodes) != {rank.node for rank in order.ranks}:
         raise GrantRejected("nodes")
+    if not 0 < order.ttl_s <= (claims.expires_at - claims.issued_at).total_seconds() + _ROUNDING_S:
+        raise GrantRejected("expires_at")
     return claims

@@ -135,7 +135,7 @@ class Redeemer:
             record, phase=Phase.ORDERED, order=order, boot_id=self._desk.boot_id, deadline_s=sent_at_s + order.ttl_s
         )
         try:
-            check_grant(answer.grant, order, record, self._desk.joined, self._desk.clock.now())
+            check_grant(answer.grant, order, record, self._desk.joined)
         except GrantRejected as error:
             log.warning("grant_rejected", claim=error.claim)
             return self._ended(ordered, order, Ending(AttemptResult.FAILED, Reason.INTERNAL_ERROR, str(error)))

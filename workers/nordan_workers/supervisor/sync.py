@@ -7,6 +7,7 @@ attempt that it does not name is not extended, and its shims stop it by themselv
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 
 import structlog
@@ -103,8 +104,9 @@ class Syncer:
         if has_end:
             self._line.faults.at("before_report")
         live = tuple(LiveFence(attempt_id=one.attempt_id, fence=one.order.fence) for one in self._fleet)
+        up = SyncUp(supervisor_id=self._line.supervisor_id, nonce=secrets.token_hex(16), reports=reports, live=live)
         try:
-            down = await self._line.api.sync(SyncUp(supervisor_id=self._line.supervisor_id, reports=reports, live=live))
+            down = await self._line.api.sync(up)
         except ApiRefused as error:
             self._single_out(reports, error, sent_at_s)
             raise
@@ -115,7 +117,7 @@ class Syncer:
             if (held := self._fleet.get(report.attempt_id)) is not None:
                 held.was_told(report, sent_at_s)
         self._carry_out(down)
-        await self._renew(down, sent_at_s)
+        await self._renew(down, up.nonce, sent_at_s)
 
     def _single_out(self, reports: tuple[AttemptReport, ...], error: ApiRefused, now_s: float) -> None:
         """Find the report that the control plane refuses: one job's report must not stop the renewals of all."""
@@ -169,12 +171,13 @@ class Syncer:
             held.want_stop(FENCED if order.reason is Reason.FENCED else Stopping(order.reason, order.grace_s))
             self._fleet.wake(held)
 
-    async def _renew(self, down: SyncDown, sent_at_s: float) -> None:
+    async def _renew(self, down: SyncDown, nonce: str, sent_at_s: float) -> None:
         if not down.renewal:
             return
-        claims = read_renewal(down.renewal, keys=self._line.joined.keys, now=self._line.clock.now())
-        if (claims.region, claims.supervisor_id) != (self._line.joined.region, self._line.supervisor_id):
-            structlog.get_logger().warning("renewal_for_another_supervisor")
+        claims = read_renewal(down.renewal, keys=self._line.joined.keys)
+        asked = (self._line.joined.region, self._line.supervisor_id, nonce)
+        if (claims.region, claims.supervisor_id, claims.nonce) != asked:
+            structlog.get_logger().warning("renewal_for_another_request")
             return
         deadlines = {}
         for item in claims.items:
