@@ -38,7 +38,9 @@ def boot_s() -> float:
 class ShimRun:
     """One shim and its three folders; started by `start`."""
 
-    def __init__(self, shim: Path, folder: Path, *, is_init: bool = False, uid: int | None = None) -> None:
+    def __init__(
+        self, shim: Path, folder: Path, *, is_init: bool = False, uid: int | None = None, log_dir: Path | None = None
+    ) -> None:
         """`uid` runs both shim and command as that user, as in a pod; it needs root."""
         if uid is not None:
             # Folders of tests are closed to other users.
@@ -48,10 +50,10 @@ class ShimRun:
         self._uid = uid
         self._own_folder = folder if uid is not None else None
         self.control = folder / "control"
-        self.log_dir = folder / "log"
+        self.log_dir = log_dir or folder / "log"
         self.record_path = folder / "termination-log"
         for one in (self.control, self.log_dir):
-            one.mkdir()
+            one.mkdir(parents=True)
             if uid is not None:
                 os.chown(one, uid, uid)
         self.is_init = is_init
@@ -79,7 +81,9 @@ class ShimRun:
     def collected(self) -> None:
         self.write("collected", "")
 
-    def start(self, command: Sequence[str], *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: Sequence[str], *options: str, env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start the shim over a command."""
         places = (f"--control={self.control}", f"--log={self.log_dir}", f"--record={self.record_path}")
         argv = [str(self._shim), *places, *options, "--", *command]
@@ -88,7 +92,7 @@ class ShimRun:
         if self.is_init:
             argv = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
         environment = {"PATH": os.environ["PATH"], **(env or {})}
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=cwd)
         return self._process
 
     @property

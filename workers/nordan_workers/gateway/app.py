@@ -20,10 +20,13 @@ from nordan_workers.gateway.access import Doorkeeper
 from nordan_workers.gateway.artifacts import Artifacts
 from nordan_workers.gateway.lists import Lists
 from nordan_workers.gateway.logs import Logs
+from nordan_workers.gateway.pod_sync import PodSync
+from nordan_workers.gateway.pods import Pods
 from nordan_workers.gateway.problems import HANDLERS
 from nordan_workers.gateway.services import LIMITS, TIMEOUT, Services
 from nordan_workers.gateway.uploads import Uploads
 from nordan_workers.joining import Joined
+from nordan_workers.shim import linux
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.store.uploads import UploadNotes
 
@@ -62,6 +65,7 @@ def gateway_app(region: Region) -> Starlette:
         Route("/healthz", _health),
         *Uploads(doorkeeper, store, notes, region.api, region.max_upload_bytes).routes(),
         *Artifacts(doorkeeper, store).routes(),
+        *Pods(region.region_dir, PodSync(region.clock, linux.boot_id()), region.max_upload_bytes).routes(),
         *Logs(doorkeeper, region.region_dir / "logs").routes(),
         *Services(doorkeeper, lists, http).routes(),
     ]

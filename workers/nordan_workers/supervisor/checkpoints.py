@@ -1,7 +1,7 @@
 """Find checkpoints that rank 0 finished and take them into the store; publishing them is the loop's part.
 
-A finished checkpoint is an entry that the program renamed into place: names that begin with a dot or end in `.tmp`
-are still being written. The folder may be full of anything, and is read while the job runs.
+What is finished is told in `nordan_workers.finished`. The folder may be full of anything, and is read while the job
+runs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from pathlib import Path
 
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.wire import LaunchOrder, ManifestMessage, PublishRequest
+from nordan_workers.finished import is_finished
 from nordan_workers.store.folders import take_entry
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.supervisor.records import Seen
 
 #: Entries that are looked at; a program that keeps more at once has the newest of these published.
 MAX_ENTRIES = 1000
-MAX_NAME = 255
 
 
 def entries(folder: Path) -> tuple[Seen, ...]:
     """Return the finished entries of a checkpoint folder, oldest first; none where there is no folder."""
     try:
         with os.scandir(folder) as listing:
-            found = [_seen(entry) for entry in islice(listing, MAX_ENTRIES) if _is_finished(entry.name)]
+            found = [_seen(entry) for entry in islice(listing, MAX_ENTRIES) if is_finished(entry.name)]
     except FileNotFoundError:
         return ()
     return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.modified_ns, one.name)))
@@ -48,10 +48,6 @@ def take_checkpoint(order: LaunchOrder, store: RegionStore, folder: Path, name: 
         name=name,
         manifest=ManifestMessage.of(manifest),
     )
-
-
-def _is_finished(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(".tmp") and len(name) <= MAX_NAME and name.isprintable()
 
 
 def _seen(entry: os.DirEntry[str]) -> Seen | None:

@@ -25,6 +25,8 @@ from nordan_workers.supervisor.attempts import Ending
 #: Outputs with a name of their own; the wire takes one more.
 MAX_NAMED = 63
 MAX_ENTRIES = 20_000
+#: Beside the outputs folder of an attempt that runs elsewhere: why what it wrote was not sent here.
+REFUSED_SUFFIX = ".refused"
 OTHER = "other"
 
 
@@ -38,7 +40,10 @@ class Collected:
 
 def collect(order: LaunchOrder, store: RegionStore, folder: Path) -> Collected:
     """Take every output of a succeeded attempt; never raises for what the program left there."""
+    refused = folder.with_name(folder.name + REFUSED_SUFFIX)
     try:
+        if refused.exists():
+            return _failed(f"an output cannot be kept: {refused.read_text()}")
         names = _names(folder)
         if missing := sorted(set(order.outputs) - set(names)):
             return _failed(f"the program ended well but wrote no output {missing[0]!r} into NORDAN_OUTPUT_DIR")

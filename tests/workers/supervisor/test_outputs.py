@@ -1,0 +1,23 @@
+"""What becomes of outputs that lie in an attempt's folder, or were refused before they came there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult
+from nordan_workers.gateway.pod_files import PodFiles
+from nordan_workers.store.region_store import RegionStore
+from nordan_workers.supervisor.outputs import collect
+from support.attempts import launch_order
+from support.pods import PodAttempt
+
+
+def test_outputs_that_a_pod_could_not_send_fail_the_attempt(tmp_path: Path) -> None:
+    attempt = PodAttempt(tmp_path)
+    rank = attempt.work.ranks[0]
+    PodFiles(attempt.records, attempt.work.root, rank).refuse_outputs("a link leads out of the folder")
+    collected = collect(launch_order(), RegionStore(tmp_path / "store"), rank.outputs)
+    assert collected.failure is not None
+    assert (collected.failure.result, collected.failure.reason) == (AttemptResult.FAILED, Reason.CONTAINER_EXIT)
+    assert collected.failure.message == "an output cannot be kept: a link leads out of the folder"
