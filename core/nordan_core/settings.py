@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nordan_core.domain.errors import OperatorError
@@ -94,6 +94,27 @@ class RegionSettings(_Group):
     max_upload_bytes: int = 1 << 40
     pulse_file: Path | None = None
     """Supervisor and Celery worker touch it every 5 s for as long as they do their work; for probes."""
+    executor: Literal["local", "kubernetes"] = "local"
+    """What runs attempts: processes of this machine, or pods of a cluster. The settings below are for pods."""
+    kubeconfig: Path | None = None
+    """How to reach the cluster; unset, with the account of the pod that the supervisor runs in."""
+    jobs_namespace: str = "nordan-jobs"
+    """The one namespace that the region's jobs live in."""
+    agent_image: str = ""
+    """Image with Nordan in it, for the containers beside a job's own; required."""
+    job_image: str = ""
+    """Image of jobs that name none; unset, they are refused."""
+    pod_gateway_url: str = ""
+    """How pods reach the region's gateway, as `http://gateway.nordan-region:8480`; required."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """Name under which nodes offer GPUs."""
+    pod_uid: int = 65532
+    """User and group of everything in a job's pod."""
+    pull_secret: str = ""
+    """Name of a Secret of the jobs' namespace with a registry's password; unset, none is needed."""
+    kubernetes_service_host: str = Field(default="", validation_alias="KUBERNETES_SERVICE_HOST")
+    """Set by Kubernetes in every pod, as is the port."""
+    kubernetes_service_port: int = Field(default=443, validation_alias="KUBERNETES_SERVICE_PORT")
 
 
 Group = TypeVar("Group", bound=BaseSettings)

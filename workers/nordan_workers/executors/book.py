@@ -1,4 +1,4 @@
-"""The local executor's own records of attempts, one folder each under `attempts/`.
+"""Executors' own records of attempts, one folder each under `attempts/`.
 
 The supervisor keeps files in the same folders and the shims in the ranks' (`nordan_workers.shim.records`).
 """
@@ -12,6 +12,13 @@ from pathlib import Path
 
 from nordan_core.domain.ids import AttemptId
 from nordan_workers.shim.records import DEADLINE, STOP, Deadline, Stop, read, write
+
+#: A deadline farther away than FAR_S is rewritten only for a gain of STEP_S or more: a file is written and a shim woken
+#: every few seconds instead of at each sync. The attempt may stop earlier by so much, never later.
+FAR_S = 20.0
+STEP_S = 5.0
+#: Bytes of one rank's log that are kept.
+LOG_LIMIT_BYTES = 256 << 20
 
 _PREPARED = "prepared.json"
 _LAUNCHED = "launched.json"
@@ -31,7 +38,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """What was chosen when an attempt was launched."""
+    """What the local executor chose when it launched an attempt."""
 
     boot_id: str
     at_s: float
@@ -49,6 +56,11 @@ class Energy:
     """What an attempt's GPUs had used when its end was first seen."""
 
     watt_hours: float | None
+
+
+def is_worth_writing(deadline_s: float, written_s: float, now_s: float) -> bool:
+    """Tell whether a deadline must be written, when another one stands in its file."""
+    return written_s - now_s <= FAR_S or not 0 <= deadline_s - written_s < STEP_S
 
 
 class Book:

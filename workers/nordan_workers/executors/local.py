@@ -35,7 +35,7 @@ from nordan_workers.executors.base import (
     RankStatus,
     WorkFolders,
 )
-from nordan_workers.executors.book import Book, Energy, Launched, Prepared
+from nordan_workers.executors.book import LOG_LIMIT_BYTES, Book, Energy, Launched, Prepared, is_worth_writing
 from nordan_workers.executors.environment import MASTER_ADDR, free_port, rank_environment
 from nordan_workers.executors.ranks import Rank, RankPlace, clear_user
 from nordan_workers.executors.shims import ShimParent
@@ -45,13 +45,8 @@ from nordan_workers.shim import linux
 from nordan_workers.shim.records import ORDER, Deadline, RankOrder, Stop, write
 from nordan_workers.shim.schedule import schedule
 
-LOG_LIMIT_BYTES = 256 << 20
 #: SIGTERM precedes the deadline by this much, or by a tenth of the first life where that is shorter.
 DEADLINE_GRACE_S = 2.0
-#: A deadline farther away than FAR_S is rewritten only for a gain of STEP_S or more: a file is written and a shim woken
-#: every few seconds instead of at each sync. The attempt may stop earlier by so much, never later.
-FAR_S = 20.0
-STEP_S = 5.0
 #: A rank that lives so long after it had to be killed has a shim that cannot do it: one that hangs, or that its job has
 #: stopped with SIGSTOP, as a job without a user of its own can.
 OVERDUE_S = 5.0
@@ -180,7 +175,7 @@ class LocalExecutor:
             if attempt_id in self._over or attempt_id not in self._prepared:
                 continue
             written_s = self._deadlines.get(attempt_id, now_s)
-            if written_s - now_s > FAR_S and 0 <= deadline_s - written_s < STEP_S:
+            if not is_worth_writing(deadline_s, written_s, now_s):
                 continue
             try:
                 self._note_deadline(attempt_id, deadline_s)

@@ -18,13 +18,12 @@ from nordan_core.domain.errors import OperatorError
 from nordan_core.logs import configure_logs
 from nordan_core.settings import RegionSettings, fault_point, load_settings
 from nordan_workers.api_client import WorkerApi
-from nordan_workers.executors.local import LocalExecutor
-from nordan_workers.executors.uids import UidRange
 from nordan_workers.faults import Faults
 from nordan_workers.joining import Joined, read_join_file
 from nordan_workers.pulse import Pulse
 from nordan_workers.shim.linux import boot_id
 from nordan_workers.store.region_store import RegionStore
+from nordan_workers.supervisor.choosing import choose_executor
 from nordan_workers.supervisor.loop import Region, Supervisor
 from nordan_workers.supervisor.records import Records
 
@@ -49,13 +48,12 @@ def main() -> int:
 async def _run(settings: RegionSettings, joined: Joined) -> None:
     clock = SystemClock()
     region_dir = settings.region_dir
-    uid_range = UidRange.parse(settings.uid_range) if settings.uid_range else None
     store = RegionStore(region_dir / "store")
     store.clear_incoming(older_than_s=STALE_INCOMING_S, now_s=clock.now().timestamp())
     region = Region(
         region_dir=region_dir,
         joined=joined,
-        executor=LocalExecutor(region_dir, clock, uid_range=uid_range, job_path=settings.job_path),
+        executor=choose_executor(settings, joined, clock),
         store=store,
         records=Records(region_dir / "records"),
         api=WorkerApi(joined),

@@ -52,3 +52,70 @@ class AgentRecord:
     """An `AgentState`."""
     exit: str = ""
     """The helper's exit record as JSON, as in the container's termination message; empty until the end is known."""
+
+
+# The executor's own notes, which only it reads. Those of a rank lie in `rank-<n>/`.
+LAUNCHED = "launched.json"
+CONDEMNED = "condemned.json"
+CREATED = "created.json"
+STARTED = "started.json"
+ENDED = "ended.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What is needed of the order after a restart."""
+
+    boot_id: str
+    at_s: float
+    """Boot-time clock of that boot."""
+    grace_s: float
+    port: int | None
+    """Where an inference replica listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """Why the executor gives an attempt up; written before anything is done about it."""
+
+    cause: str
+    """A `Reason`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A pod of this rank was made: if it is not there any more, it has ended, and no other is made."""
+
+    uid: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """When the job's container began to run."""
+
+    boot_id: str
+    at_s: float
+    """Boot-time clock of that boot of the supervisor's machine, not the node's."""
+    wall_s: float
+    """The same instant by the wall clock, for a supervisor on another machine or after another boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the rank ended, by all that could be known: kept, because the pod's object goes away."""
+
+    is_lost: bool
+    cause: str
+    """A `Reason`, or empty."""
+    message: str
+    started_at_s: float | None
+    ended_at_s: float
+    exit_code: int | None
+    signal: int | None
+    user_s: float
+    system_s: float
+    max_rss_kib: int
+    oom: bool
+    at_deadline: bool

@@ -1,0 +1,63 @@
+"""Which executor the region's settings ask for, built from them. Called once, at the supervisor's start."""
+
+from __future__ import annotations
+
+from nordan_core.clock import Clock
+from nordan_core.domain.errors import OperatorError
+from nordan_core.settings import RegionSettings
+from nordan_workers.executors.base import Executor
+from nordan_workers.executors.kubernetes.client import Cluster
+from nordan_workers.executors.kubernetes.config import Connection, from_account, from_kubeconfig
+from nordan_workers.executors.kubernetes.executor import KubernetesExecutor
+from nordan_workers.executors.kubernetes.manifests import PodSettings
+from nordan_workers.executors.local import LocalExecutor
+from nordan_workers.executors.uids import UidRange
+from nordan_workers.joining import Joined
+
+
+def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> Executor:
+    """Return the executor, which has begun to look at what an earlier one left.
+
+    Raises:
+        OperatorError: a setting is missing or wrong; says which.
+    """
+    if settings.executor == "local":
+        uid_range = UidRange.parse(settings.uid_range) if settings.uid_range else None
+        return LocalExecutor(settings.region_dir, clock, uid_range=uid_range, job_path=settings.job_path)
+    cluster = Cluster(cluster_connection(settings))
+    return KubernetesExecutor(settings.region_dir, clock, cluster=cluster, settings=pod_settings(settings, joined))
+
+
+def cluster_connection(settings: RegionSettings) -> Connection:
+    """Return how to reach the region's cluster.
+
+    Raises:
+        OperatorError: there is no kubeconfig and no pod's account, or it is not usable.
+    """
+    if settings.kubeconfig is not None:
+        return from_kubeconfig(settings.kubeconfig)
+    return from_account(settings.kubernetes_service_host, settings.kubernetes_service_port)
+
+
+def pod_settings(settings: RegionSettings, joined: Joined) -> PodSettings:
+    """Return what the region decides about every pod.
+
+    Raises:
+        OperatorError: names the setting that is missing.
+    """
+    for name in ("agent_image", "pod_gateway_url"):
+        if not getattr(settings, name):
+            raise OperatorError(f"NORDAN_EXECUTOR is kubernetes, so NORDAN_{name.upper()} must be set")
+    if not joined.territory:
+        raise OperatorError("the join file names no territory; make a new one with: nordan admin regions join")
+    return PodSettings(
+        namespace=settings.jobs_namespace,
+        region=joined.region,
+        territory=joined.territory,
+        agent_image=settings.agent_image,
+        gateway_url=settings.pod_gateway_url.rstrip("/"),
+        job_image=settings.job_image,
+        gpu_resource=settings.gpu_resource,
+        uid=settings.pod_uid,
+        pull_secret=settings.pull_secret,
+    )
