@@ -17,6 +17,8 @@ from nordan_workers.shim.records import DEADLINE, STOP, Deadline, Stop, read, wr
 #: every few seconds instead of at each sync. The attempt may stop earlier by so much, never later.
 FAR_S = 20.0
 STEP_S = 5.0
+#: SIGTERM precedes the deadline by this much, or by a tenth of the first life where that is shorter.
+DEADLINE_GRACE_S = 2.0
 #: Bytes of one rank's log that are kept.
 LOG_LIMIT_BYTES = 256 << 20
 

@@ -35,7 +35,15 @@ from nordan_workers.executors.base import (
     RankStatus,
     WorkFolders,
 )
-from nordan_workers.executors.book import LOG_LIMIT_BYTES, Book, Energy, Launched, Prepared, is_worth_writing
+from nordan_workers.executors.book import (
+    DEADLINE_GRACE_S,
+    LOG_LIMIT_BYTES,
+    Book,
+    Energy,
+    Launched,
+    Prepared,
+    is_worth_writing,
+)
 from nordan_workers.executors.environment import MASTER_ADDR, free_port, rank_environment
 from nordan_workers.executors.ranks import Rank, RankPlace, clear_user
 from nordan_workers.executors.shims import ShimParent
@@ -45,8 +53,6 @@ from nordan_workers.shim import linux
 from nordan_workers.shim.records import ORDER, Deadline, RankOrder, Stop, write
 from nordan_workers.shim.schedule import schedule
 
-#: SIGTERM precedes the deadline by this much, or by a tenth of the first life where that is shorter.
-DEADLINE_GRACE_S = 2.0
 #: A rank that lives so long after it had to be killed has a shim that cannot do it: one that hangs, or that its job has
 #: stopped with SIGSTOP, as a job without a user of its own can.
 OVERDUE_S = 5.0

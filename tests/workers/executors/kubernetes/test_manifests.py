@@ -129,8 +129,9 @@ def test_the_jobs_own_variables_are_not_in_the_object() -> None:
 def test_the_users_command_runs_under_the_helper_as_it_was_written() -> None:
     order = launch_order(["sh", "-c", "echo $$ $(HOME) $HOME"])
     job = containers(pod_of(order))["job"]
-    assert job["command"][:4] == ["/nordan/control/shim", "--", "sh", "-c"]
-    assert job["command"][4] == "echo $$$$ $$(HOME) $$HOME"
+    *ours, shell, flag, script = job["command"]
+    assert ours == ["/nordan/control/shim", "--grace=10", "--deadline-grace=2", "--"]
+    assert (shell, flag, script) == ("sh", "-c", "echo $$$$ $$(HOME) $$HOME")
 
 
 def test_a_rank_asks_its_node_for_what_the_engine_reckoned_with() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from nordan_core.domain.ids import AttemptId
 from nordan_core.domain.jobs import JobKind
 from nordan_core.wire import LaunchOrder, RankOrder
+from nordan_workers.executors.book import DEADLINE_GRACE_S
 from nordan_workers.executors.kubernetes import names
 
 #: A JSON object as the API server takes it.
@@ -255,7 +256,7 @@ def _job(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: Pod
         "name": names.JOB,
         "image": order.image or settings.job_image,
         "imagePullPolicy": "IfNotPresent",
-        "command": [SHIM, "--", *map(_literal, order.command)],
+        "command": [SHIM, *_shim_options(order), "--", *map(_literal, order.command)],
         "workingDir": f"/nordan/{RANK}",
         "env": _env(job_environment(order, rank)),
         "resources": resources,
@@ -270,6 +271,11 @@ def _job(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: Pod
     if (port := service_port(order)) is not None:
         container["ports"] = [{"containerPort": port, "protocol": "TCP"}]
     return container
+
+
+def _shim_options(order: LaunchOrder) -> list[str]:
+    """Return what the helper does when it is told nothing else: at a SIGTERM by the kubelet, and near the deadline."""
+    return [f"--grace={order.grace_s:g}", f"--deadline-grace={min(DEADLINE_GRACE_S, order.ttl_s / 10):g}"]
 
 
 _RESTRICTED: Object = {
