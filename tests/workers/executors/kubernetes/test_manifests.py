@@ -82,6 +82,14 @@ def test_a_pod_goes_to_verified_nodes_of_its_pool_in_its_territory_only() -> Non
     ]
 
 
+def test_a_pod_fits_only_the_node_of_its_grant() -> None:
+    order = launch_order(ranks=2)
+    for rank in order.ranks:
+        required = pod_of(order, rank.rank)["spec"]["affinity"]["nodeAffinity"]
+        terms = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert terms == [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [rank.node]}]}]
+
+
 def test_a_pod_is_restricted_and_holds_no_account() -> None:
     pod = pod_of(launch_order())
     spec = pod["spec"]

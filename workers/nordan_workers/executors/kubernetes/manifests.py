@@ -177,6 +177,8 @@ def _spec(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: Po
             names.NODE_REGION: settings.region,
             names.NODE_POOL: order.pool,
         },
+        # An admission policy on bindings cannot see the pod; this names the grant's node where the kubelet compares it.
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _only(rank.node)}},
         "tolerations": [
             {"key": names.TAINT_POOL, "operator": "Equal", "value": order.pool, "effect": "NoSchedule"},
         ],
@@ -200,6 +202,10 @@ def _spec(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: Po
     if settings.pull_secret:
         spec["imagePullSecrets"] = [{"name": settings.pull_secret}]
     return spec
+
+
+def _only(node: str) -> Object:
+    return {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}
 
 
 def _volumes(order: LaunchOrder) -> list[Object]:
