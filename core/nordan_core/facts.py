@@ -31,6 +31,7 @@ from nordan_core.residency.ownership import connected
 from nordan_core.residency.places import Atlas
 from nordan_core.store.places import WorldState
 from nordan_core.store.unit_of_work import Store, UnitOfWork
+from nordan_core.world import MAX_NODES
 
 Document = Mapping[str, Any]  # Any: JSON
 
@@ -206,6 +207,8 @@ def _tenancy(strictest: str, offered: tuple[str, ...] | None) -> frozenset[Tenan
 
 
 def _capacity(pool: Document) -> PoolCapacity:
+    # A cluster whose pool has no stated most may grow, so no gang is too large for it for good.
+    nodes = MAX_NODES if pool["nodes"] is None else pool["nodes"]
     return PoolCapacity(
-        pool["name"], pool["accelerator"], pool["gpus_per_node"], pool["nodes"], pool["cpus"], pool["memory_mib"]
+        pool["name"], pool["accelerator"], pool["gpus_per_node"], nodes, pool["cpus"], pool["memory_mib"]
     )

@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from nordan_core.domain.contents import ArtifactKind, FileEntry, Manifest, is_safe_path
+from nordan_core.domain.ids import NodeName, PoolName
 from nordan_core.domain.jobs import JobKind
+from nordan_core.domain.places import Amounts, NodeReport, NodeState
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult, AttemptState
 
@@ -23,8 +25,13 @@ Count = Annotated[int, Field(ge=0, lt=2**31)]
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """Seconds or watt-hours of one attempt; a thousand millions is beyond any."""
 Handle = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Coordinate = Annotated[str, StringConstraints(max_length=63, pattern=r"^[A-Za-z0-9._-]*$")]
+"""The value of a label that says where in a data centre a node stands."""
 #: Files in one manifest; an archive serves better beyond it.
 MAX_FILES = 20_000
+#: Nodes of one cluster.
+MAX_NODES = 20_000
 
 
 class Up(BaseModel):
@@ -240,6 +247,53 @@ class LiveFence(Up):
     fence: Int32
 
 
+class AmountsMessage(Up):
+    """Quantities of a node's resources."""
+
+    gpus: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+    cpu_milli: Count = 0
+    memory_mib: Count = 0
+
+
+class NodeMessage(Up):
+    """What a region's cluster says about one node of one of the region's pools."""
+
+    pool: Name
+    name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+    state: NodeState
+    reason: Annotated[str, StringConstraints(max_length=200, pattern=r"^[\x20-\x7e]*$")] = ""
+    """Why it is not ready: conditions and taints by their names."""
+    offered: AmountsMessage
+    """What the node has for pods, whoever's."""
+    foreign: AmountsMessage = AmountsMessage()
+    """What pods that are not Nordan's ask for."""
+    is_unverified: bool = False
+    block: Coordinate = ""
+    rack: Coordinate = ""
+
+    def to_domain(self) -> NodeReport:
+        """Return the report as a value."""
+        return NodeReport(
+            pool=PoolName(self.pool),
+            name=NodeName(self.name),
+            state=self.state,
+            offered=Amounts(self.offered.gpus, self.offered.cpu_milli, self.offered.memory_mib),
+            foreign=Amounts(self.foreign.gpus, self.foreign.cpu_milli, self.foreign.memory_mib),
+            reason=self.reason,
+            is_unverified=self.is_unverified,
+            block=self.block,
+            rack=self.rack,
+        )
+
+
+class NodesMessage(Up):
+    """All nodes of a region's cluster that carry a pool's label; a node that is left out is gone."""
+
+    is_current: bool = True
+    """False: the cluster does not answer, so `nodes` says nothing, and nothing new is to be placed."""
+    nodes: Annotated[tuple[NodeMessage, ...], Field(max_length=MAX_NODES)] = ()
+
+
 class SyncUp(Up):
     """A region's state: sent every 2 s, and at once when something happened."""
 
@@ -248,6 +302,8 @@ class SyncUp(Up):
     """Random, new with each request: the renewal carries it back, so that an old one cannot be shown again."""
     reports: Annotated[tuple[AttemptReport, ...], Field(max_length=500)] = ()
     live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] = ()
+    nodes: NodesMessage | None = None
+    """Sent when something about a node has changed, and every 15 s; never by a region of the local executor."""
 
 
 class StopOrder(Down):

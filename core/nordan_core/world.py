@@ -44,6 +44,8 @@ def _instant(value: object) -> object:
 
 
 Until = Annotated[AwareDatetime, BeforeValidator(_instant)]
+#: Nodes of one pool.
+MAX_NODES = 10_000
 #: Nodes beyond these do not exist, and the store's columns end there.
 _MAX_CPUS = 1 << 20
 _MAX_MEMORY_MIB = 1 << 30
@@ -158,7 +160,8 @@ class PoolDocument(_Document):
     provider: Name
     accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]{1,64}$")]
     gpu_memory_mib: Annotated[int, Field(ge=1, le=_MAX_MEMORY_MIB)]
-    nodes: Annotated[int, Field(ge=1, le=10_000)]
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
+    """How many there are. Where a cluster names the nodes: how many at most, and unset means all that it has."""
     gpus_per_node: Annotated[int, Field(ge=1, le=32)]
     cpus: Annotated[int, Field(ge=1, le=_MAX_CPUS)]
     memory_mib: Annotated[int, Field(ge=1, le=_MAX_MEMORY_MIB)]

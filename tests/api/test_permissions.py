@@ -58,6 +58,8 @@ TABLE = {
     "GET /v1/regions": Permission.LOOK,
     "GET /v1/pools": Permission.LOOK,
     "GET /v1/nodes": Permission.MANAGE_PLATFORM,
+    "POST /v1/pools/{pool}:{verb}": Permission.MANAGE_PLATFORM,
+    "POST /v1/pools/{pool}/nodes/{node}:{verb}": Permission.MANAGE_PLATFORM,
     "GET /v1/keys": Permission.LOOK,
     "GET /v1/cell": Permission.LOOK,
     "GET /v1/audit/checkpoint": Permission.READ_AUDIT,
@@ -68,8 +70,8 @@ IN_PROJECT = [route for route in TABLE if "{project}" in route]
 
 def _ask(lab: Lab, route: str, key: str | None, project: str = "default") -> tuple[int, str]:
     method, template = route.split(" ")
-    path = template.replace("{project}", project).replace("{organisation}", "home")
-    for name in ("job", "dataset", "artifact", "key", "code"):
+    path = template.replace("{project}", project).replace("{organisation}", "home").replace("{verb}", "drain")
+    for name in ("job", "dataset", "artifact", "key", "code", "pool", "node"):
         path = path.replace(f"{{{name}}}", "absent")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}

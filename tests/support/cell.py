@@ -15,6 +15,7 @@ from nordan_core.clock import Clock, SystemClock
 from nordan_core.domain.attempts import Ending
 from nordan_core.domain.ids import GrantId, JobId, OrganisationId, ProjectId, RegionCode
 from nordan_core.domain.jobs import Job, JobKind, JobSpec, Resources
+from nordan_core.domain.places import NodeReport
 from nordan_core.domain.states import AttemptResult, JobState
 from nordan_core.domain.tenants import Organisation, Project
 from nordan_core.identifiers import new_id
@@ -24,6 +25,7 @@ from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
 from nordan_core.residency.policy import parse_policy
 from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.nodes import Reported
 from nordan_core.store.unit_of_work import Store
 from nordan_core.world import (
     ControlPlaneDocument,
@@ -103,6 +105,18 @@ class Cell:
         }
         self.apply([document])
 
+    def add_cluster(self, code: str, pool: str, **more: object) -> None:
+        """Apply a region of the Kubernetes executor with one pool of 8-GPU nodes, and let it be heard of."""
+        region = {"kind": "Region", "name": code, "territory": "FR", "operator": "auvergne-calcul"}
+        self.apply([{**region, "access_territories": ["FR"], "executor": "kubernetes"}])
+        self.add_pool(pool, code, **{"nodes": None, **more})  # type: ignore[arg-type]  # fields of the document
+        self.regions_speak()
+
+    def report(self, region: str, *nodes: NodeReport, age_s: float = 0.0) -> Reported:
+        """Let a cluster say which nodes it has, as of so long ago."""
+        with self.store.begin() as work:
+            return work.nodes.report(RegionCode(region), nodes, self.clock.now() - timedelta(seconds=age_s))
+
     def add_tenant(self, organisation: OrganisationId, project: ProjectId, name: str) -> None:
         """Add an organisation with one project."""
         now = self.clock.now()
@@ -121,6 +135,7 @@ class Cell:
         count: int = 1,
         *,
         gpus: int = 1,
+        cpus: int | None = None,
         nodes: int = 1,
         policy: Mapping[str, object] | None = None,
         organisation: OrganisationId | None = None,
@@ -130,7 +145,8 @@ class Cell:
         **more: Any,  # Any: fields of JobSpec
     ) -> list[JobId]:
         """Submit equal jobs in one transaction and return their ids."""
-        spec = JobSpec("job", JobKind.BATCH, ("true",), Resources(gpus), nodes=nodes, policy=policy or {}, **more)
+        resources = Resources(gpus) if cpus is None else Resources(gpus, cpus=cpus)
+        spec = JobSpec("job", JobKind.BATCH, ("true",), resources, nodes=nodes, policy=policy or {}, **more)
         of = an_effective(policy or {}, has_content=bool(inputs))
         ids = []
         with self.store.begin() as work:

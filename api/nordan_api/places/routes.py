@@ -11,7 +11,7 @@ from nordan_api.auth.callers import permitted
 from nordan_api.auth.permissions import Permission
 from nordan_api.bodies import MAX_BODY_BYTES, bounded_body, document, parse_object, read_model
 from nordan_api.context import context_of
-from nordan_api.places import service
+from nordan_api.places import nodes, service
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.tenants import Principal
 from nordan_core.wire import JoinRequest
@@ -70,10 +70,10 @@ def regions(request: Request, _principal: Looker) -> Json:
 def pools(request: Request, _principal: Looker) -> Json:
     """Return all pools with their prices and what is free."""
     with context_of(request).store.begin() as work:
-        found, nodes = work.places.pools(), work.places.nodes()
+        found, there = work.places.pools(), work.nodes.all()
     items = []
     for pool in found:
-        own = [node for node in nodes if node.pool == pool.name]
+        own = [node for node in there if node.pool == pool.name]
         items.append(
             {
                 "name": pool.name,
@@ -94,21 +94,22 @@ def pools(request: Request, _principal: Looker) -> Json:
 
 
 @router.get("/nodes")
-def nodes(request: Request, _principal: Operator) -> Json:
+def all_nodes(request: Request, _principal: Operator) -> Json:
     """Return all nodes."""
-    with context_of(request).store.begin() as work:
-        found = work.places.nodes()
-    return {
-        "items": [
-            {
-                "name": one.name,
-                "pool": one.pool,
-                "state": one.state.value,
-                "gpus": one.gpus,
-                "gpus_free": one.free_gpus,
-                "cpus_free": one.free_cpus,
-                "memory_mib_free": one.free_memory_mib,
-            }
-            for one in found
-        ]
-    }
+    return {"items": nodes.list_nodes(context_of(request))}
+
+
+@router.post("/pools/{pool}:{verb}")
+def hold_pool(pool: str, verb: nodes.Verb, request: Request, principal: Operator, body: Body) -> Json:
+    """Cordon, drain or uncordon a pool: the nodes that it has and those that it will have."""
+    return nodes.hold(context_of(request), principal, pool, None, verb, _wanted(verb, body))
+
+
+@router.post("/pools/{pool}/nodes/{node}:{verb}")
+def hold_node(pool: str, node: str, verb: nodes.Verb, request: Request, principal: Operator, body: Body) -> Json:
+    """Cordon, drain or uncordon one node."""
+    return nodes.hold(context_of(request), principal, pool, node, verb, _wanted(verb, body))
+
+
+def _wanted(verb: nodes.Verb, body: Json) -> nodes.HoldRequest:
+    return read_model(nodes.DrainRequest if verb == "drain" else nodes.HoldRequest, body)

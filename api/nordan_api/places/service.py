@@ -10,6 +10,7 @@ from nordan_api.jobs.policy import read_floor
 from nordan_api.projects.service import floor_template
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import OrganisationId, ProjectId, RegionCode
+from nordan_core.domain.places import ExecutorKind
 from nordan_core.domain.tenants import Organisation, Principal, Project
 from nordan_core.facts import entity_of
 from nordan_core.identifiers import new_id, new_secret
@@ -81,6 +82,7 @@ def _apply_one(context: Context, work: UnitOfWork, document: WorldDocument, plac
         case ControlPlaneDocument():
             return work.places.put_cell(document, now)
         case RegionDocument():
+            _check_executor(work, document)
             action = work.places.put_region(document, now)
         case PoolDocument():
             return _put_pool(context, work, document, place)
@@ -93,6 +95,18 @@ def _apply_one(context: Context, work: UnitOfWork, document: WorldDocument, plac
     return action
 
 
+def _check_executor(work: UnitOfWork, document: RegionDocument) -> None:
+    known = work.places.region(document.name)
+    if known is None or known.executor is document.executor:
+        return
+    pools = [pool.name for pool in work.places.pools() if pool.region == document.name]
+    if pools:
+        message = (
+            f"region {document.name} has pools whose nodes are the {known.executor} executor's: {', '.join(pools)}"
+        )
+        raise Conflict("region_executor", f"{message}; describe a new region")
+
+
 def _put_pool(context: Context, work: UnitOfWork, document: PoolDocument, place: int) -> str:
     known = next((pool for pool in work.places.pools() if pool.name == document.name), None)
     if known is not None and known.gpus_per_node != document.gpus_per_node:
@@ -100,8 +114,12 @@ def _put_pool(context: Context, work: UnitOfWork, document: PoolDocument, place:
         raise Conflict("pool_shape", message)
     if known is not None and known.region != document.region:
         raise Conflict("pool_shape", f"pool {document.name} is in {known.region}; pools do not move")
-    if work.places.region(document.region) is None:
+    region = work.places.region(document.region)
+    if region is None:
         raise Invalid(f"documents.{place}.region", f"no region {document.region!r}")
+    if document.nodes is None and region.executor is ExecutorKind.LOCAL:
+        message = f"say how many nodes {document.name} has; only a region of the kubernetes executor finds them itself"
+        raise Invalid(f"documents.{place}.nodes", message)
     return work.places.put_pool(document, context.clock.now())
 
 

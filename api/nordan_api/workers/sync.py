@@ -18,7 +18,7 @@ from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
 from nordan_core.proof.tokens import RenewalClaims, RenewalItem, mint_renewal
 from nordan_core.store.attempts import LiveAttempt, LockedAttempt
 from nordan_core.store.unit_of_work import UnitOfWork
-from nordan_core.wire import AttemptReport, ExitReport, StopOrder, SyncDown, SyncUp
+from nordan_core.wire import AttemptReport, ExitReport, NodesMessage, StopOrder, SyncDown, SyncUp
 
 log = structlog.get_logger()
 #: Without a redemption there is nothing to report on, and after the end nothing more to say.
@@ -27,6 +27,8 @@ _NOT_RUNNING = frozenset({AttemptState.PLACED, AttemptState.ENDED})
 
 def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
     """Store a region's reports and say what may go on, what must stop, and what is settled."""
+    if up.nodes is not None:
+        store_nodes(context, region, up.nodes)
     with context.store.begin() as work:
         # 1. The epoch, held still: renewing is an act that is judged.
         judge = Judge(context, work)
@@ -51,6 +53,27 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         unknown=_unknown(up, [*live, *fenced], settled),
         fenced_objects=tuple(f"attempt:{one}" for one in unreadable),
     )
+
+
+def store_nodes(context: Context, region: RegionCode, message: NodesMessage) -> None:
+    """Store what a region's cluster says about its nodes, in a transaction of its own: it is not an act of law."""
+    reports = [one.to_domain() for one in message.nodes]
+    with context.store.begin() as work:
+        if not message.is_current:
+            work.nodes.lose_sight(region)
+            return
+        reported = work.nodes.report(region, reports, context.clock.now())
+        if reported.changed:
+            work.notify("nordan_queue")
+    if reported.changed or reported.unknown_pools or reported.surplus:
+        log.info(
+            "nodes_reported",
+            region=region,
+            nodes=len(reports),
+            changed=reported.changed,
+            unknown_pools=reported.unknown_pools[:5],
+            surplus=reported.surplus,
+        )
 
 
 def _store_reports(

@@ -38,6 +38,8 @@ class Act(StrEnum):
     POLICY_CHANGED = "policy_changed"
     FACTS_CHANGED = "facts_changed"
     REGION_JOINED = "region_joined"
+    NODES_HELD = "nodes_held"
+    """An operator cordoned or drained nodes, or let them take work again."""
     TENANT_CHANGED = "tenant_changed"
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"

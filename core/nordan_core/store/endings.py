@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -229,22 +230,21 @@ def _job_reason(ending: Ending, after: JobState) -> str | None:
 
 
 def _give_back(session: Session, closings: Sequence[_Closing]) -> None:
-    masks: dict[str, int] = {}
-    cpus: dict[str, int] = {}
-    memory: dict[str, int] = {}
+    masks: dict[tuple[str, str], int] = {}
+    cpus: Counter[tuple[str, str]] = Counter()
+    memory: Counter[tuple[str, str]] = Counter()
     for closing in closings:
         for rank in closing.attempt.placement:
-            node = rank["node"]
+            node = (closing.attempt.pool, rank["node"])
             masks[node] = masks.get(node, 0) | rank["gpu_mask"]
-            cpus[node] = cpus.get(node, 0) + closing.attempt.cpus_per_rank
-            memory[node] = memory.get(node, 0) + closing.attempt.memory_mib_per_rank
-    statement = text(
-        "update node set free_mask = free_mask | :mask, free_cpus = free_cpus + :cpus,"
-        " free_memory_mib = free_memory_mib + :memory where name = :node"
-    )
+            cpus[node] += closing.attempt.cpus_per_rank
+            memory[node] += closing.attempt.memory_mib_per_rank
     session.connection().execute(
-        statement,
-        [{"node": one, "mask": masks[one], "cpus": cpus[one], "memory": memory[one]} for one in sorted(masks)],
+        _GIVE_BACK,
+        [
+            {"pool": pool, "node": node, "mask": mask, "cpus": cpus[pool, node], "memory": memory[pool, node]}
+            for (pool, node), mask in sorted(masks.items())
+        ],
     )
     pools = sorted({closing.attempt.pool for closing in closings})
     # Locked first: the second statement then sees every attempt that was placed there before.
@@ -252,6 +252,10 @@ def _give_back(session: Session, closings: Sequence[_Closing]) -> None:
     session.execute(_FREE_BOUND, {"pools": pools})
 
 
+_GIVE_BACK = text(
+    "update node set free_mask = free_mask | :mask, free_cpus = free_cpus + :cpus,"
+    " free_memory_mib = free_memory_mib + :memory where pool = :pool and name = :node"
+)
 _LOCK_BOUND = text(
     "select name from pool where name = any(:pools) and single_tenant is not null order by name for update"
 )

@@ -11,11 +11,11 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, SQLModel, col
 
-from nordan_core.domain.errors import Conflict
-from nordan_core.domain.ids import NodeName, PoolName, RegionCode
+from nordan_core.domain.ids import PoolName, RegionCode
 from nordan_core.domain.money import Price
-from nordan_core.domain.places import ExecutorKind, Node, NodeState, Pool, Region
-from nordan_core.store.tables.places import CellRow, EntityRow, NodeRow, PoolRow, RegionRow
+from nordan_core.domain.places import ExecutorKind, Hold, Pool, Region
+from nordan_core.store.nodes import Nodes
+from nordan_core.store.tables.places import CellRow, EntityRow, PoolRow, RegionRow
 from nordan_core.world import ControlPlaneDocument, EntityDocument, PoolDocument, RegionDocument
 
 Document = dict[str, Any]  # Any: JSON
@@ -91,7 +91,8 @@ class Places:
     def put_pool(self, document: PoolDocument, now: datetime) -> str:
         """Store a pool and its nodes; returns created, updated or unchanged.
 
-        Nodes are named `<pool>-<n>`. A smaller pool keeps its last nodes as `down`, so that what runs there may end.
+        Nodes of the local executor are named `<pool>-<n>`. A smaller pool keeps its last nodes as `down`, so that what
+        runs there may end. A cluster names its nodes itself (`Nodes.report`).
 
         Raises:
             Conflict: its nodes would have less than jobs hold of them.
@@ -112,7 +113,9 @@ class Places:
             "updated_at": now,
         }
         self._upsert(PoolRow, values, "name")
-        self._put_nodes(document)
+        region = self._session.get_one(RegionRow, document.region)
+        executor = ExecutorKind(region.document["executor"])
+        Nodes(self._session).follow_document(document, executor, now)
         return "updated" if before else "created"
 
     def step_facts(self) -> None:
@@ -131,10 +134,6 @@ class Places:
     def pools(self) -> list[Pool]:
         """Return all pools by name."""
         return [_pool(row) for row in self._session.scalars(select(PoolRow).order_by(col(PoolRow.name)))]
-
-    def nodes(self) -> list[Node]:
-        """Return all nodes by name."""
-        return [_node(row) for row in self._session.scalars(select(NodeRow).order_by(col(NodeRow.name)))]
 
     def join(
         self,
@@ -183,45 +182,6 @@ class Places:
         self._session.execute(statement)
         self._session.expire_all()
 
-    def _put_nodes(self, pool: PoolDocument) -> None:
-        # Everything else waits for a change of the world, so nodes are written by few statements, however many.
-        sizes = {"pool": pool.name, "cpus": pool.cpus, "memory": pool.memory_mib}
-        self._session.execute(_LOCK_NODES, sizes)
-        short = self._session.execute(_SHORT_NODES, sizes).scalars().all()
-        if short:
-            message = f"jobs hold more of {', '.join(short)} than {pool.name} would have then; let them end first"
-            raise Conflict("pool_in_use", message)
-        gpus, count = pool.gpus_per_node, pool.nodes
-        self._session.execute(_ADD_NODES, {**sizes, "gpus": gpus, "mask": (1 << gpus) - 1, "count": count})
-        self._session.execute(_RESIZE_NODES, sizes)
-        names = [f"{pool.name}-{number}" for number in range(count)]
-        self._session.execute(_RETIRE_NODES, {"pool": pool.name, "names": names})
-
-
-_LOCK_NODES = text("select name from node where pool = :pool order by name for update")
-_SHORT_NODES = text(
-    "select name from node where pool = :pool and (free_cpus + :cpus < cpus or free_memory_mib + :memory < memory_mib)"
-    " order by name limit 3"
-)
-_ADD_NODES = text(
-    """
-    insert into node (name, pool, state, gpus, free_mask, cpus, free_cpus, memory_mib, free_memory_mib, version)
-    select cast(:pool as text) || '-' || number, :pool, 'ready', :gpus, :mask, :cpus, :cpus, :memory, :memory, 1
-    from generate_series(0, :count - 1) as number
-    on conflict do nothing
-    """
-)
-#: Only free capacity follows a changed size; what attempts hold stays theirs.
-_RESIZE_NODES = text(
-    "update node set free_cpus = free_cpus + :cpus - cpus, cpus = :cpus,"
-    " free_memory_mib = free_memory_mib + :memory - memory_mib, memory_mib = :memory,"
-    " version = version + 1 where pool = :pool and (cpus <> :cpus or memory_mib <> :memory)"
-)
-_RETIRE_NODES = text(
-    "update node set state = case when name = any(:names) then 'ready' else 'down' end, version = version + 1"
-    " where pool = :pool and ((state = 'down') = (name = any(:names)))"
-)
-
 
 def _region(row: RegionRow) -> Region:
     document = row.document
@@ -236,6 +196,7 @@ def _region(row: RegionRow) -> Region:
         pue=document["pue"],
         gateway_url=row.gateway_url,
         seen_at=row.seen_at,
+        nodes_seen_at=row.nodes_seen_at,
     )
 
 
@@ -251,19 +212,6 @@ def _pool(row: PoolRow) -> Pool:
         facts_version=row.facts_version,
         power_w_per_gpu=row.document["power_w_per_gpu"],
         has_made_up_gpus=row.document["has_made_up_gpus"],
-    )
-
-
-def _node(row: NodeRow) -> Node:
-    return Node(
-        name=NodeName(row.name),
-        pool=PoolName(row.pool),
-        state=NodeState(row.state),
-        gpus=row.gpus,
-        free_mask=row.free_mask,
-        cpus=row.cpus,
-        free_cpus=row.free_cpus,
-        memory_mib=row.memory_mib,
-        free_memory_mib=row.free_memory_mib,
-        version=row.version,
+        hold=Hold(row.hold),
+        hold_reason=row.hold_reason,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import and_, insert, or_, select, text
 from sqlmodel import Session, SQLModel, col
 
 from nordan_core.domain.ids import GrantId, JobId
@@ -36,8 +36,8 @@ _LIVE = text("select job_id from attempt where job_id = any(:ids) and state <> '
 _TAKE_NODES = text(
     """
     update node n set free_mask = v.mask, free_cpus = v.cpus, free_memory_mib = v.memory
-    from jsonb_to_recordset(cast(:rows as jsonb)) as v(name text, mask bigint, cpus int, memory int)
-    where n.name = v.name
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(pool text, name text, mask bigint, cpus int, memory int)
+    where n.pool = v.pool and n.name = v.name
     """
 )
 _LOCK_POOLS = text(
@@ -70,6 +70,10 @@ class _Job:
     attempts_made: int
     klass: str
     is_cancel_requested: bool
+
+
+#: A node by pool and name: two clusters may use one name.
+_NodeKey = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -127,17 +131,20 @@ def _lock_jobs(session: Session, decisions: Sequence[Decision]) -> dict[JobId, _
     return rows
 
 
-def _lock_nodes(session: Session, decisions: Sequence[Decision]) -> dict[str, _Node]:
-    names = sorted({rank.node for one in decisions for rank in one.placement.ranks})
-    statement = select(NodeRow).where(col(NodeRow.name).in_(names)).order_by(col(NodeRow.name)).with_for_update()
+def _lock_nodes(session: Session, decisions: Sequence[Decision]) -> dict[_NodeKey, _Node]:
+    names: dict[str, set[str]] = {}
+    for one in decisions:
+        names.setdefault(one.placement.pool.name, set()).update(rank.node for rank in one.placement.ranks)
+    of_pools = [and_(col(NodeRow.pool) == pool, col(NodeRow.name).in_(names[pool])) for pool in names]
+    statement = select(NodeRow).where(or_(*of_pools)).order_by(col(NodeRow.pool), col(NodeRow.name)).with_for_update()
     rows = session.scalars(statement)
-    return {row.name: _Node(row, row.free_mask, row.free_cpus, row.free_memory_mib) for row in rows}
+    return {(row.pool, row.name): _Node(row, row.free_mask, row.free_cpus, row.free_memory_mib) for row in rows}
 
 
 def _check(
     decision: Decision,
     jobs: Mapping[JobId, _Job],
-    nodes: Mapping[str, _Node],
+    nodes: Mapping[_NodeKey, _Node],
     residency: Mapping[str, Residency],
     at: datetime,
 ) -> _Start | None:
@@ -145,13 +152,14 @@ def _check(
     job = jobs.get(decision.job.id)
     if job is None or not _may_start(job, decision) or not _is_lawful(decision, residency, at):
         return None
-    if not all(_has_room(nodes.get(rank.node), decision, rank.gpu_mask) for rank in decision.placement.ranks):
+    pool = decision.placement.pool.name
+    if not all(_has_room(nodes.get((pool, rank.node)), decision, rank.gpu_mask) for rank in decision.placement.ranks):
         return None
-    if any(nodes[rank.node].row.version != rank.node_version for rank in decision.placement.ranks):
+    if any(nodes[pool, rank.node].row.version != rank.node_version for rank in decision.placement.ranks):
         return None
     need = decision.job.resources
     for rank in decision.placement.ranks:
-        node = nodes[rank.node]
+        node = nodes[pool, rank.node]
         node.mask &= ~rank.gpu_mask
         node.cpus -= need.cpus
         node.memory_mib -= need.memory_mib
@@ -177,23 +185,26 @@ def _has_room(node: _Node | None, decision: Decision, mask: int) -> bool:
     need = decision.job.resources
     return (
         node is not None
-        and node.row.pool == decision.placement.pool.name
         and node.row.state == NodeState.READY
         and node.mask & mask == mask
-        and node.cpus >= need.cpus
-        and node.memory_mib >= need.memory_mib
+        # What the node lacks or foreign pods use is counted, not named: which GPUs it is does not matter.
+        and node.mask.bit_count() - node.row.shut_gpus >= mask.bit_count()
+        and node.cpus - node.row.shut_cpus >= need.cpus
+        and node.memory_mib - node.row.shut_memory_mib >= need.memory_mib
     )
 
 
 def _write(
     session: Session,
     starts: Sequence[_Start],
-    nodes: Mapping[str, _Node],
+    nodes: Mapping[_NodeKey, _Node],
     residency: Mapping[str, Residency],
     at: datetime,
 ) -> None:
-    touched = sorted({rank.node for start in starts for rank in start.decision.placement.ranks})
-    _send(session, _TAKE_NODES, [_node_values(nodes[name]) for name in touched])
+    touched = sorted(
+        {(start.decision.placement.pool.name, rank.node) for start in starts for rank in start.decision.placement.ranks}
+    )
+    _send(session, _TAKE_NODES, [_node_values(nodes[key]) for key in touched])
     tenants = {start.decision.placement.pool.name: start.decision.placement.tenant for start in starts}
     bound = [pool for pool, tenant in tenants.items() if tenant is not None]
     session.execute(_LOCK_POOLS, {"pools": list(tenants), "bound": bound})
@@ -215,7 +226,8 @@ def _insert(session: Session, table: type[SQLModel], rows: list[dict[str, Any]])
 
 
 def _node_values(node: _Node) -> dict[str, Any]:
-    return {"name": node.row.name, "mask": node.mask, "cpus": node.cpus, "memory": node.memory_mib}
+    row = node.row
+    return {"pool": row.pool, "name": row.name, "mask": node.mask, "cpus": node.cpus, "memory": node.memory_mib}
 
 
 def _attempt_values(start: _Start, residency: Mapping[str, Residency], at: datetime) -> dict[str, Any]:

@@ -42,6 +42,8 @@ from nordan_core.store.placing import ACTOR, apply_decisions
 
 #: A region that was not heard of for so long gets no new work; it speaks every 2 s.
 SILENT_AFTER_S = 30.0
+#: A cluster whose nodes were not reported for so long gets none either; they are reported at least every 15 s.
+UNSEEN_AFTER_S = 45.0
 
 _WAITING = text(
     """
@@ -83,7 +85,10 @@ _POOLS = text(
     select p.name, p.region, p.document ->> 'provider' as provider, p.accelerator,
            p.gpus_per_node, p.price_micro_eur_per_gpu_s, p.facts_version, p.single_tenant,
            r.offers_tenancy,
-           coalesce(r.seen_at > clock_timestamp() - make_interval(secs => :silent_s), false) as answers,
+           coalesce(r.seen_at > clock_timestamp() - make_interval(secs => :silent_s), false)
+             and (r.document ->> 'executor' <> 'kubernetes'
+                  or coalesce(r.nodes_seen_at > clock_timestamp() - make_interval(secs => :unseen_s), false)
+             ) as answers,
            not exists (
                select 1 from node n where n.pool = p.name and n.free_mask <> (1::bigint << n.gpus) - 1
            ) as is_idle
@@ -95,8 +100,8 @@ _TENANTS = text(
     " where state <> 'ended' and pool = any(:pools) group by pool"
 )
 _NODES = text(
-    "select name, pool, free_mask, free_cpus, free_memory_mib, version from node"
-    " where state = 'ready' and free_mask > 0"
+    "select name, pool, free_mask, free_cpus - shut_cpus, free_memory_mib - shut_memory_mib, version, shut_gpus"
+    " from node where state = 'ready' and bit_count(free_mask::bit(64)) > shut_gpus"
 )
 _REASONS = text(
     """
@@ -189,17 +194,17 @@ class Scheduling:
         Who holds a pool alone is read from its live attempts, not from the column that was written for it: a column
         can be late, attempts cannot.
         """
-        rows = self._session.execute(_POOLS, {"silent_s": SILENT_AFTER_S}).all()
+        rows = self._session.execute(_POOLS, {"silent_s": SILENT_AFTER_S, "unseen_s": UNSEEN_AFTER_S}).all()
         bound = [row.name for row in rows if not row.is_idle and (_is_single(row) or row.single_tenant)]
         found = self._session.execute(_TENANTS, {"pools": bound}) if bound else ()
         tenants = {row.pool: row.tenant for row in found}
         return tuple(_pool_state(row, tenants.get(row.name)) for row in rows)
 
     def nodes(self) -> tuple[NodeFree, ...]:
-        """Return the nodes that take work and have a GPU free."""
+        """Return the nodes that take work and have a GPU that a job could get."""
         return tuple(
-            NodeFree(NodeName(name), PoolName(pool), mask, cpus, memory_mib, version)
-            for name, pool, mask, cpus, memory_mib, version in self._session.execute(_NODES)
+            NodeFree(NodeName(name), PoolName(pool), _without(mask, shut), max(0, cpus), max(0, memory_mib), version)
+            for name, pool, mask, cpus, memory_mib, version, shut in self._session.execute(_NODES)
         )
 
     def apply(self, decisions: Sequence[Decision], residency: Mapping[str, Residency], *, at: datetime) -> Applied:
@@ -291,6 +296,13 @@ def _pool_state(row: Row[Any], tenant: str | None) -> PoolState:  # Any: as abov
         tenant=None if holder is None else OrganisationId(holder),
         is_answering=row.answers,
     )
+
+
+def _without(mask: int, shut: int) -> int:
+    """Return a mask less its `shut` highest bits; it has more than those."""
+    for _ in range(shut):
+        mask &= ~(1 << (mask.bit_length() - 1))
+    return mask
 
 
 def _is_single(row: Row[Any]) -> bool:  # Any: as above

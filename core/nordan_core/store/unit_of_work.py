@@ -22,6 +22,7 @@ from nordan_core.store.idempotency import Idempotency
 from nordan_core.store.jobs import Jobs
 from nordan_core.store.leadership import Leadership
 from nordan_core.store.ledger import Ledger
+from nordan_core.store.nodes import Nodes
 from nordan_core.store.outbox import Outbox
 from nordan_core.store.places import Places
 from nordan_core.store.scheduling import Scheduling
@@ -41,8 +42,13 @@ class UnitOfWork:
 
     @cached_property
     def places(self) -> Places:
-        """Entities, regions, pools, nodes, the cell."""
+        """Entities, regions, pools, the cell."""
         return Places(self._session)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """Nodes, as clusters report them and operators hold them back."""
+        return Nodes(self._session)
 
     @cached_property
     def jobs(self) -> Jobs:
