@@ -238,6 +238,13 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """What pods that are not Nordan's use of a node."""
+
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One machine."""
 
@@ -246,6 +253,18 @@ class Node:
     state: str
     gpus: int = 0
     gpus_free: int | None = None
+    reason: str = ""
+    foreign: Foreign = field(default_factory=Foreign)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an operator said about a node or a pool, and how many attempts run there."""
+
+    pool: str
+    node: str | None = None
+    hold: str = ""
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,9 +145,80 @@ def test_nodes_are_listed_by_pool(nordan: Nordan, rest: FakeRest) -> None:
     nodes = [{"name": f"{pool}-1", "pool": pool, "state": "ready", "gpus": 8, "gpus_free": 3} for pool in ("a", "b")]
     rest.on("GET /v1/nodes", {"items": nodes})
     assert nordan("admin", "nodes", "--pool", "a").out.splitlines() == [
-        "NODE  POOL  STATE  GPUS  FREE",
+        "NODE  POOL  STATE  GPUS  FREE  REASON",
         "a-1   a     ready  8     3",
     ]
+
+
+def test_nodes_say_why_they_take_no_work_and_what_others_use(nordan: Nordan, rest: FakeRest) -> None:
+    node = {"pool": "a", "gpus": 8, "gpus_free": 3}
+    nodes = [
+        {**node, "name": "n1", "state": "cordoned", "reason": "unschedulable", "foreign": {"gpus": 2, "cpus": 1.5}},
+        {**node, "name": "n2", "state": "ready", "foreign": None},
+    ]
+    rest.on("GET /v1/nodes", {"items": nodes})
+    assert nordan("admin", "nodes").out.splitlines() == [
+        "NODE  POOL  STATE     GPUS  FREE  FOREIGN  REASON",
+        "n1    a     cordoned  8     3     2        unschedulable",
+        "n2    a     ready     8     3     0",
+    ]
+
+
+@pytest.fixture
+def two_clusters(rest: FakeRest) -> FakeRest:
+    """Two pools with a node of one name, and one node that only one of them has."""
+    rest.on("GET /v1/pools", {"items": [{"name": "a", "region": "x"}, {"name": "b", "region": "y"}]})
+    places = (("a", "n1"), ("b", "n1"), ("b", "n2"))
+    return rest.on(
+        "GET /v1/nodes", {"items": [{"pool": pool, "name": name, "state": "ready"} for pool, name in places]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "route", "body", "told"),
+    [
+        (["drain", "n2"], "POST /v1/pools/b/nodes/n2:drain", {"reason": ""}, "node n2 of b: draining"),
+        (["drain", "a/n1", "--stop", "1m"], "POST /v1/pools/a/nodes/n1:drain", {"reason": "", "grace_s": 60.0}, "node"),
+        (
+            ["cordon", "b", "--reason", "new fans"],
+            "POST /v1/pools/b:cordon",
+            {"reason": "new fans"},
+            "pool b: cordoned",
+        ),
+        (["uncordon", "b"], "POST /v1/pools/b:uncordon", {}, "pool b: takes work"),
+    ],
+)
+def test_nodes_and_pools_are_held_back_and_let_go(
+    nordan: Nordan, two_clusters: FakeRest, words: list[str], route: str, body: dict[str, object], told: str
+) -> None:
+    """By the node's name where that is enough."""
+    pool, _, node = route.split("/v1/pools/")[1].split(":", maxsplit=1)[0].partition("/nodes/")
+    hold = {"drain": "draining", "cordon": "cordoned", "uncordon": ""}[words[0]]
+    two_clusters.on(route, {"pool": pool, "node": node or None, "hold": hold, "attempts": 3})
+    ended = nordan("admin", *words)
+    assert (ended.code, ended.out.startswith(told), "3 attempts run there" in ended.out) == (0, True, True), ended
+    assert two_clusters.bodies(route) == [body]
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("n1", "'n1' is a node of several pools; say a/n1 or b/n1"),
+        ("n9", "no pool and no node has the name 'n9'; nordan admin nodes lists them"),
+    ],
+)
+def test_a_node_that_cannot_be_told_from_others_is_not_drained(
+    nordan: Nordan, two_clusters: FakeRest, target: str, told: str
+) -> None:
+    """Nor is one that is not there."""
+    ended = nordan("admin", "drain", target)
+    assert (ended.code, ended.err) == (2, f"error: {told}\n")
+
+
+@pytest.mark.parametrize("words", [["admin", "pools"], ["admin", "pools", "list"]])
+def test_pools_are_listed(nordan: Nordan, rest: FakeRest, words: list[str]) -> None:
+    rest.on("GET /v1/pools", {"items": [{"name": "h100", "region": "fr-bru-1"}]})
+    assert "h100" in nordan(*words).out
 
 
 def test_the_audit_log_is_read_page_by_page(nordan: Nordan, rest: FakeRest) -> None:

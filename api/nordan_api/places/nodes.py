@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -19,6 +20,17 @@ Json = dict[str, Any]  # Any: JSON
 Verb = Literal["cordon", "drain", "uncordon"]
 _HOLDS = {"cordon": Hold.CORDONED, "drain": Hold.DRAINING, "uncordon": Hold.NONE}
 _DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node of a pool, or the pool itself."""
+
+    pool: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        return f"pool:{self.pool}" if self.node is None else f"node:{self.pool}/{self.node}"
 
 
 class HoldRequest(BaseModel):
@@ -44,23 +56,23 @@ def list_nodes(context: Context) -> list[Json]:
     return [_view(node, pools[node.pool], regions[pools[node.pool].region]) for node in nodes]
 
 
-def hold(context: Context, principal: Principal, pool: str, node: str | None, verb: Verb, wanted: HoldRequest) -> Json:
+def hold(context: Context, principal: Principal, target: Target, verb: Verb, wanted: HoldRequest) -> Json:
     """Cordon, drain or uncordon a node, or a pool with the nodes that it will have; returns how many attempts hold it.
 
     Raises:
         NotFound: no such pool, or no such node in it.
     """
     grace_s = wanted.grace_s if isinstance(wanted, DrainRequest) else None
+    pool, node = target.pool, target.node
     at = (PoolName(pool), None if node is None else NodeName(node))
     with context.store.begin() as work:
         if not work.nodes.hold(*at, _HOLDS[verb], wanted.reason):
             raise NotFound("pool" if node is None else "node", pool if node is None else f"{pool}/{node}")
         running = work.nodes.attempts_on(*at)
         body: dict[str, object] = {"verb": verb, "reason": wanted.reason, "attempts": len(running)}
-        subject = f"pool:{pool}" if node is None else f"node:{pool}/{node}"
         if grace_s is not None:
             body["grace_s"] = grace_s
-        work.audit.write(AuditEntry(Act.NODES_HELD, subject, principal.key, context.clock.now(), None, body))
+        work.audit.write(AuditEntry(Act.NODES_HELD, str(target), principal.key, context.clock.now(), None, body))
         work.notify("nordan_queue")
     if grace_s is not None:
         # On its own, after no new attempt can be placed there: rows of attempts come before those of nodes.

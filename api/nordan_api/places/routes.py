@@ -102,13 +102,23 @@ def all_nodes(request: Request, _principal: Operator) -> Json:
 @router.post("/pools/{pool}:{verb}")
 def hold_pool(pool: str, verb: nodes.Verb, request: Request, principal: Operator, body: Body) -> Json:
     """Cordon, drain or uncordon a pool: the nodes that it has and those that it will have."""
-    return nodes.hold(context_of(request), principal, pool, None, verb, _wanted(verb, body))
+    return nodes.hold(context_of(request), principal, nodes.Target(pool), verb, _wanted(verb, body))
+
+
+def _target(pool: str, node: str) -> nodes.Target:
+    return nodes.Target(pool, node)
 
 
 @router.post("/pools/{pool}/nodes/{node}:{verb}")
-def hold_node(pool: str, node: str, verb: nodes.Verb, request: Request, principal: Operator, body: Body) -> Json:
+def hold_node(
+    target: Annotated[nodes.Target, Depends(_target)],
+    verb: nodes.Verb,
+    request: Request,
+    principal: Operator,
+    body: Body,
+) -> Json:
     """Cordon, drain or uncordon one node."""
-    return nodes.hold(context_of(request), principal, pool, node, verb, _wanted(verb, body))
+    return nodes.hold(context_of(request), principal, target, verb, _wanted(verb, body))
 
 
 def _wanted(verb: nodes.Verb, body: Json) -> nodes.HoldRequest:

@@ -9,7 +9,7 @@ import typer
 
 from nordan_cli import jobfile, render
 from nordan_cli.client import connect, path_of
-from nordan_cli.commands import admin_audit, admin_places
+from nordan_cli.commands import admin_audit, admin_nodes, admin_places
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.invocation import note
 from nordan_cli.models import Applied, IssuedKey, Named
@@ -31,8 +31,11 @@ keys = _group("API keys.")
 for _name, _commands in (("organisations", organisations), ("projects", projects), ("keys", keys)):
     app.add_typer(_commands, name=_name)
 app.add_typer(admin_places.regions, name="regions")
-app.command("pools")(admin_places.pools)
-app.command("nodes")(admin_places.nodes)
+app.add_typer(admin_nodes.pools, name="pools")
+app.command("nodes")(admin_nodes.nodes)
+app.command("cordon")(admin_nodes.cordon)
+app.command("drain")(admin_nodes.drain)
+app.command("uncordon")(admin_nodes.uncordon)
 app.command("audit")(admin_audit.audit)
 
 FloorFile = Annotated[Path | None, typer.Option("--floor", metavar="FILE", help="Policy that holds for all in it.")]

@@ -1,4 +1,4 @@
-"""`nordan admin regions | pools | nodes`: places as an operator sees them."""
+"""`nordan admin regions`: places as an operator sees them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from nordan_cli import render
 from nordan_cli.client import Api, connect, path_of
 from nordan_cli.commands import market
-from nordan_cli.decode import decode_items
 from nordan_cli.errors import WrongUse
 from nordan_cli.invocation import note
 from nordan_cli.joining import REGION_NAMESPACE, join_secret, new_broker
-from nordan_cli.models import Node
-from nordan_cli.options import Limit, OutFile
+from nordan_cli.options import OutFile
 from nordan_cli.render import Format, Output
 
 SECRET_MODE = 0o600
@@ -106,30 +103,6 @@ def _known_gateway(api: Api, code: str) -> str:
         if one.get("code") == code and one.get("gateway_url"):
             return str(one["gateway_url"])
     raise WrongUse("give --gateway-url: https://HOST, as clients reach the region's gateway")
-
-
-def pools(ctx: typer.Context, *, limit: Limit = 1000, output: Output = Format.TABLE) -> None:
-    """List pools."""
-    market.offers(ctx, limit=limit, output=output)
-
-
-def nodes(
-    ctx: typer.Context,
-    *,
-    pool: Annotated[str | None, typer.Option(help="Only this pool.")] = None,
-    limit: Limit = 1000,
-    output: Output = Format.TABLE,
-) -> None:
-    """List nodes."""
-    with connect(ctx) as api:
-        items = api.items("nodes", limit=limit)
-    answer = {"items": [one for one in items if pool in (None, one.get("pool"))]}
-
-    def draw() -> str:
-        rows = ((one.name, one.pool, one.state, one.gpus, one.gpus_free) for one in decode_items(Node, answer))
-        return render.table(("node", "pool", "state", "gpus", "free"), rows)
-
-    render.show(answer, output, draw)
 
 
 def _secret(path: Path) -> str:

@@ -11,6 +11,8 @@ from nordan_core.domain.places import Amounts, Hold, Node, NodeReport, NodeState
 from nordan_core.domain.reasons import Reason
 from nordan_core.store.nodes import Reported, admit
 from nordan_core.store.scheduling import UNSEEN_AFTER_S
+from nordan_scheduler import cycle as cycle_module
+from nordan_scheduler.engine.plan import plan
 from support.cell import FR, Cell, lead, state_of
 from support.scheduling import a_cycle
 
@@ -113,9 +115,6 @@ def test_a_plan_that_foreign_pods_overtook_is_dropped(cluster: Cell, monkeypatch
     """What is free is checked again under the rows' locks."""
     cluster.report(CLUSTER, a_report())
     cluster.submit(gpus=8)
-    from nordan_scheduler import cycle as cycle_module  # noqa: PLC0415  the module whose `plan` is replaced
-
-    plan = cycle_module.plan
 
     def overtaken(*arguments: Any, **more: Any) -> Any:
         cluster.report(CLUSTER, a_report(foreign=Amounts(1)))
