@@ -41,7 +41,7 @@ def cluster(lab: Lab) -> RegionSide:
 
 
 def _report(cluster: RegionSide, *nodes: Json, expect: int = 200, **more: Any) -> Json:
-    body: Json = {"supervisor_id": "sup-1", "nodes": {"nodes": list(nodes), **more}}
+    body: Json = {"supervisor_id": "sup-1", "nonce": "0" * 32, "nodes": {"nodes": list(nodes), **more}}
     body["live"] = [{"attempt_id": run.attempt, "fence": run.fence} for run in cluster.held.values()]
     return cluster.control.worker(CLUSTER, "/worker/v1/sync", body, expect=expect)
 
@@ -126,7 +126,7 @@ def test_a_malformed_node_is_refused_and_nothing_of_the_report_is_kept(
 def test_another_regions_credential_moves_no_node(lab: Lab, cluster: RegionSide) -> None:
     """Nor does a region of the local executor name nodes."""
     _report(cluster, a_node())
-    body = {"supervisor_id": "sup-2", "nodes": {"nodes": [a_node(state="down")]}}
+    body = {"supervisor_id": "sup-2", "nonce": "0" * 32, "nodes": {"nodes": [a_node(state="down")]}}
     lab.worker("fr-bru-1", "/worker/v1/sync", body)
     assert _shown(lab)["state"] == "ready"
 
