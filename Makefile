@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test demo lint format format-check types contracts migrations-check docs docs-check wheel-check bench clean
+.PHONY: help venv test demo lint format format-check types contracts migrations-check docs docs-check wheel-check overlays bench kind-up kind-demo kind-down clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -40,6 +40,15 @@ test: venv  ## run every test
 
 demo: venv  ## run the whole story on real parts, under three minutes
 	$(PY) deploy/demo/run.py
+
+kind-up: venv  ## a control plane and two regions on a cluster of kind (needs Docker)
+	$(PY) deploy/kind/kind.py up
+
+kind-demo: venv  ## the demo's story on that cluster
+	$(PY) deploy/kind/kind.py demo
+
+kind-down: venv  ## remove that cluster
+	$(PY) deploy/kind/kind.py down
 
 lint: venv  ## ruff's rules
 	$(PY) -m ruff check .
@@ -68,6 +77,9 @@ docs-check: venv  ## the documents, commands and links shown in the docs are rea
 
 wheel-check: venv  ## the built wheel holds the five packages and their data
 	$(PY) tests/support/wheel_check.py
+
+overlays: venv  ## kubectl renders every overlay, and what comes out keeps to the rules
+	$(PY) -m pytest -q tests/deploy/test_manifests.py
 
 bench: venv  ## the benchmarks of docs/explanation/performance.md
 	$(PY) benchmarks/submit.py

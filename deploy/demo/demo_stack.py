@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 from console import Stopped, until
+from sockets import beyond_loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The command as a person has it, from the virtual environment that runs the demo.
@@ -56,7 +57,13 @@ class Stack:
     """Starts on entry, stops everything on exit, whatever happened between."""
 
     def __init__(self, world: Path) -> None:
-        self._world = world
+        self.world = world
+        self.regions: tuple[str, ...] = ("de-fra-1", "fr-bru-1", "no-nar-1", "se-bor-1")
+        """Those that join; of others the world knows the facts only."""
+        self.ranks = 2
+        """Of the training job."""
+        self.patience = 1.0
+        """How many times longer than on one machine things may take."""
         self._home = Path(tempfile.mkdtemp(prefix="nordan-demo-"))
         # Started as root, the services run under other users, who must be able to pass through to the data folder.
         self._home.chmod(0o711)
@@ -137,6 +144,23 @@ class Stack:
             )
         self._background.append(process)
 
+    def fitted(self, document: str) -> str:
+        """Return a job document in sizes that the nodes of this stack have."""
+        return document
+
+    def listening_beyond_loopback(self) -> list[str]:
+        """Return what of the stack can be reached from other machines."""
+        return beyond_loopback(self.processes())
+
+    def kill_rank(self, attempt: Mapping[str, Any], rank: int) -> str:  # Any: JSON
+        """Kill one process of a running attempt, as a fault would; say what was done."""
+        record = (
+            self.data_dir / "regions" / attempt["region"] / "attempts" / attempt["id"] / f"rank-{rank}" / "pid.json"
+        )
+        pid = int(json.loads(record.read_text())["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return f"kill -9 {pid}: rank {rank} of {attempt['id']}"
+
     def act_as(self, key: str) -> None:
         """Use another API key from now on."""
         self._key = key
@@ -162,7 +186,7 @@ class Stack:
 
     def _start(self) -> None:
         # Jobs outlive the stack unless it is told otherwise; a demo leaves nothing behind.
-        command = [*NORDAN, "up", "--data-dir", str(self.data_dir), "--world", str(self._world)]
+        command = [*NORDAN, "up", "--data-dir", str(self.data_dir), "--world", str(self.world)]
         command += ["--port", "0", "--stop-jobs"]
         with (self._home / "up.log").open("wb") as log:
             self._up = subprocess.Popen(

@@ -31,11 +31,11 @@ def serve_the_model(console: Console, stack: Stack, training: Training) -> None:
     """A replica becomes ready, answers a real request through the gateway, and is cancelled."""
     console.heading("Serve the model through the gateway of its region")
     shutil.copy(HERE / "serve.py", stack.files)
-    (stack.files / "service.yaml").write_text(SERVICE.format(model=training.model))
+    (stack.files / "service.yaml").write_text(stack.fitted(SERVICE.format(model=training.model)))
     submitted = stack.nordan("submit", "-f", "service.yaml", "-o", "json")
     console.require(submitted.code == 0, "the service is accepted", submitted.text)
     job = str(submitted.data["id"])
-    access = until(lambda: _access(stack, job), "the replica to be ready", within_s=30)
+    access = until(lambda: _access(stack, job), "the replica to be ready", within_s=30 * stack.patience)
 
     pixels, labels = _samples(stack.files / "digits.csv")
     answer = httpx.post(
@@ -57,7 +57,7 @@ def serve_the_model(console: Console, stack: Stack, training: Training) -> None:
     console.check(state["attempts"][-1]["region"] == training.region, "it runs where the model is", state)
     cancelled = stack.nordan("cancel", job)
     console.check(cancelled.code == 0, "it is cancelled", cancelled.text)
-    ended = until(lambda: _ended(stack, job), "the service to end", within_s=30)
+    ended = until(lambda: _ended(stack, job), "the service to end", within_s=30 * stack.patience)
     console.check(ended["state"] == "cancelled", "and ends", ended)
 
 

@@ -49,7 +49,7 @@ def keep_a_description_in_sweden(console: Console, stack: Stack) -> None:
     console.heading("A project that keeps its description in SE alone")
     only: dict[str, object] = {facet: ["SE"] for facet in ("process", "store", "describe", "access", "key")}
     _make_project(stack, "se-alone", only | {"class": "internal"})
-    (stack.files / "hello.yaml").write_text(HELLO)
+    (stack.files / "hello.yaml").write_text(stack.fitted(HELLO))
     refused = stack.nordan("submit", "--project", "se-alone", "-f", "hello.yaml")
     console.say(refused.text)
     console.check("control_plane_outside_describe" in refused.text, "it is refused by reason", refused.text)
@@ -63,7 +63,7 @@ def run_in_sweden(console: Console, stack: Stack) -> None:
     submitted = stack.nordan("submit", "--project", "swedish", "-f", "hello.yaml", "-o", "json")
     console.require(submitted.code == 0, "its job is accepted", submitted.text)
     job = str(submitted.data["id"])
-    done = until(lambda: _ended(stack, "swedish", job), "the job to end", within_s=30)
+    done = until(lambda: _ended(stack, "swedish", job), "the job to end", within_s=30 * stack.patience)
     places = [attempt["region"] for attempt in done["attempts"]]
     console.check(done["state"] == "succeeded" and places == ["se-bor-1"], "it runs in se-bor-1", done)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,9 @@ from typing import Any
 from console import Console, Stopped, until
 from dataset import write_digits
 from demo_stack import Stack
-from sockets import beyond_loopback
 
 HERE = Path(__file__).resolve().parent
-REGIONS = ("de-fra-1", "fr-bru-1", "no-nar-1", "se-bor-1")
+REGIONS = {"de-fra-1", "fr-bru-1", "no-nar-1", "se-bor-1"}
 
 #: What the hospital says about its data: FR and SE, nobody whom the US can compel; it accepts that the local
 #: executor cannot keep a process off the network, and every certificate will say so.
@@ -57,14 +54,16 @@ class Training:
 
 def show_the_world(console: Console, stack: Stack) -> None:
     """The four regions are there, and applying the same world again changes nothing."""
-    console.heading("Four regions of three operators, from deploy/world/europe.yaml")
-    regions = until(lambda: _joined(stack), "four regions to join", within_s=60)
+    console.heading(f"Four regions of three operators, from deploy/world/{stack.world.name}")
+    regions = until(lambda: _joined(stack), f"{len(stack.regions)} regions to join", within_s=60)
     for region in regions:
         console.say(f"{region['code']}  {region['territory']}  operated by {region['operator']}")
-    console.check(tuple(sorted(region["code"] for region in regions)) == REGIONS, "four regions have joined", regions)
-    beyond = beyond_loopback(stack.processes())
+    joined = tuple(sorted(region["code"] for region in regions if region.get("seen_at")))
+    console.check({region["code"] for region in regions} == REGIONS, "the four regions are there", regions)
+    console.check(joined == stack.regions, f"{len(joined)} of them have joined", regions)
+    beyond = stack.listening_beyond_loopback()
     console.check(not beyond, "nothing listens beyond loopback addresses", beyond)
-    again = stack.nordan("admin", "apply", "-f", str(HERE.parent / "world" / "europe.yaml"), "-o", "json")
+    again = stack.nordan("admin", "apply", "-f", str(stack.world), "-o", "json")
     actions = {result["action"] for result in again.data["results"]} if again.code == 0 else {again.text}
     console.check(actions == {"unchanged"}, "applying the same world again changes nothing", actions)
 
@@ -95,13 +94,13 @@ def plan_the_job(console: Console, stack: Stack) -> None:
     """Every region is allowed or refused, and says why."""
     console.heading("Plan: where may this job run?")
     shutil.copy(HERE / "train.py", stack.files)
-    (stack.files / "job.yaml").write_text(JOB)
+    (stack.files / "job.yaml").write_text(stack.fitted(JOB))
     console.say(stack.nordan("plan", "-f", "job.yaml").text)
     plan = stack.nordan("plan", "-f", "job.yaml", "-o", "json").data
     rows = plan["regions"]
     allowed = {row["region"] for row in rows if row["allowed"]}
     refused = {row["region"]: row["refusals"] for row in rows if not row["allowed"]}
-    console.check({row["region"] for row in rows} == set(REGIONS), "the plan answers for all four regions", rows)
+    console.check({row["region"] for row in rows} == REGIONS, "the plan answers for all four regions", rows)
     console.check(allowed == {"fr-bru-1", "se-bor-1"}, "fr-bru-1 and se-bor-1 are lawful", allowed)
     for region in ("no-nar-1", "de-fra-1"):
         facets = {refusal["facet"] for refusal in refused.get(region, [])}
@@ -119,12 +118,12 @@ def train_through_a_loss(console: Console, stack: Stack) -> Training:
     console.require(submitted.code == 0, "the job is accepted", submitted.text)
     job = str(submitted.data["id"])
     stack.follow("logs", "--follow", job, into=stack.files / "log")
-    first = until(lambda: _running(stack, job, number=1), "attempt 1 to run", within_s=30)
-    until(lambda: _reached(stack, epoch=5), "five epochs in the streamed log", within_s=30)
-    _kill(console, stack, first)
+    first = until(lambda: _running(stack, job, number=1), "attempt 1 to run", within_s=30 * stack.patience)
+    until(lambda: _reached(stack, epoch=5), "five epochs in the streamed log", within_s=30 * stack.patience)
+    console.say(stack.kill_rank(first, stack.ranks - 1))
 
-    second = until(lambda: _running(stack, job, number=2), "attempt 2 to run", within_s=60)
-    done = until(lambda: _ended(stack, job), "the job to end", within_s=90)
+    second = until(lambda: _running(stack, job, number=2), "attempt 2 to run", within_s=60 * stack.patience)
+    done = until(lambda: _ended(stack, job), "the job to end", within_s=90 * stack.patience)
     log = stack.nordan("logs", job).text
     console.say(log)
     console.require(done["state"] == "succeeded", "the job succeeded", json.dumps(done, indent=2))
@@ -144,7 +143,7 @@ def _joined(stack: Stack) -> list[dict[str, Any]] | None:
     answer = stack.nordan("regions", "-o", "json")
     regions: list[dict[str, Any]] = answer.data["items"] if answer.code == 0 else []
     seen = [region for region in regions if region.get("seen_at")]
-    return seen if len(seen) >= len(REGIONS) else None
+    return regions if len(seen) >= len(stack.regions) else None
 
 
 def _get(stack: Stack, job: str) -> dict[str, Any]:
@@ -169,13 +168,6 @@ def _ended(stack: Stack, job: str) -> dict[str, Any] | None:
 
 def _reached(stack: Stack, *, epoch: int) -> bool | None:
     return True if f"epoch {epoch} of" in (stack.files / "log").read_text(errors="replace") else None
-
-
-def _kill(console: Console, stack: Stack, attempt: dict[str, Any]) -> None:
-    record = stack.data_dir / "regions" / attempt["region"] / "attempts" / attempt["id"] / "rank-1" / "pid.json"
-    pid = int(json.loads(record.read_text())["pid"])
-    os.kill(pid, signal.SIGKILL)
-    console.say(f"kill -9 {pid}: rank 1 of {attempt['id']}")
 
 
 def _model(stack: Stack, job: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cluster_stack import ClusterStack
 from console import Console, Stopped
 from demo_stack import Stack
 from inference import serve_the_model
@@ -23,17 +24,22 @@ from restricted import (
     train_through_a_loss,
 )
 
-WORLD = Path(__file__).resolve().parents[1] / "world" / "europe.yaml"
+WORLDS = Path(__file__).resolve().parents[1] / "world"
 
 
 def main() -> int:
     """Run every step and return the exit code."""
     console = Console()
-    console.heading("Start PostgreSQL, four brokers, api, scheduler and its standby, four regions")
+    is_cluster = "--cluster" in sys.argv[1:]
+    if is_cluster:
+        console.heading("Use the cluster of `make kind-up`: api and scheduler twice, PostgreSQL, two regions")
+    else:
+        console.heading("Start PostgreSQL, four brokers, api, scheduler and its standby, four regions")
     try:
-        with Stack(WORLD) as stack:
+        with ClusterStack(WORLDS / "kind.yaml") if is_cluster else Stack(WORLDS / "europe.yaml") as stack:
             _tell(console, stack)
-            _stop(console, stack)
+            if not is_cluster:
+                _stop(console, stack)
     except Stopped as stopped:
         console.check(False, f"the demo reached its end: {stopped}")
     print(f"\n{console.summary()}", flush=True)
