@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test demo lint format format-check types contracts migrations-check docs docs-check wheel-check overlays bench kind-up kind-demo kind-down clean
+.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check overlays bench kind-up kind-demo kind-down clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -37,6 +37,12 @@ $(VENV)/.installed: $(VENV)/.requirements pyproject.toml
 
 test: venv  ## run every test
 	$(PY) -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+kube: venv  ## find the programs of a test Kubernetes, or build them once (Go 1.26, minutes)
+	PYTHONPATH=tests $(PY) -m support.kube.build
+
+test-kube: kube  ## run the tests on real Kubernetes alone, and skip none of them
+	REQUIRE_KUBE=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m kube $(PYTEST_ARGS)
 
 demo: venv  ## run the whole story on real parts, under three minutes
 	$(PY) deploy/demo/run.py

@@ -7,19 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from support.kube.fixtures import is_kube_test, kube_api, kube_control, kube_node, kube_node_b
+
+__all__ = ["kube_api", "kube_control", "kube_node", "kube_node_b"]
+
 # A shell ignores SIGINT for what it runs in the background, and ignoring is inherited: what tests start must hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 #: Seconds. Kinds that start real services live in their own folders and get more.
-LIMITS_S = {"chaos": 600, "e2e": 300, "integration": 120, "upgrade": 300}
+LIMITS_S = {"chaos": 600, "e2e": 300, "integration": 120, "kube": 300, "upgrade": 300}
+#: Part of the first test's time is the start of the cluster.
+KUBE_LIMIT_S = 300
 TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow folders their own limit, unless a test names one."""
+    """Mark what asks for a cluster; give slow folders their own limit, unless a test names one."""
     for item in items:
-        limit_s = LIMITS_S.get(_folder(item))
+        limit_s = LIMITS_S.get(_folder(item), 0)
+        if is_kube_test(item):
+            item.add_marker(pytest.mark.kube)
+            limit_s = max(limit_s, KUBE_LIMIT_S)
         if limit_s and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(limit_s))
 
