@@ -250,7 +250,8 @@ class LiveFence(Up):
 class AmountsMessage(Up):
     """Quantities of a node's resources."""
 
-    gpus: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+    gpus: Annotated[int, Field(ge=0, le=1 << 16)] | None = 0
+    """None: the node does not know the resource."""
     cpu_milli: Count = 0
     memory_mib: Count = 0
 

@@ -85,7 +85,7 @@ class Cell:
                     case PoolDocument():
                         work.places.put_pool(document, now)
 
-    def add_pool(self, name: str, region: str, *, nodes: int = 2, price: str = "2.50", **more: object) -> None:
+    def add_pool(self, name: str, region: str, *, nodes: int | None = 2, price: str = "2.50", **more: object) -> None:
         """Apply a pool of 8-GPU nodes."""
         document = {
             "kind": "Pool",
@@ -105,11 +105,11 @@ class Cell:
         }
         self.apply([document])
 
-    def add_cluster(self, code: str, pool: str, **more: object) -> None:
+    def add_cluster(self, code: str, pool: str) -> None:
         """Apply a region of the Kubernetes executor with one pool of 8-GPU nodes, and let it be heard of."""
         region = {"kind": "Region", "name": code, "territory": "FR", "operator": "auvergne-calcul"}
         self.apply([{**region, "access_territories": ["FR"], "executor": "kubernetes"}])
-        self.add_pool(pool, code, **{"nodes": None, **more})  # type: ignore[arg-type]  # fields of the document
+        self.add_pool(pool, code, nodes=None)
         self.regions_speak()
 
     def report(self, region: str, *nodes: NodeReport, age_s: float = 0.0) -> Reported:

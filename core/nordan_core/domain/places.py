@@ -40,7 +40,8 @@ class Hold(StrEnum):
 class Amounts:
     """Quantities of a node's resources."""
 
-    gpus: int = 0
+    gpus: int | None = 0
+    """None: the node does not know the resource; it may still carry a pool's made-up GPUs."""
     cpu_milli: int = 0
     """Thousandths of a CPU."""
     memory_mib: int = 0

@@ -89,7 +89,9 @@ def _left(resource: str) -> str:
     return f"((n.report -> 'offered' ->> '{resource}')::bigint - (n.report -> 'foreign' ->> '{resource}')::bigint)"
 
 
-_SHUT_GPUS = _shut("n.gpus", _left("gpus"))
+#: A node that does not know the resource still carries made-up GPUs.
+_UNKNOWN_GPUS = "case when n.report is null or (p.document ->> 'has_made_up_gpus')::boolean then n.gpus else 0 end"
+_SHUT_GPUS = _shut("n.gpus", f"coalesce({_left('gpus')}, {_UNKNOWN_GPUS})")
 _SHUT_CPUS = _shut("n.cpus", f"floor({_left('cpu_milli')} / 1000.0)::bigint")
 _SHUT_MEMORY = _shut("n.memory_mib", _left("memory_mib"))
 #: What our attempts hold is not looked at, so nothing here can make free capacity negative. No join of the table with

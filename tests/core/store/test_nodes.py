@@ -125,6 +125,16 @@ def test_a_plan_that_foreign_pods_overtook_is_dropped(cluster: Cell, monkeypatch
     assert (report.placed, report.dropped) == (0, 1)
 
 
+@pytest.mark.parametrize(("has_made_up_gpus", "free"), [(True, 8), (False, 0)])
+def test_a_node_that_does_not_know_the_gpu_resource_carries_made_up_gpus_only(
+    cluster: Cell, has_made_up_gpus: bool, free: int
+) -> None:
+    """Real ones are there when the node says so."""
+    cluster.add_pool(POOL, CLUSTER, nodes=None, has_made_up_gpus=has_made_up_gpus, price="2.00")
+    cluster.report(CLUSTER, a_report(offered=Amounts(None, 96_000, 1 << 20)))
+    assert _nodes(cluster)["n1"].free_gpus == free
+
+
 def test_a_node_that_shrinks_below_what_jobs_hold_has_nothing_free_and_no_less(cluster: Cell) -> None:
     """Nor does one that offers more than its pool's document says give more."""
     cluster.report(CLUSTER, a_report())
@@ -247,9 +257,9 @@ def test_a_node_that_a_report_names_twice_counts_once() -> None:
 def test_a_changed_document_resizes_what_clusters_shut(cluster: Cell) -> None:
     """The report stands while the shape changes."""
     cluster.report(CLUSTER, a_report(offered=Amounts(8, 96_000, 1 << 19)))
-    cluster.add_pool(POOL, CLUSTER, nodes=None, cpus=48, memory_mib=1 << 18)  # type: ignore[arg-type]  # unset
+    cluster.add_pool(POOL, CLUSTER, nodes=None, cpus=48, memory_mib=1 << 18)
     node = _nodes(cluster)["n1"]
     assert (node.placeable_cpus, node.placeable_memory_mib) == (48, 1 << 18)
-    cluster.add_pool(POOL, CLUSTER, nodes=None, cpus=128)  # type: ignore[arg-type]  # unset
+    cluster.add_pool(POOL, CLUSTER, nodes=None, cpus=128)
     node = _nodes(cluster)["n1"]
     assert (node.placeable_cpus, node.placeable_memory_mib) == (96, 1 << 19)

@@ -69,7 +69,7 @@ class Story:
 
     def shape(self, what: tuple[int, int | None]) -> None:
         with suppress(Conflict):
-            self.cell.add_pool(POOL, CLUSTER, cpus=what[0], nodes=what[1])  # type: ignore[arg-type]  # may be unset
+            self.cell.add_pool(POOL, CLUSTER, cpus=what[0], nodes=what[1])
 
     def _fits(self, placed: set[tuple[Any, ...]]) -> None:
         """Nodes that just got work offered room for all that is held on them now."""
@@ -153,4 +153,4 @@ def _clear(cell: Cell) -> None:
     for table in ("outbox", "attempt_grant", "lease", "certificate", "attempt", "job", "node"):
         cell.run(f"delete from {table}")
     cell.run("update pool set hold = '', single_tenant = null")
-    cell.add_pool(POOL, CLUSTER, nodes=None, cpus=96)  # type: ignore[arg-type]  # unset
+    cell.add_pool(POOL, CLUSTER, nodes=None, cpus=96)

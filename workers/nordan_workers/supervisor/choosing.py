@@ -5,6 +5,8 @@ from __future__ import annotations
 from nordan_core.clock import Clock
 from nordan_core.domain.errors import OperatorError
 from nordan_core.settings import RegionSettings
+from nordan_workers.cluster.inventory import Scope
+from nordan_workers.cluster.watching import NodeWatch
 from nordan_workers.executors.base import Executor
 from nordan_workers.executors.kubernetes.client import Cluster
 from nordan_workers.executors.kubernetes.config import Connection, from_account, from_kubeconfig
@@ -13,19 +15,26 @@ from nordan_workers.executors.kubernetes.manifests import PodSettings
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
 from nordan_workers.joining import Joined
+from nordan_workers.supervisor.sync import NodeSource
 
 
-def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> Executor:
-    """Return the executor, which has begun to look at what an earlier one left.
+def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> tuple[Executor, NodeSource | None]:
+    """Return the executor, which has begun to look at what an earlier one left, and who knows its cluster's nodes.
 
     Raises:
         OperatorError: a setting is missing or wrong; says which.
     """
     if settings.executor == "local":
         uid_range = UidRange.parse(settings.uid_range) if settings.uid_range else None
-        return LocalExecutor(settings.region_dir, clock, uid_range=uid_range, job_path=settings.job_path)
+        return LocalExecutor(settings.region_dir, clock, uid_range=uid_range, job_path=settings.job_path), None
     cluster = Cluster(cluster_connection(settings))
-    return KubernetesExecutor(settings.region_dir, clock, cluster=cluster, settings=pod_settings(settings, joined))
+    of_pods = pod_settings(settings, joined)
+    scope = Scope(joined.region, joined.territory, of_pods.namespace, of_pods.gpu_resource)
+    nodes = NodeWatch(cluster, scope, clock)
+    return (
+        KubernetesExecutor(settings.region_dir, clock, cluster=cluster, settings=of_pods, audience=nodes.audience),
+        nodes,
+    )
 
 
 def cluster_connection(settings: RegionSettings) -> Connection:

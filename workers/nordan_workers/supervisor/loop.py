@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -28,7 +30,7 @@ from nordan_workers.supervisor.publishing import Publisher
 from nordan_workers.supervisor.readiness import Prober
 from nordan_workers.supervisor.records import Phase, Records
 from nordan_workers.supervisor.redeeming import Desk, Redeemer
-from nordan_workers.supervisor.sync import Line, Syncer
+from nordan_workers.supervisor.sync import Line, NodeSource, Syncer
 
 #: Net below lost events, and the grain of `max_duration`.
 SCAN_S = 1.0
@@ -51,6 +53,14 @@ class Region:
     faults: Faults
     boot_id: str
     pulse: Pulse = field(default_factory=Pulse)
+    nodes: NodeSource | None = None
+    """For an executor whose nodes come from a cluster."""
+
+
+def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """Set an event from another thread; one that outlives the loop has nobody to tell."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)
 
 
 class Supervisor:
@@ -85,6 +95,7 @@ class Supervisor:
             supervisor_id=region.records.supervisor_id(),
             clock=region.clock,
             faults=region.faults,
+            nodes=region.nodes,
         )
         self._syncer = Syncer(line, self._fleet)
         self._prober = Prober(self._fleet, noticeboard)
@@ -105,6 +116,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for inbox in inboxes:
             inbox.open(loop)
+        if self._region.nodes is not None:
+            self._region.nodes.start(partial(_wake, loop, self._fleet.changed))
         structlog.get_logger().info("supervisor_ready", region=self._region.joined.region, attempts=len(self._fleet))
         lasting = (self._redeemer.run, self._syncer.run, self._scan, self._show_pulse, self._until_stopped)
         tasks = [asyncio.create_task(work()) for work in lasting]
@@ -176,5 +189,7 @@ class Supervisor:
         await self._fleet.close()
         await self._syncer.say_last_word()
         self._pool.shutdown()
+        if self._region.nodes is not None:
+            self._region.nodes.close()
         self._region.executor.close()
         await self._region.api.close()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -18,7 +20,7 @@ from nordan_core.domain.ids import AttemptId
 from nordan_core.domain.reasons import Reason
 from nordan_core.proof.errors import TokenError
 from nordan_core.proof.tokens import RenewalItem, read_renewal
-from nordan_core.wire import AttemptReport, LiveFence, StopOrder, SyncDown, SyncUp
+from nordan_core.wire import AttemptReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
 from nordan_workers.api_client import ApiRefused, CredentialRefused, WorkerApi
 from nordan_workers.executors.base import Executor
 from nordan_workers.faults import Faults
@@ -37,11 +39,37 @@ RETRY_S = 1.0
 #: An end that is not settled is told again after this time.
 RESEND_S = 2.0
 MAX_REPORTS = 500
+#: A report about nodes that the control plane has refused is sent again after this time.
+REFUSED_NODES_S = 15.0
 #: An orderly stop waits so long for the control plane.
 LAST_WORD_S = 3.0
 FAILURES = (Unavailable, CredentialRefused, ApiRefused, TokenError, OSError)
 #: Files in the outputs of one request; a single report may have more.
 MAX_FILES = 20_000
+
+
+class NodeSource(Protocol):
+    """Knows the nodes of the region's cluster; `nordan_workers.cluster.watching` is one."""
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Begin; `changed` may be called from any thread."""
+        ...
+
+    def news(self, now_s: float) -> NodesMessage | None:
+        """Return what the control plane should be told now; None when it knows."""
+        ...
+
+    def was_told(self, message: NodesMessage, at_s: float) -> None:
+        """Note that the control plane has stored a report."""
+        ...
+
+    def was_not_told(self) -> None:
+        """Note that a report did not arrive: it is due again."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +83,8 @@ class Line:
     supervisor_id: str
     clock: Clock
     faults: Faults
+    nodes: NodeSource | None = None
+    """None for an executor whose nodes are in the pool's document."""
 
 
 class Syncer:
@@ -68,6 +98,7 @@ class Syncer:
         """When the last round began; a supervisor whose rounds stay away does not do its work."""
         self._is_cautious = False
         """Reports go one by one until none is left, because the control plane has refused some."""
+        self._nodes_rest_until_s = 0.0
 
     async def run(self) -> None:
         """Sync until cancelled."""
@@ -104,12 +135,14 @@ class Syncer:
         if has_end:
             self._line.faults.at("before_report")
         live = tuple(LiveFence(attempt_id=one.attempt_id, fence=one.order.fence) for one in self._fleet)
-        up = SyncUp(supervisor_id=self._line.supervisor_id, nonce=secrets.token_hex(16), reports=reports, live=live)
-        try:
-            down = await self._line.api.sync(up)
-        except ApiRefused as error:
-            self._single_out(reports, error, sent_at_s)
-            raise
+        up = SyncUp(
+            supervisor_id=self._line.supervisor_id,
+            nonce=secrets.token_hex(16),
+            reports=reports,
+            live=live,
+            nodes=self._news_of_nodes(sent_at_s),
+        )
+        down = await self._send(up, sent_at_s)
         self._is_cautious = self._is_cautious and bool(reports)
         if has_end:
             self._line.faults.at("after_report")
@@ -118,6 +151,28 @@ class Syncer:
                 held.was_told(report, sent_at_s)
         self._carry_out(down)
         await self._renew(down, up.nonce, sent_at_s)
+
+    async def _send(self, up: SyncUp, sent_at_s: float) -> SyncDown:
+        source = self._line.nodes if up.nodes is not None else None
+        if source is not None:
+            # Until it is known to have arrived.
+            source.was_not_told()
+        try:
+            down = await self._line.api.sync(up)
+        except ApiRefused as error:
+            if up.nodes is not None:
+                # Whoever is at fault: what the cluster's nodes do must not stop the renewals of what runs there.
+                self._nodes_rest_until_s = sent_at_s + REFUSED_NODES_S
+            self._single_out(up.reports, error, sent_at_s)
+            raise
+        if source is not None and up.nodes is not None:
+            source.was_told(up.nodes, sent_at_s)
+        return down
+
+    def _news_of_nodes(self, now_s: float) -> NodesMessage | None:
+        if self._line.nodes is None or now_s < self._nodes_rest_until_s:
+            return None
+        return self._line.nodes.news(now_s)
 
     def _single_out(self, reports: tuple[AttemptReport, ...], error: ApiRefused, now_s: float) -> None:
         """Find the report that the control plane refuses: one job's report must not stop the renewals of all."""

@@ -37,7 +37,7 @@ from nordan_workers.executors.kubernetes.seats import Attempt
 from nordan_workers.executors.kubernetes.site import Site
 from nordan_workers.executors.kubernetes.status import Patience
 from nordan_workers.executors.kubernetes.sweeper import Sweeper
-from nordan_workers.executors.kubernetes.watch import Watch
+from nordan_workers.executors.kubernetes.watch import Audience, Fan, Watch
 from nordan_workers.shim import linux
 from nordan_workers.shim.rank import announce
 from nordan_workers.shim.records import Deadline, Stop, write
@@ -70,7 +70,14 @@ class KubernetesExecutor:
     """Keeps the promises of `nordan_workers.executors.base.Executor`; several threads may use it."""
 
     def __init__(
-        self, region_dir: Path, clock: Clock, *, cluster: Cluster, settings: PodSettings, tuning: Tuning = Tuning()
+        self,
+        region_dir: Path,
+        clock: Clock,
+        *,
+        cluster: Cluster,
+        settings: PodSettings,
+        tuning: Tuning = Tuning(),
+        audience: Audience = Audience(),
     ) -> None:
         """Find the attempts of an earlier executor in `region_dir` and begin to watch the cluster."""
         for name, mode in (("attempts", 0o700), ("work", 0o711), ("logs", 0o750), ("run", 0o750)):
@@ -104,8 +111,8 @@ class KubernetesExecutor:
         self._keeper = Keeper(self._site, self._errands, self.sweeper, sweep_s=tuning.sweep_s)
         namespace = settings.namespace
         self.watches = (
-            Watch(cluster, f"/api/v1/namespaces/{namespace}/pods", pods),
-            Watch(cluster, "/api/v1/nodes", nodes),
+            Watch(cluster, f"/api/v1/namespaces/{namespace}/pods", Fan(pods, *audience.pods)),
+            Watch(cluster, "/api/v1/nodes", Fan(nodes, *audience.nodes)),
         )
         for part in (*self.watches, self._keeper):
             part.start()

@@ -8,7 +8,9 @@ is taken anew and what is missing in it has gone.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -46,13 +48,47 @@ class Sink(Protocol):
         ...
 
 
+class Fan:
+    """A sink that tells several."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def begin_list(self) -> None:
+        """Keep `Sink.begin_list`."""
+        for sink in self._sinks:
+            sink.begin_list()
+
+    def take_list(self, objects: list[Object]) -> None:
+        """Keep `Sink.take_list`."""
+        for sink in self._sinks:
+            sink.take_list(objects)
+
+    def take_change(self, kind: str, item: Object) -> None:
+        """Keep `Sink.take_change`."""
+        for sink in self._sinks:
+            sink.take_change(kind, item)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who else hears what an executor's watches tell: there is one watch for each kind of object, whoever listens."""
+
+    pods: tuple[Sink, ...] = ()
+    nodes: tuple[Sink, ...] = ()
+
+
 class Watch:
     """Follows one collection on a thread of its own."""
 
-    def __init__(self, cluster: Cluster, path: str, sink: Sink) -> None:
+    def __init__(
+        self, cluster: Cluster, path: str, sink: Sink, *, selectors: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`selectors` are sent as they are: `fieldSelector`, `labelSelector`."""
         self._cluster = cluster
         self._path = path
         self._sink = sink
+        self._selectors = dict(selectors)
         self._version = ""
         self._stopped = threading.Event()
         self._failures = 0
@@ -60,6 +96,8 @@ class Watch:
         self.lists = 0
         self.resumes = 0
         """How often a watch was opened after the first."""
+        self.is_refused = False
+        """The server said no at the last try: the account lacks the right."""
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -91,6 +129,7 @@ class Watch:
         if error.is_too_old:
             self._version = ""
             return 0.0
+        self.is_refused = True
         log.warning("watch_refused", path=self._path, status=error.status, reason=error.reason)
         return REFUSED_PAUSE_S
 
@@ -105,8 +144,10 @@ class Watch:
             "allowWatchBookmarks": "true",
             "resourceVersion": self._version,
             "timeoutSeconds": str(LIFE_S),
+            **self._selectors,
         }
         with self._cluster.stream(self._path, **params) as events:
+            self.is_refused = False
             for event in events:
                 if self._stopped.is_set():
                     return
@@ -116,14 +157,14 @@ class Watch:
     def _list(self) -> None:
         self._sink.begin_list()
         objects: list[Object] = []
-        params = {"limit": str(PAGE)}
+        params = {"limit": str(PAGE), **self._selectors}
         while True:
             page = self._cluster.get(self._path, **params)
             objects.extend(page.get("items") or ())
             about = page.get("metadata") or {}
             if not (rest := about.get("continue")):
                 break
-            params = {"limit": str(PAGE), "continue": rest}
+            params = {"limit": str(PAGE), "continue": rest, **self._selectors}
         self._sink.take_list(objects)
         self.lists += 1
         self._version = str(about.get("resourceVersion") or "")
