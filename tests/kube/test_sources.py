@@ -18,14 +18,14 @@ from support.kube.user_cluster import read_access, user_cluster
 def test_the_folder_of_envtest_serves_the_api_level(tmp_path: Path) -> None:
     for name in ("etcd", "kube-apiserver"):
         _program(tmp_path / name)
-    found = find_binaries(is_api_enough=True, environment={"KUBEBUILDER_ASSETS": str(tmp_path)})
+    found = find_binaries(binaries.API_PARTS, environment={"KUBEBUILDER_ASSETS": str(tmp_path)})
     assert found.argv("kube-apiserver") == [str(tmp_path / "kube-apiserver")]
 
 
 def test_an_incomplete_folder_of_envtest_is_named(tmp_path: Path) -> None:
     _program(tmp_path / "etcd")
     with pytest.raises(Unavailable, match=f"{tmp_path}, which has no kube-apiserver"):
-        find_binaries(is_api_enough=True, environment={"KUBEBUILDER_ASSETS": str(tmp_path)})
+        find_binaries(binaries.API_PARTS, environment={"KUBEBUILDER_ASSETS": str(tmp_path)})
 
 
 def test_the_cache_serves_what_these_sources_made_and_nothing_older(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_the_cache_serves_what_these_sources_made_and_nothing_older(tmp_path: Pa
     for name in binaries.PARTS:
         _program(other / name)
     with pytest.raises(Unavailable, match="run `make kube`"):
-        find_binaries(is_api_enough=False, environment=environment)
+        find_binaries(binaries.PARTS, environment=environment)
     for name in binaries.PARTS:
         _program(ours / name)
-    found = find_binaries(is_api_enough=False, environment=environment)
+    found = find_binaries(binaries.PARTS, environment=environment)
     assert found.argv("kubelet") == [str(ours / "kube"), "kubelet"]
     assert found.argv("kwok") == [str(ours / "kwok")]
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ KWOK = "v0.8.0"
 #: Only this series: with Go 1.27 the API server compiles, but the OpenAPI that it serves is broken.
 GO_SERIES = "go1.26"
 PARTS = ("kube", "kwok", "coredns")
+API_PARTS = ("kube",)
+CONTROL_PARTS = ("kube", "kwok")
+NODE_PARTS = ("kube", "coredns")
 
 #: Taken when the module is imported, because each test gets a home of its own.
 _ENVIRONMENT = dict(os.environ)
@@ -46,13 +49,13 @@ class Binaries:
         return [str(self.folder / "kube"), command]
 
 
-def find_binaries(*, is_api_enough: bool, environment: Mapping[str, str] = _ENVIRONMENT) -> Binaries:
-    """Return the programs for a cluster.
+def find_binaries(parts: Sequence[str], *, environment: Mapping[str, str] = _ENVIRONMENT) -> Binaries:
+    """Return programs among which are the parts; for `API_PARTS` envtest's folder will do.
 
     Raises: Unavailable, with the reason and the remedy.
     """
     assets = environment.get("KUBEBUILDER_ASSETS")
-    if assets and is_api_enough:
+    if assets and tuple(parts) == API_PARTS:
         folder = Path(assets)
         missing = [name for name in ("etcd", "kube-apiserver") if not os.access(folder / name, os.X_OK)]
         if missing:
@@ -60,8 +63,7 @@ def find_binaries(*, is_api_enough: bool, environment: Mapping[str, str] = _ENVI
         return Binaries(folder, is_envtest=True)
     folders = _cache_folders(environment)
     for folder in folders:
-        wanted = ("kube",) if is_api_enough else PARTS
-        if all(os.access(folder / name, os.X_OK) for name in wanted):
+        if all(os.access(folder / name, os.X_OK) for name in parts):
             return Binaries(folder)
     raise Unavailable(f"the cluster programs are not in {cache_root(environment)}: run `make kube` ({_go_state()})")
 

@@ -51,7 +51,7 @@ def main() -> int:
 def _without_go(reason: binaries.Unavailable) -> int:
     """Accept a cache that another machine's Go filled; else say what is missing."""
     try:
-        found = binaries.find_binaries(is_api_enough=False, environment={**os.environ, "KUBEBUILDER_ASSETS": ""})
+        found = binaries.find_binaries(binaries.PARTS, environment=os.environ)
     except binaries.Unavailable:
         print(f"error: {reason}", file=sys.stderr)
         return 1

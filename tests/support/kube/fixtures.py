@@ -59,13 +59,13 @@ def start_api(folder: Path) -> Cluster:
     named = user_cluster(folder, _ENVIRONMENT)
     if named is not None:
         return named
-    plane = start_on_loopback(folder, binaries.find_binaries(is_api_enough=True))
+    plane = start_on_loopback(folder, binaries.find_binaries(binaries.API_PARTS))
     return Cluster(Level.API, plane.access, plane)
 
 
 def start_control(folder: Path) -> Cluster:
     """Start a cluster of level `control`. Raises: Unavailable, DaemonFailed."""
-    plane = start_on_loopback(folder, binaries.find_binaries(is_api_enough=False))
+    plane = start_on_loopback(folder, binaries.find_binaries(binaries.CONTROL_PARTS))
     plane.start_controllers()
     plane.start_kwok()
     return Cluster(Level.CONTROL, plane.access, plane)
@@ -74,7 +74,7 @@ def start_control(folder: Path) -> Cluster:
 def start_node(folder: Path) -> NodeCluster:
     """Start a cluster of level `node`. Raises: Unavailable, DaemonFailed."""
     require_node_level()
-    return start_node_cluster(folder, binaries.find_binaries(is_api_enough=False))
+    return start_node_cluster(folder, binaries.find_binaries(binaries.NODE_PARTS))
 
 
 def check(cluster: Cluster) -> None:
@@ -122,7 +122,7 @@ def skip_or_fail(reason: Unavailable) -> NoReturn:
 def programs() -> binaries.Binaries:
     """Return the programs themselves, for a test that needs no cluster; skip where there are none."""
     try:
-        return binaries.find_binaries(is_api_enough=False)
+        return binaries.find_binaries(binaries.CONTROL_PARTS)
     except Unavailable as reason:
         skip_or_fail(reason)
 

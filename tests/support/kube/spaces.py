@@ -31,7 +31,6 @@ _PROGRAMS = (
     "nft",
     "conntrack",
 )
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Space:
@@ -133,11 +132,9 @@ def remove_cgroup(path: Path) -> None:
 
 
 def hierarchies() -> Sequence[Path]:
-    """List the mounted hierarchies: one folder per controller, or the one folder of version 2."""
-    if (_CGROUPS / "cgroup.controllers").exists():
-        return [_CGROUPS]
-    kinds = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    return [Path(words[1]) for words in kinds if words[2] == "cgroup"]
+    """List the mounted hierarchies: one folder per controller, and the one folder of version 2."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    return [Path(words[1]) for words in mounts if words[2] in {"cgroup", "cgroup2"}]
 
 
 def _make_cgroup(path: Path) -> None:
