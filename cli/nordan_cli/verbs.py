@@ -1,12 +1,13 @@
 """The verbs and where their code is, so that `nordan --help` and a mistyped verb load none of it.
 
 `main.py` makes the root command from this. A verb is a function or a Typer app behind `module:name`; packages that
-own server code bring theirs as entry points of the group `nordan.commands` (`up`, `simulate`), loaded the same way.
+own server code bring theirs as entry points of the group `nordan.commands` (`up`, `simulate`), or of
+`nordan.commands.admin` for what stands below `nordan admin` (`cluster`), loaded the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -18,6 +19,7 @@ from typer.main import get_command
 from nordan_cli.errors import Failed
 
 ENTRY_POINTS = "nordan.commands"
+ADMIN_ENTRY_POINTS = "nordan.commands.admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ _PLUGIN_HELP = {
     "up": "Start Nordan on this machine.",
     "down": "Stop a Nordan that runs on this machine.",
     "simulate": "Run the scheduler on made-up load.",
+    "cluster": "Keep a region's Kubernetes cluster inside its law.",
 }
 
 
@@ -77,12 +80,37 @@ class VerbGroup(TyperGroup):
         return self.commands.get(cmd_name) or self._with_plugins().get(cmd_name)
 
     def _with_plugins(self) -> Mapping[str, Any]:
-        from importlib.metadata import entry_points  # noqa: PLC0415  costs as much as all of Typer; most verbs are ours
-
-        for point in entry_points(group=ENTRY_POINTS):
-            verb = Verb(point.name, _PLUGIN_HELP.get(point.name, f"From {point.module}."), point.value)
-            self.commands.setdefault(point.name, LazyCommand(verb))
+        for name, command in plugins(ENTRY_POINTS):
+            self.commands.setdefault(name, command)
         return self.commands
+
+
+class AdminGroup(TyperGroup):
+    """`nordan admin`: commands of ours, and those that other packages bring."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # Any: Typer's context base is private
+        """Return our commands in the order of help, then the plug-ins."""
+        del ctx
+        return list(self._with_plugins())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command of ours, or a stand-in for a plug-in's."""
+        del ctx
+        return self.commands.get(cmd_name) or self._with_plugins().get(cmd_name)
+
+    def _with_plugins(self) -> Mapping[str, Any]:
+        for name, command in plugins(ADMIN_ENTRY_POINTS):
+            self.commands.setdefault(name, command)
+        return self.commands
+
+
+def plugins(group: str) -> Iterator[tuple[str, LazyCommand]]:
+    """Yield a stand-in for each command that an installed package brings to a group of entry points."""
+    from importlib.metadata import entry_points  # noqa: PLC0415  costs as much as all of Typer; most verbs are ours
+
+    for point in entry_points(group=group):
+        verb = Verb(point.name, _PLUGIN_HELP.get(point.name, f"From {point.module}."), point.value)
+        yield point.name, LazyCommand(verb)
 
 
 class LazyCommand(TyperCommand):

@@ -15,6 +15,7 @@ from nordan_cli.invocation import note
 from nordan_cli.models import Applied, IssuedKey, Named
 from nordan_cli.options import Limit, Project, seconds
 from nordan_cli.render import Format, Output
+from nordan_cli.verbs import AdminGroup
 from nordan_core.domain.tenants import Role
 
 _HELP = "Administer: world, organisations, projects, keys, regions, audit."
@@ -24,7 +25,7 @@ def _group(help_text: str) -> typer.Typer:
     return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
 
 
-app = _group(_HELP)
+app = typer.Typer(cls=AdminGroup, help=_HELP, no_args_is_help=True, rich_markup_mode=None)
 organisations = _group("Tenants.")
 projects = _group("Workspaces of a tenant.")
 keys = _group("API keys.")
