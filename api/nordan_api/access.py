@@ -19,7 +19,18 @@ PUT_S = 60 * 60.0
 def grant_access(
     context: Context, principal: Principal, region: Region, *, path: str, obj: str, act: str, seconds: float
 ) -> Access:
-    """Return the way to one object of a region, for one action, for some seconds.
+    """Return a caller's way to one object of a region, for one action, for some seconds.
+
+    Raises:
+        Unavailable: the region has not joined yet, so nobody knows its gateway.
+    """
+    return access_for(context, principal.key, region, path=path, obj=obj, act=act, seconds=seconds)
+
+
+def access_for(
+    context: Context, subject: str, region: Region, *, path: str, obj: str, act: str, seconds: float
+) -> Access:
+    """Return the way to one object for whom the region's access log shall name.
 
     Raises:
         Unavailable: the region has not joined yet, so nobody knows its gateway.
@@ -27,8 +38,6 @@ def grant_access(
     if not region.gateway_url:
         raise Unavailable(f"region {region.code} has not joined; its gateway is not known yet", 5.0)
     expires = context.clock.now() + timedelta(seconds=seconds)
-    claims = AccessClaims(
-        audience=f"gateway:{region.code}", obj=obj, act=act, subject=principal.key, expires_at=expires
-    )
+    claims = AccessClaims(audience=f"gateway:{region.code}", obj=obj, act=act, subject=subject, expires_at=expires)
     token = mint_access(claims, context.grant_key)
     return Access(url=f"{region.gateway_url}{path}", token=token, expires_at=expires.isoformat())

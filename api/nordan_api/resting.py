@@ -1,10 +1,13 @@
-"""Where bytes may rest, by the facts at hand: asked before an upload, at its commit, and before each read."""
+"""Where bytes may rest, by the facts at hand: asked before an upload or a copy, at its commit, and before each read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
+from nordan_core.domain.errors import NotFound, Refused
+from nordan_core.domain.places import Region
+from nordan_core.domain.reasons import Reason
 from nordan_core.facts import FactsBook
 from nordan_core.residency.judge import judge_storage
 from nordan_core.residency.layers import Effective
@@ -18,6 +21,22 @@ def why_not_at_rest(facts: FactsBook, of: Effective, region: str, now: datetime)
         return (FacetRefusal("facts", "facts about the region", "none", f"region {region} has no pool to judge by"),)
     verdicts = [judge_storage(of, pool, facts.atlas, now) for pool in pools]
     return None if any(verdict.allowed for verdict in verdicts) else verdicts[0].refusals
+
+
+def where_lawful(facts: FactsBook, of: Effective, holding: Sequence[Region], now: datetime) -> Region:
+    """Return a region among those that hold the bytes where they may still rest; one that has joined comes first.
+
+    Raises:
+        NotFound: no region holds them. Refused: all places became unlawful.
+    """
+    if not holding:
+        raise NotFound("region that holds", "the artifact's bytes")
+    refusals = {one.code: why_not_at_rest(facts, of, one.code, now) for one in holding}
+    lawful = [one for one in holding if refusals[one.code] is None]
+    if not lawful:
+        message = "; ".join(sentence(code, found or ()) for code, found in refusals.items())
+        raise Refused(Reason.FENCED, message)
+    return next((one for one in lawful if one.gateway_url), lawful[0])
 
 
 def sentence(region: str, refusals: Sequence[FacetRefusal]) -> str:

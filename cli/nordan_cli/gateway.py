@@ -6,6 +6,7 @@ Called by the commands that put or fetch files and read logs. The API key never 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,27 @@ class Gateway:
         address = f"{self._base}/v1/uploads/{quote(upload_id, safe='')}:commit"
         response = self._send("POST", address, json={"files": files})
         return decode(Stored, response.json())
+
+    def pull(self, upload_id: str, advance: Advance) -> Stored:
+        """Have this region fetch a copy's bytes from the one that holds them; returns when they are here.
+
+        Raises:
+            Problem: it could not; what was fetched stays, so that asking again goes on from there.
+            httpx.TransportError: the connection broke; ask again.
+        """
+        address = f"{self._base}/v1/uploads/{quote(upload_id, safe='')}:pull"
+        done = 0
+        with self._http.stream("POST", address) as response:
+            client.check(response)
+            for line in response.iter_lines():
+                told = json.loads(line)
+                if "problem" in told:
+                    raise Problem(title="The copy failed", **told["problem"])
+                if "artifact_id" in told:
+                    return decode(Stored, told)
+                advance(told["fetched_bytes"] - done)
+                done = told["fetched_bytes"]
+        raise Failed("the region stopped in the middle of the copy; ask again, it goes on from there")
 
     def manifest(self, digest: str) -> tuple[StoredFile, ...]:
         """Return the files of an artifact."""

@@ -1,12 +1,12 @@
-"""Bring a job's files to the regions where it may run, before it is submitted.
+"""Bring a job's files to the regions where it may run, before it is submitted; copy data between regions.
 
-Called by `submit`. The plan says which regions those are; each gets the bytes through its own gateway, so nothing
-reaches a region that the job's policy excludes.
+Called by `submit`, `dataset` and `artifact`. The plan says which regions those are; each gets the bytes through its
+own gateway, so nothing reaches a region that the job's policy excludes.
 """
 
 from __future__ import annotations
 
-from nordan_cli import localfiles
+from nordan_cli import client, localfiles
 from nordan_cli.client import Api
 from nordan_cli.decode import decode
 from nordan_cli.errors import Failed, Problem, Unreachable
@@ -14,7 +14,7 @@ from nordan_cli.gateway import Gateway
 from nordan_cli.invocation import is_watched, note
 from nordan_cli.jobs import Draft
 from nordan_cli.localfiles import LocalFiles
-from nordan_cli.models import Access, Plan, Stored
+from nordan_cli.models import Access, Artifact, Plan, Stored
 from nordan_cli.progress import Transfer
 
 #: Files go to this many regions at most; a job that leaves all of them has to be submitted again.
@@ -55,6 +55,22 @@ def upload(api: Api, access: Access, files: LocalFiles, label: str) -> Stored:
         Transfer(label, files.size_bytes, clock=api.run.clock, is_watched=is_watched()) as transfer,
     ):
         return localfiles.send(gateway, access.upload_id, files, transfer.advance)
+
+
+def copy(api: Api, artifact: Artifact, region: str) -> Stored:
+    """Have a region fetch an artifact's bytes from another one, showing how far it is when that takes long.
+
+    Raises:
+        Problem: the policy does not let the bytes rest there, or the region could not fetch them.
+    """
+    access = decode(Access, api.post(api.within("artifacts", artifact.id, verb="copy"), {"region": region}))
+    label = f"{artifact.name or artifact.id} to {region}"
+    with (
+        Gateway(api.run, access) as gateway,
+        Transfer(label, artifact.size_bytes or 0, clock=api.run.clock, is_watched=is_watched()) as transfer,
+        client.reported(),
+    ):
+        return gateway.pull(access.upload_id, transfer.advance)
 
 
 def _send(api: Api, region: str, draft: Draft) -> bool:

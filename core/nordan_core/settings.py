@@ -50,6 +50,9 @@ class ApiSettings(_Group):
 
     api_host: str = "127.0.0.1"
     api_port: int = 8471
+    api_threads: int = Field(default=8, ge=1)
+    """Requests at work at once; others wait their turn in order. Threads share one interpreter: more of them work no
+    faster and make waits uneven."""
     api_url: str = ""
     """How others reach this api; regions get it when they join."""
     grant_key_file: Path

@@ -346,6 +346,20 @@ class UploadCommit(Up):
     manifest: ManifestMessage
 
 
+class CopySourceRequest(Up):
+    """The gateway asks: whence come the bytes of this copy?"""
+
+    upload_id: Handle
+
+
+class CopySource(Down):
+    """The other region's gateway, leave to read there, and what there is to read."""
+
+    url: str
+    token: str
+    manifest: ManifestMessage
+
+
 class ArtifactAccepted(Down):
     """The artifact that a manifest became."""
 

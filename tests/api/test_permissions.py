@@ -24,6 +24,7 @@ REGION = {
     "POST /worker/v1/sync",
     "POST /worker/v1/artifacts",
     "POST /worker/v1/uploads:commit",
+    "POST /worker/v1/uploads:source",
     "GET /worker/v1/keys",
 }
 TABLE = {
@@ -45,6 +46,7 @@ TABLE = {
     f"POST {P}/files:put": Permission.PUT_DATA,
     f"GET {P}/artifacts/{{artifact}}": Permission.READ_JOBS,
     f"POST {P}/artifacts/{{artifact}}:read": Permission.READ_CONTENT,
+    f"POST {P}/artifacts/{{artifact}}:copy": Permission.COPY_DATA,
     "GET /v1/me": Permission.LOOK,
     "POST /v1/organisations": Permission.MANAGE_PLATFORM,
     "GET /v1/organisations": Permission.MANAGE_PLATFORM,

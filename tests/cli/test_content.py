@@ -208,3 +208,27 @@ def test_a_jobs_artifacts_are_listed(nordan: Nordan, rest: FakeRest) -> None:
         f"model  output  {ARTIFACT}  7 B   a, b",
     ]
     assert json.loads(nordan("artifact", "list", ID, "-o", "json").out)["items"] == [one]
+
+
+def test_a_copy_is_fetched_by_the_region_and_not_by_this_machine(nordan: Nordan, rest: FakeRest) -> None:
+    rest.on(f"GET {DATASETS}/patients", {"id": "dts_1", "name": "patients", "versions": [ARTIFACT_LINE]})
+    rest.on(f"POST /v1/projects/default/artifacts/{ARTIFACT}:copy", access(upload_id="upl_1"))
+    told = [{"fetched_bytes": 3, "size_bytes": 3}, {"artifact_id": ARTIFACT, "digest": "d" * 64}]
+    rest.on(PULL, httpx.Response(200, text="\n".join(map(json.dumps, told))))
+    ended = nordan("dataset", "copy", "patients", "--region", "se-bor-1")
+    assert (ended.code, ended.out) == (0, "patients is in se-bor-1 too\n")
+    assert rest.bodies(f"POST /v1/projects/default/artifacts/{ARTIFACT}:copy") == [{"region": "se-bor-1"}]
+
+
+def test_a_copy_that_fails_says_why(nordan: Nordan, rest: FakeRest) -> None:
+    rest.on(f"GET /v1/projects/default/artifacts/{ARTIFACT}", ARTIFACT_LINE)
+    rest.on(f"POST /v1/projects/default/artifacts/{ARTIFACT}:copy", access(upload_id="upl_1"))
+    broken = {"problem": {"status": 502, "code": "source_away", "detail": "the other region broke off; ask again"}}
+    rest.on(PULL, httpx.Response(200, text=json.dumps(broken)))
+    ended = nordan("artifact", "copy", ARTIFACT, "--region", "se-bor-1")
+    assert ended.code == 1
+    assert "the other region broke off; ask again" in ended.err
+
+
+ARTIFACT_LINE = {"id": ARTIFACT, "digest": "d" * 64, "name": "patients", "size_bytes": 3}
+PULL = "POST //gateway.test/v1/uploads/upl_1:pull"

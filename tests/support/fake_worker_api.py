@@ -26,6 +26,8 @@ from nordan_core.proof.tokens import GrantClaims, RenewalClaims, RenewalItem, mi
 from nordan_core.wire import (
     ArtifactAccepted,
     AttemptReport,
+    CopySource,
+    CopySourceRequest,
     LaunchOrder,
     PublishRequest,
     RedeemAnswer,
@@ -89,6 +91,8 @@ class FakeWorkerApi:
         self.stops: dict[str, StopOrder] = {}
         self.unknown: set[str] = set()
         self.stale: set[str] = set()
+        self.sources: dict[str, CopySource] = {}
+        """Whence each copy may be fetched."""
         self.requests: Counter[str] = Counter()
 
     @property
@@ -145,6 +149,10 @@ class FakeWorkerApi:
                     return 200, self._sync(up)
                 case "/worker/v1/artifacts":
                     return self._publish(PublishRequest.model_validate_json(body))
+                case "/worker/v1/uploads:source":
+                    asked = CopySourceRequest.model_validate_json(body)
+                    source = self.sources.get(asked.upload_id)
+                    return (200, source) if source is not None else (404, {"code": "not_found"})
                 case "/worker/v1/uploads:commit":
                     commit = UploadCommit.model_validate_json(body)
                     self.commits.append(commit)

@@ -1,6 +1,6 @@
 """The region's only way to its control plane: the worker API over HTTP, with the region's credential.
 
-Used by the supervisor (redeem, sync, publish) and the gateway (commit). One try per call; callers know what a
+Used by the supervisor (redeem, sync, publish) and the gateway (commit, copies). One try per call; callers know what a
 failure means to them and when to try again.
 
 NordanError
@@ -20,6 +20,8 @@ from pydantic import BaseModel, ValidationError
 from nordan_core.domain.errors import NordanError, Unavailable
 from nordan_core.wire import (
     ArtifactAccepted,
+    CopySource,
+    CopySourceRequest,
     PublishRequest,
     RedeemRequest,
     RedeemResponse,
@@ -89,6 +91,10 @@ class WorkerApi:
     async def commit(self, upload: UploadCommit) -> ArtifactAccepted:
         """Say that an upload's bytes are in this region."""
         return await self._post("/worker/v1/uploads:commit", upload, ArtifactAccepted)
+
+    async def copy_source(self, upload_id: str) -> CopySource:
+        """Ask whence the bytes of a copy may be fetched."""
+        return await self._post("/worker/v1/uploads:source", CopySourceRequest(upload_id=upload_id), CopySource)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -17,6 +17,8 @@ class Permission(StrEnum):
     """Logs, artifacts, services: also judged by where the reader sits."""
     SUBMIT = "submit"
     PUT_DATA = "put_data"
+    COPY_DATA = "copy_data"
+    """Bring bytes from one region into another: a transfer, so never a part of anything else."""
     MANAGE_PROJECTS = "manage_projects"
     MANAGE_KEYS = "manage_keys"
     MANAGE_PLATFORM = "manage_platform"
@@ -24,7 +26,7 @@ class Permission(StrEnum):
 
 
 _VIEWER = frozenset({Permission.LOOK, Permission.READ_JOBS, Permission.READ_CONTENT})
-_SUBMITTER = _VIEWER | {Permission.SUBMIT, Permission.PUT_DATA}
+_SUBMITTER = _VIEWER | {Permission.SUBMIT, Permission.PUT_DATA, Permission.COPY_DATA}
 _OWNER = _SUBMITTER | {Permission.MANAGE_PROJECTS, Permission.MANAGE_KEYS}
 
 ALLOWED: dict[Role, frozenset[Permission]] = {

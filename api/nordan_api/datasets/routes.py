@@ -24,6 +24,7 @@ Json = dict[str, Any]  # Any: JSON
 Reader = Annotated[Principal, Depends(permitted(Permission.READ_JOBS))]
 ContentReader = Annotated[Principal, Depends(permitted(Permission.READ_CONTENT))]
 Putter = Annotated[Principal, Depends(permitted(Permission.PUT_DATA))]
+Copier = Annotated[Principal, Depends(permitted(Permission.COPY_DATA))]
 Body = Annotated[Json, Depends(document)]
 
 
@@ -79,6 +80,14 @@ def get_artifact(project: str, artifact: str, request: Request, principal: Reade
 async def read_artifact(project: str, artifact: str, request: Request, principal: ContentReader) -> JSONResponse:
     """Give leave to read an artifact's bytes at a region's gateway."""
     return _access(await run_in_threadpool(service.allow_read, context_of(request), principal, project, artifact), 200)
+
+
+@router.post("/artifacts/{artifact}:copy", status_code=201)
+def copy_artifact(project: str, artifact: str, request: Request, principal: Copier, body: Body) -> JSONResponse:
+    """Give leave to bring an artifact's bytes into one more region; its gateway fetches them when asked to."""
+    only(body, "region")
+    access = service.allow_copy(context_of(request), principal, project, artifact, body.get("region"))
+    return _access(access, 201)
 
 
 def _access(access: Access, status: int) -> JSONResponse:

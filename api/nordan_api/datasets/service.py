@@ -12,13 +12,12 @@ from nordan_api.context import Context
 from nordan_api.jobs.inputs import resolve_inputs
 from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
-from nordan_api.resting import documents, sentence, why_not_at_rest
+from nordan_api.resting import documents, sentence, where_lawful, why_not_at_rest
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact, Dataset, Upload
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import Conflict, Invalid, NotFound, Refused
 from nordan_core.domain.ids import ArtifactId, RegionCode, UploadId, is_name
-from nordan_core.domain.places import Region
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
@@ -39,6 +38,12 @@ class _Put:
     name: str
     policy: Json
     dataset: str | None = None
+    copies: ArtifactId | None = None
+
+    @property
+    def acts(self) -> tuple[Act, Act]:
+        """Return what is logged when it is allowed, and when it is refused."""
+        return (Act.COPY_ALLOWED, Act.COPY_REFUSED) if self.copies else (Act.UPLOAD_ALLOWED, Act.UPLOAD_REFUSED)
 
 
 def create(context: Context, principal: Principal, project_name: str, name: object, policy: Json) -> Dataset:
@@ -117,6 +122,28 @@ def allow_files_put(context: Context, principal: Principal, project_name: str, r
     return _allow_put(context, principal, project, of, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))
 
 
+def allow_copy(context: Context, principal: Principal, project_name: str, artifact: str, region: object) -> Access:
+    """Give leave to bring an artifact's bytes from where they lie into one more region.
+
+    The target's gateway fetches them; they pass neither here nor where the caller sits.
+
+    Raises:
+        Conflict: they are there already. Refused: the policy does not let them rest there, or they are fenced.
+    """
+    found = find_artifact(context, principal, project_name, artifact)
+    target = _code(region)
+    if found.fenced_at is not None:
+        raise Refused(Reason.FENCED, f"artifact {found.id} is fenced: its place became unlawful")
+    if target in found.regions:
+        raise Conflict("already_there", f"{target} holds the bytes of {found.id} already")
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+    policy = dict(found.policy)
+    of = effective_of_data(project, found.name, policy, context.atlas)
+    what = _Put(target, found.kind, found.name, policy, found.dataset, copies=found.id)
+    return _allow_put(context, principal, project, of, what)
+
+
 def _allow_put(context: Context, principal: Principal, project: Project, of: Effective, what: _Put) -> Access:
     now = context.clock.now()
     upload = Upload(
@@ -131,7 +158,9 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
         created_at=now,
         expires_at=now + timedelta(seconds=PUT_S),
         dataset=what.dataset,
+        copies=what.copies,
     )
+    allowed, refused = what.acts
     with context.store.begin() as work:
         epoch = work.epoch.current()
         region = work.places.region(upload.region)
@@ -139,24 +168,29 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
         raise NotFound("region", upload.region)
     # Names and digests of the files come here at the commit.
     check_described_here(of, context.facts(epoch), context.atlas, now)
-    _check_may_rest(context, principal, of, upload, epoch)
+    _check_may_rest(context, principal, of, upload, epoch, refused)
     access = grant_access(context, principal, region, path="", obj=f"upload:{upload.id}", act="put", seconds=PUT_S)
     with context.store.begin() as work:
         work.contents.add_upload(upload)
-        body: dict[str, object] = {"region": upload.region, "policy_digest": of.digest}
-        work.audit.write(AuditEntry(Act.UPLOAD_ALLOWED, upload.id, principal.key, now, upload.organisation, body))
+        work.audit.write(AuditEntry(allowed, upload.id, principal.key, now, upload.organisation, _body(of, upload)))
     return access.model_copy(update={"upload_id": upload.id})
 
 
-def _check_may_rest(context: Context, principal: Principal, of: Effective, upload: Upload, epoch: int) -> None:
+def _check_may_rest(
+    context: Context, principal: Principal, of: Effective, upload: Upload, epoch: int, refused: Act
+) -> None:
     now = context.clock.now()
     refusals = why_not_at_rest(context.facts(epoch), of, upload.region, now)
     if refusals is None:
         return
     with context.store.begin() as work:
-        body: dict[str, object] = {"region": upload.region, "policy_digest": of.digest}
-        work.audit.write(AuditEntry(Act.UPLOAD_REFUSED, upload.id, principal.key, now, upload.organisation, body))
+        work.audit.write(AuditEntry(refused, upload.id, principal.key, now, upload.organisation, _body(of, upload)))
     raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, refusals), {"refusals": documents(refusals)})
+
+
+def _body(of: Effective, upload: Upload) -> dict[str, object]:
+    copied: dict[str, object] = {"artifact": upload.copies} if upload.copies else {}
+    return {"region": upload.region, "policy_digest": of.digest, **copied}
 
 
 def _code(region: object) -> RegionCode:
@@ -194,18 +228,6 @@ def allow_read(context: Context, principal: Principal, project_name: str, artifa
         holding = [region for code in found.regions if (region := work.places.region(code)) is not None]
     of = effective_of_data(project, found.name, dict(found.policy), context.atlas)
     check_reader(context, principal, [of], subject=found.id)
-    region = _where_lawful(context, of, holding, epoch)
+    region = where_lawful(context.facts(epoch), of, holding, context.clock.now())
     path, obj = f"/v1/manifests/{found.digest}", f"manifest:{found.digest}"
     return grant_access(context, principal, region, path=path, obj=obj, act="read", seconds=READ_S)
-
-
-def _where_lawful(context: Context, of: Effective, holding: list[Region], epoch: int) -> Region:
-    if not holding:
-        raise NotFound("region that holds", "the artifact's bytes")
-    facts, now = context.facts(epoch), context.clock.now()
-    refusals = {one.code: why_not_at_rest(facts, of, one.code, now) for one in holding}
-    lawful = [one for one in holding if refusals[one.code] is None]
-    if not lawful:
-        message = "; ".join(sentence(code, found or ()) for code, found in refusals.items())
-        raise Refused(Reason.FENCED, message)
-    return next((one for one in lawful if one.gateway_url), lawful[0])

@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from nordan_api.access import READ_S, access_for
 from nordan_api.context import Context
 from nordan_api.jobs.policy import effective_of_data
-from nordan_api.resting import documents, sentence, why_not_at_rest
+from nordan_api.resting import documents, sentence, where_lawful, why_not_at_rest
 from nordan_api.workers.verdicts import Judge
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.artifacts import Artifact, Upload
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.contents import ArtifactKind, Manifest
 from nordan_core.domain.errors import Conflict, Invalid, NotFound, Refused
-from nordan_core.domain.ids import ArtifactId, AttemptId, ProjectId, RegionCode, UploadId, is_name
+from nordan_core.domain.ids import ArtifactId, AttemptId, RegionCode, UploadId, is_name
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptState
 from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import parse_effective
-from nordan_core.residency.layers import output_policy
+from nordan_core.residency.layers import Effective, output_policy
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.attempts import LockedAttempt
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
-from nordan_core.wire import ArtifactAccepted, ManifestMessage, OutputReport, PublishRequest, UploadCommit
+from nordan_core.wire import (
+    ArtifactAccepted,
+    CopySource,
+    CopySourceRequest,
+    ManifestMessage,
+    OutputReport,
+    PublishRequest,
+    UploadCommit,
+)
 
 
 def publish(context: Context, region: RegionCode, request: PublishRequest) -> ArtifactAccepted:
@@ -104,7 +113,7 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
         if upload.expires_at <= now:
             raise Conflict("upload_expired", "the leave to upload has expired; ask for another")
         _check_still_lawful(context.facts_cache.within(work, epoch), work, upload, now)
-        artifact = _same_elsewhere(work, upload.project, upload.dataset, upload.kind, manifest) or Artifact(
+        artifact = _known_bytes(work, upload, manifest) or Artifact(
             id=ArtifactId(new_id("art")),
             organisation=upload.organisation,
             project=upload.project,
@@ -133,22 +142,66 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
 
 
+def copy_source(context: Context, region: RegionCode, request: CopySourceRequest) -> CopySource:
+    """Tell a gateway whence it may fetch the bytes of a copy; judged anew each time it asks.
+
+    Raises:
+        NotFound: no such leave for this region. Conflict: it has expired. Refused: the target, or every place where
+            the bytes lie, became unlawful. Unavailable: the region that holds them has not joined.
+    """
+    with context.store.begin() as work:
+        epoch = work.epoch.share()
+        now = context.clock.now()
+        upload = work.contents.lock_upload(region, UploadId(request.upload_id))
+        if upload is None or upload.copies is None:
+            raise NotFound("copy for this region", request.upload_id)
+        if upload.expires_at <= now:
+            raise Conflict("upload_expired", "the leave to copy has expired; ask for another")
+        facts = context.facts_cache.within(work, epoch)
+        _check_still_lawful(facts, work, upload, now)
+        artifact = _copied(work, upload)
+        holding = [one for code in artifact.regions if (one := work.places.region(code)) is not None]
+        source = where_lawful(facts, _policy_at_rest(facts, work, upload), holding, now)
+    path, obj = f"/v1/manifests/{artifact.digest}", f"manifest:{artifact.digest}"
+    access = access_for(context, upload.created_by, source, path=path, obj=obj, act="read", seconds=READ_S)
+    return CopySource(url=access.url, token=access.token, manifest=ManifestMessage.of(artifact.manifest))
+
+
+def _copied(work: UnitOfWork, upload: Upload) -> Artifact:
+    """Return the artifact that an upload copies.
+
+    Raises:
+        Refused: it was fenced since leave was given.
+    """
+    assert upload.copies is not None
+    artifact = work.contents.artifacts([upload.copies])[upload.copies]
+    if artifact.fenced_at is not None:
+        raise Refused(Reason.FENCED, f"artifact {artifact.id} is fenced: its place became unlawful")
+    return artifact
+
+
 def _check_still_lawful(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> None:
-    project = work.tenants.project(None, upload.project)
-    assert project is not None, "projects are never deleted"
-    of = effective_of_data(project, upload.name, dict(upload.policy), facts.atlas)
-    refusals = why_not_at_rest(facts, of, upload.region, now)
+    refusals = why_not_at_rest(facts, _policy_at_rest(facts, work, upload), upload.region, now)
     if refusals is not None:
         raise Refused(Reason.FENCED, sentence(upload.region, refusals), {"refusals": documents(refusals)})
 
 
-def _same_elsewhere(
-    work: UnitOfWork, project: ProjectId, dataset: str | None, kind: ArtifactKind, manifest: Manifest
-) -> Artifact | None:
+def _policy_at_rest(facts: FactsBook, work: UnitOfWork, upload: Upload) -> Effective:
+    project = work.tenants.project(None, upload.project)
+    assert project is not None, "projects are never deleted"
+    return effective_of_data(project, upload.name, dict(upload.policy), facts.atlas)
+
+
+def _known_bytes(work: UnitOfWork, upload: Upload, manifest: Manifest) -> Artifact | None:
     """Return the artifact that already stands for these bytes: another region then is only another location."""
-    if kind is ArtifactKind.FILES:
-        return work.contents.files_with_digest(project, manifest.digest)
-    newest = work.contents.newest_version(dataset) if dataset is not None else None
+    if upload.copies is not None:
+        artifact = _copied(work, upload)
+        if artifact.digest != manifest.digest:
+            raise Conflict("copy_differs", "these are not the bytes of the artifact that was to be copied")
+        return artifact
+    if upload.kind is ArtifactKind.FILES:
+        return work.contents.files_with_digest(upload.project, manifest.digest)
+    newest = work.contents.newest_version(upload.dataset) if upload.dataset is not None else None
     return newest if newest is not None and newest.digest == manifest.digest else None
 
 

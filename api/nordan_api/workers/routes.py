@@ -14,7 +14,7 @@ from nordan_api.bodies import MAX_WORKER_BODY_BYTES, bounded_body
 from nordan_api.context import context_of
 from nordan_api.workers import content, redeem, sync
 from nordan_core.domain.errors import Invalid
-from nordan_core.wire import PublishRequest, RedeemRequest, SyncUp, UploadCommit
+from nordan_core.wire import CopySourceRequest, PublishRequest, RedeemRequest, SyncUp, UploadCommit
 
 router = APIRouter(prefix="/worker/v1", tags=["worker"])
 Message = TypeVar("Message", bound=BaseModel)
@@ -46,6 +46,13 @@ async def commit_upload(request: Request, region: RegionCaller) -> Response:
     """Note that the bytes of an upload lie in this region."""
     wanted = await _message(request, UploadCommit)
     return _answer(await run_in_threadpool(content.commit_upload, context_of(request), region, wanted), 201)
+
+
+@router.post("/uploads:source")
+async def copy_source(request: Request, region: RegionCaller) -> Response:
+    """Say whence the bytes of a copy may be fetched."""
+    wanted = await _message(request, CopySourceRequest)
+    return _answer(await run_in_threadpool(content.copy_source, context_of(request), region, wanted))
 
 
 @router.get("/keys")

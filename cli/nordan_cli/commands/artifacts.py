@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nordan_cli import references, render
+from nordan_cli import references, render, staging
 from nordan_cli.client import Answer, Api, connect
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.errors import Failed
@@ -22,7 +22,7 @@ from nordan_cli.render import Format, Output
 from nordan_core.domain.contents import is_safe_path
 from nordan_core.domain.ids import is_id
 
-app = typer.Typer(help="List and fetch what jobs left.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, fetch and copy what jobs left.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -69,6 +69,21 @@ def get(
                     gateway.fetch(found.digest, file, target, transfer.advance)
     for _, target in wanted:
         typer.echo(str(target))
+
+
+@app.command("copy")
+def copy(
+    ctx: typer.Context,
+    artifact: Annotated[str, typer.Argument(metavar="ARTIFACT", help="Id, or JOB/NAME.")],
+    *,
+    region: Annotated[str, typer.Option(help="Region that is to hold the bytes as well.")],
+    project: Project = None,
+) -> None:
+    """Bring an artifact's bytes into one more region, from where they are: a transfer, judged and logged as one."""
+    with connect(ctx, project) as api:
+        found = decode(Artifact, api.get(api.within("artifacts", _id(api, artifact))))
+        staging.copy(api, found, region)
+    typer.echo(f"{found.id} is in {region} too")
 
 
 def _wanted(files: tuple[StoredFile, ...], directory: Path, *, force: bool) -> list[tuple[StoredFile, Path]]:

@@ -10,13 +10,13 @@ import typer
 from nordan_cli import localfiles, policies, render, staging
 from nordan_cli.client import Answer, Api, connect
 from nordan_cli.decode import decode, decode_items
-from nordan_cli.errors import Problem
+from nordan_cli.errors import Failed, Problem
 from nordan_cli.models import Access, Dataset
 from nordan_cli.options import Limit, Project
 from nordan_cli.render import Format, Output
 from nordan_cli.text import plain
 
-app = typer.Typer(help="Put, list and show datasets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Put, list, show and copy datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("put")
@@ -91,6 +91,23 @@ def get(
         )
 
     render.show(answer, output, draw)
+
+
+@app.command("copy")
+def copy(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Name or id.")],
+    *,
+    region: Annotated[str, typer.Option(help="Region that is to hold the bytes as well.")],
+    project: Project = None,
+) -> None:
+    """Bring a dataset's newest version into one more region, from where it is: a transfer, judged and logged as one."""
+    with connect(ctx, project) as api:
+        found = decode(Dataset, api.get(api.within("datasets", dataset)))
+        if not found.versions:
+            raise Failed(f"dataset {found.name} has no version yet; nordan dataset put makes one")
+        staging.copy(api, found.versions[0], region)
+    typer.echo(f"{found.name} is in {region} too")
 
 
 def _ensure(api: Api, name: str, policy: dict[str, Any]) -> None:

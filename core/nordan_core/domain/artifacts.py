@@ -58,3 +58,5 @@ class Upload:
     expires_at: datetime
     dataset: str | None = None
     artifact: ArtifactId | None = None
+    copies: ArtifactId | None = None
+    """The artifact whose bytes the region fetches from another one; None: a client sends them."""

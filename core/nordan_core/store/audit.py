@@ -32,6 +32,8 @@ class Act(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     UPLOAD_ALLOWED = "upload_allowed"
     UPLOAD_REFUSED = "upload_refused"
+    COPY_ALLOWED = "copy_allowed"
+    COPY_REFUSED = "copy_refused"
     ARTIFACT_STORED = "artifact_stored"
     READ_ALLOWED = "read_allowed"
     READ_REFUSED = "read_refused"

@@ -124,6 +124,7 @@ class Contents:
                 created_by=upload.created_by,
                 created_at=upload.created_at,
                 expires_at=upload.expires_at,
+                copies_artifact_id=upload.copies,
             )
         )
         self._session.flush()
@@ -227,4 +228,5 @@ def _upload(row: UploadRow) -> Upload:
         expires_at=row.expires_at,
         dataset=row.dataset_id,
         artifact=ArtifactId(row.artifact_id) if row.artifact_id else None,
+        copies=ArtifactId(row.copies_artifact_id) if row.copies_artifact_id else None,
     )

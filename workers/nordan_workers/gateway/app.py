@@ -18,6 +18,7 @@ from nordan_core.clock import Clock
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.access import Doorkeeper
 from nordan_workers.gateway.artifacts import Artifacts
+from nordan_workers.gateway.copies import Copies
 from nordan_workers.gateway.lists import Lists
 from nordan_workers.gateway.logs import Logs
 from nordan_workers.gateway.pod_sync import PodSync
@@ -64,6 +65,7 @@ def gateway_app(region: Region) -> Starlette:
     routes = [
         Route("/healthz", _health),
         *Uploads(doorkeeper, store, notes, region.api, region.max_upload_bytes).routes(),
+        *Copies(doorkeeper, store, region.api, http).routes(),
         *Artifacts(doorkeeper, store).routes(),
         *Pods(region.region_dir, PodSync(region.clock, linux.boot_id()), region.max_upload_bytes).routes(),
         *Logs(doorkeeper, region.region_dir / "logs").routes(),

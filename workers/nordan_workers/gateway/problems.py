@@ -73,7 +73,7 @@ def render(request: Request, problem: Problem) -> Response:
 async def on_error(request: Request, error: Exception) -> Response:
     """Answer for an error of ours."""
     assert isinstance(error, NordanError)
-    return render(request, error if isinstance(error, Problem) else _of(error))
+    return render(request, problem_of(error))
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
@@ -98,8 +98,11 @@ async def on_bug(request: Request, error: Exception) -> Response:
 HANDLERS = {NordanError: on_error, HTTPException: on_http_error, ClientDisconnect: on_disconnect, Exception: on_bug}
 
 
-def _of(error: NordanError) -> Problem:
+def problem_of(error: NordanError) -> Problem:
+    """Return the problem that an error of ours is."""
     match error:
+        case Problem():
+            return error
         case DigestMismatch():
             return Problem(422, "digest_mismatch", str(error))
         case ContentTooLarge():

@@ -76,3 +76,4 @@ class UploadRow(SQLModel, table=True):
     created_at: datetime = instant()
     expires_at: datetime = instant()
     artifact_id: str | None = None
+    copies_artifact_id: str | None = Field(default=None, foreign_key="artifact.id")
