@@ -40,11 +40,6 @@ class _Put:
     dataset: str | None = None
     copies: ArtifactId | None = None
 
-    @property
-    def acts(self) -> tuple[Act, Act]:
-        """Return what is logged when it is allowed, and when it is refused."""
-        return (Act.COPY_ALLOWED, Act.COPY_REFUSED) if self.copies else (Act.UPLOAD_ALLOWED, Act.UPLOAD_REFUSED)
-
 
 def create(context: Context, principal: Principal, project_name: str, name: object, policy: Json) -> Dataset:
     """Name a dataset and state its policy; the policy is the data owner's word and stands above every job.
@@ -160,7 +155,6 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
         dataset=what.dataset,
         copies=what.copies,
     )
-    allowed, refused = what.acts
     with context.store.begin() as work:
         epoch = work.epoch.current()
         region = work.places.region(upload.region)
@@ -168,22 +162,22 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
         raise NotFound("region", upload.region)
     # Names and digests of the files come here at the commit.
     check_described_here(of, context.facts(epoch), context.atlas, now)
-    _check_may_rest(context, principal, of, upload, epoch, refused)
+    _check_may_rest(context, principal, of, upload, epoch=epoch)
     access = grant_access(context, principal, region, path="", obj=f"upload:{upload.id}", act="put", seconds=PUT_S)
     with context.store.begin() as work:
         work.contents.add_upload(upload)
+        allowed = Act.COPY_ALLOWED if upload.copies else Act.UPLOAD_ALLOWED
         work.audit.write(AuditEntry(allowed, upload.id, principal.key, now, upload.organisation, _body(of, upload)))
     return access.model_copy(update={"upload_id": upload.id})
 
 
-def _check_may_rest(
-    context: Context, principal: Principal, of: Effective, upload: Upload, epoch: int, refused: Act
-) -> None:
+def _check_may_rest(context: Context, principal: Principal, of: Effective, upload: Upload, *, epoch: int) -> None:
     now = context.clock.now()
     refusals = why_not_at_rest(context.facts(epoch), of, upload.region, now)
     if refusals is None:
         return
     with context.store.begin() as work:
+        refused = Act.COPY_REFUSED if upload.copies else Act.UPLOAD_REFUSED
         work.audit.write(AuditEntry(refused, upload.id, principal.key, now, upload.organisation, _body(of, upload)))
     raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, refusals), {"refusals": documents(refusals)})
 
