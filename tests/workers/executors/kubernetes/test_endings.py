@@ -28,7 +28,7 @@ def gone(view: PodView) -> PodView:
 
 UNMADE = RankFacts(rank=0, want=Want.RUN)
 MADE = replace(UNMADE, was_created=True)
-RUNS = replace(MADE, was_started=True)
+RUNS = replace(MADE, may_run=True)
 AWAY = replace(RUNS, is_node_away=True)
 STOPPED = replace(RUNS, want=Want.STOPPED)
 LATE = replace(RUNS, want=Want.LATE)
@@ -73,15 +73,25 @@ CASES: dict[str, tuple[PodView | None, RankFacts, End | None]] = {
     "its node is silent": (RUNNING, AWAY, None),
     "its node is silent and its object was removed": (gone(RUNNING), AWAY, None),
     "its node is silent, and it is to stop": (gone(RUNNING), replace(AWAY, want=Want.STOPPED), None),
-    "its node is silent, and it was never bound": (
-        gone(WAITING),
+    "its node is silent, and its program never began": (
+        gone(BOUND),
         replace(MADE, is_node_away=True),
         End(cause=Reason.NODE_LOST),
     ),
     "its node is silent, and it is past its bound": (
         RUNNING,
-        replace(AWAY, is_past_bound=True),
+        replace(LOST_NODE, is_past_bound=True),
         End(cause=Reason.NODE_LOST),
+    ),
+    "to stop, never heard to be gone, and past its bound": (
+        RUNNING,
+        replace(STOPPED, is_past_bound=True),
+        End(None, 15),
+    ),
+    "late, never heard to be gone, and past its bound": (
+        RUNNING,
+        replace(LATE, is_past_bound=True),
+        End(None, 9, None, True),
     ),
     "its node is given up, and the agent says that it ended": (
         RUNNING,

@@ -68,6 +68,14 @@ ENDS: dict[str, tuple[dict[str, Any], tuple[int | None, int | None, Reason | Non
         terminated(137, message=json.dumps({**RECORD, "exit_code": 0})),
         (None, 9, None),
     ),
+    "the helper was never told to start": (
+        terminated(143, message=json.dumps({**RECORD, "exit_code": None, "signal": 15, "started_at_s": None})),
+        (None, 15, Reason.INTERNAL_ERROR),
+    ),
+    "the helper saw the kernel kill for memory": (
+        terminated(137, message=json.dumps({**RECORD, "exit_code": None, "signal": 9, "oom": True})),
+        (None, 9, Reason.OOM),
+    ),
     "too little memory": (terminated(137, "OOMKilled"), (None, 9, Reason.OOM)),
     "a child ran out of memory and the program ended well": (terminated(0, "OOMKilled"), (0, None, None)),
     "evicted for want of the node's disk": (
@@ -165,6 +173,8 @@ def test_the_helpers_record_gives_the_numbers() -> None:
         "lost",
         "{}",
         json.dumps({**RECORD, "user_s": -1}),
+        json.dumps({**RECORD, "started_at_s": -1}),
+        json.dumps({**RECORD, "oom": "perhaps"}),
         json.dumps({**RECORD, "ended_at_s": float("nan")}),
         json.dumps({**RECORD, "max_rss_kib": 1 << 60}),
         json.dumps({**RECORD, "exit_code": "0"}),

@@ -36,12 +36,13 @@ class RankFacts:
     """Why it was condemned."""
     was_created: bool = False
     """A pod was made, as far as notes tell."""
-    was_started: bool = False
+    may_run: bool = False
+    """Its program may have begun, as far as anybody has said."""
     is_told: bool = True
     """The list of pods is known: a pod that is not in it is not there."""
     is_node_away: bool = False
     is_past_bound: bool = False
-    """The deadline passed a while ago: whatever ran has been ended by the helper."""
+    """The deadline passed a while ago, and nobody moved it: whatever ran has been ended by the helper."""
     is_over_there: bool = False
     """The agent has said that the program ended."""
     word: Outcome | None = None
@@ -57,18 +58,17 @@ def end_of(view: PodView | None, facts: RankFacts) -> Outcome | None:
     is_absent = view is None and not facts.was_created
     if is_absent:
         return _unseen(facts) if facts.want is not Want.RUN else None
-    # 3. The node is not heard: the agent's word, or time.
-    may_run = facts.was_started or (view is not None and bool(view.node))
-    if facts.is_node_away and may_run:
-        if facts.is_over_there:
-            return _explained(facts.word or _unseen(facts), view, facts)
-        return _unseen(replace(facts, trouble=facts.trouble or _NODE_AWAY)) if facts.is_past_bound else None
-    # 4. The pod was there and is not.
+    # 3. Time has ended it, whoever can be heard.
+    if facts.is_past_bound:
+        return _unseen(facts)
+    # 4. The node is not heard: the agent's word counts.
+    if facts.is_node_away and facts.may_run:
+        return _explained(facts.word or _unseen(facts), view, facts) if facts.is_over_there else None
+    # 5. The pod was there and is not.
     is_gone = view.is_gone if view is not None else facts.is_told
     return _unseen(facts) if is_gone else None
 
 
-_NODE_AWAY = Trouble(Reason.NODE_LOST, "the node is no longer heard of, and the deadline has passed")
 _TAKEN = Trouble(Reason.NODE_LOST, "its pod was deleted, and not by Nordan")
 
 

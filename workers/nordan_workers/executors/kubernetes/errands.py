@@ -11,6 +11,7 @@ from nordan_workers.executors.kubernetes.binding import Refused
 from nordan_workers.executors.kubernetes.endings import Want
 from nordan_workers.executors.kubernetes.hands import Hands
 from nordan_workers.executors.kubernetes.manifests import SHIP_S, PodTicket
+from nordan_workers.executors.kubernetes.reading import Reader
 from nordan_workers.executors.kubernetes.seats import Attempt, Seat
 from nordan_workers.executors.kubernetes.site import Site
 from nordan_workers.executors.kubernetes.status import PodView
@@ -28,6 +29,7 @@ class Errands:
 
     def __init__(self, site: Site, threads: int) -> None:
         self._site = site
+        self._reader = Reader(site)
         self._hands = Hands(threads, site.clock.monotonic)
         self._leaving: dict[str, int] = {}
 
@@ -108,7 +110,7 @@ class Errands:
             return None
         if view is not None and (view.is_gone or view.outcome is not None):
             return None
-        grace_s = _grace(attempt, want, now_s)
+        grace_s = _grace(attempt, want, now_s) if self._reader.may_run(seat) else 0
         asked_s = seat.deletion_s
         if asked_s is not None and asked_s <= now_s + grace_s + 0.5 and now_s < asked_s + OVERDUE_S:
             # Asked for already, and for no later moment.

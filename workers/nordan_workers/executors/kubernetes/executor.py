@@ -7,6 +7,7 @@ keeps the deadline, which reaches it through the region's files and gateway.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import threading
@@ -50,6 +51,8 @@ ADOPTED_S = 900.0
 #: `forget` waits so long for pods that still run.
 FORGET_S = 8.0
 FORGET_PAUSE_S = 0.05
+#: The gateway may have let an agent in just before, and note its word while the folder is being deleted.
+DELETE_TRIES = 3
 #: Requests under way at the close are waited for so long; what they did is found again by a successor.
 CLOSE_S = 2.0
 
@@ -214,7 +217,7 @@ class KubernetesExecutor:
         self._remove_objects(attempt)
         try:
             layout.delete(self._folders(attempt))
-            shutil.rmtree(attempt.folder)
+            _delete_records(attempt.folder)
         except OSError as error:
             log.warning("attempt_folders_left", attempt_id=attempt_id, errno=error.errno)
             return
@@ -298,3 +301,14 @@ class KubernetesExecutor:
 
     def _tell(self, attempt_id: AttemptId) -> None:
         announce(str(self._region_dir / "run" / EVENTS_SOCKET), attempt_id)
+
+
+def _delete_records(folder: Path) -> None:
+    """Delete an attempt's records, the token first: its agents are turned away then, and the gateway notes no more."""
+    (folder / records.POD).unlink(missing_ok=True)
+    for _ in range(DELETE_TRIES):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
+            return
+        time.sleep(FORGET_PAUSE_S)
+    shutil.rmtree(folder)

@@ -76,10 +76,11 @@ class Keeper:
         with attempt.lock:
             if attempt.is_over or attempt.want(now_s) is not Want.RUN:
                 return
+            # The stop first: what has not begun by then never does. The kubelet may be dead and the job alive, so that
+            # only its agent can still be told.
+            grace_s = attempt.grace_s if trouble.cause is Reason.NODE_LOST else 0.0
+            write(attempt.folder / STOP, Stop(now_s, grace_s))
             attempt.condemn(trouble)
-            if trouble.cause is Reason.NODE_LOST:
-                # The kubelet may be dead and the job alive: its agent can still be told.
-                write(attempt.folder / STOP, Stop(now_s, attempt.grace_s))
         log.info("attempt_given_up", attempt_id=attempt.id, cause=trouble.cause)
         self._errands.call(attempt)
         self._site.tell(attempt.id)

@@ -43,6 +43,16 @@ class Reader:
         self.site.nodes.expect(node)
         return self.site.nodes.is_away(node, self.site.patience.node_away_s)
 
+    def may_run(self, seat: Seat) -> bool:
+        """Tell whether a rank's program may have begun.
+
+        It cannot without the gateway's word, which an agent has to ask for, and whose asking the gateway notes before
+        it reads whether the attempt is to stop. So what was not asked for when a stop is on disk never begins.
+        """
+        sighting = self._sighting(seat)
+        is_admitted = sighting is not None and sighting.view.is_admitted
+        return seat.started is not None or is_admitted or (seat.folder / records.AGENT).exists()
+
     def _rank(self, attempt: Attempt, seat: Seat, now: Now) -> RankStatus:
         if (final := seat.final_status()) is not None:
             return final
@@ -78,7 +88,7 @@ class Reader:
             want=attempt.want(now.at_s),
             trouble=attempt.condemned,
             was_created=seat.created is not None,
-            was_started=seat.started is not None,
+            may_run=not is_away or self.may_run(seat),
             is_told=self.site.pods.is_listed.is_set(),
             is_node_away=is_away,
             is_past_bound=now.at_s >= attempt.deadline_s + BOUND_SLACK_S,

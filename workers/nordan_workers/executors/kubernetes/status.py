@@ -144,14 +144,16 @@ def trouble_of(view: PodView | None, waited_s: float, patience: Patience) -> Tro
     return None
 
 
-def report_of(text: str, rank: int) -> tuple[ExitReport, float] | None:
-    """Return the helper's exit record and the program's seconds; None for anything else.
+def report_of(text: str, rank: int) -> tuple[ExitReport, float | None] | None:
+    """Return the helper's exit record and the program's seconds, None if it never began; None for anything else.
 
     The job can write to the same file, so nothing here is taken on trust.
     """
     try:
         record = json.loads(text)
-        seconds = [float(record[name]) for name in ("user_s", "system_s", "started_at_s", "ended_at_s")]
+        has_begun = record["started_at_s"] is not None
+        timed = ("user_s", "system_s", "ended_at_s", *(("started_at_s",) if has_begun else ()))
+        seconds = [float(record[name]) for name in timed]
         if not all(math.isfinite(one) and 0 <= one <= _LONGEST_S for one in seconds):
             return None
         report = ExitReport(
@@ -161,11 +163,12 @@ def report_of(text: str, rank: int) -> tuple[ExitReport, float] | None:
             user_s=seconds[0],
             system_s=seconds[1],
             max_rss_kib=record["max_rss_kib"],
+            oom=record.get("oom", False),
             at_deadline=record["at_deadline"],
         )
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return None
-    return report, max(0.0, seconds[3] - seconds[2])
+    return report, max(0.0, seconds[2] - seconds[3]) if has_begun else None
 
 
 def _outcome(rank: int, phase: str, status: Object, terminated: Object | None) -> Outcome | None:
@@ -186,10 +189,14 @@ def _outcome(rank: int, phase: str, status: Object, terminated: Object | None) -
 def _of_container(rank: int, terminated: Object) -> Outcome:
     code = _number(terminated.get("exitCode"))
     found = report_of(str(terminated.get("message") or ""), rank)
-    report, duration_s = found if found is not None and _agree(found[0], code) else (_bare(rank, code), None)
-    if terminated.get("reason") == _OOM and report.exit_code != 0:
+    is_recorded = found is not None and _agree(found[0], code)
+    report, duration_s = found if found is not None and is_recorded else (_bare(rank, code), None)
+    if (terminated.get("reason") == _OOM or report.oom) and report.exit_code != 0:
         report = report.model_copy(update={"oom": True})
         return Outcome(report, duration_s, Reason.OOM, f"rank {rank} used more memory than the job asked for")
+    if is_recorded and duration_s is None and not report.at_deadline:
+        said = "the pod's agent never gave the word to start: it did not reach the region's gateway"
+        return Outcome(report, None, Reason.INTERNAL_ERROR, said)
     return Outcome(report, duration_s)
 
 
