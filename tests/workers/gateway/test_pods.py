@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from nordan_core.identifiers import new_id
 from nordan_workers.pod.archive import Limits, Reader
 from nordan_workers.pod.folders import Laying
 from support.attempts import until
