@@ -14,8 +14,8 @@ ATTEMPT = AttemptId("att_1")
 OTHER = AttemptId("att_2")
 _LABEL = "nordan.node-restriction.kubernetes.io/"
 LABELS = {f"{_LABEL}territory": "FR", f"{_LABEL}region": "fr-bru-1", f"{_LABEL}pool": "h100"}
-NODE = NodeSeen("n1", LABELS, frozenset({("nordan.eu/pool", "h100")}))
-MARKED = NodeSeen("n1", LABELS, NODE.taints | {("nordan.eu/unverified", "")})
+NODE = NodeSeen("n1", LABELS, frozenset({("nordan.eu/pool", "h100")}), had_taint=True)
+MARKED = replace(NODE, taints=NODE.taints | {("nordan.eu/unverified", "")})
 POD = PodSeen("jobs", "att-1-0", "uid", "n1", ATTEMPT, 0, has_gpus=True)
 SEATS: Seats = {ATTEMPT: (Seat("h100", "n1"),), OTHER: (Seat("h100", "n2"),)}
 MINE = frozenset({ATTEMPT})
@@ -83,3 +83,19 @@ def test_a_pod_made_around_us_is_a_breach(pod: PodSeen, breach: Breach) -> None:
 )
 def test_pods_that_end_wait_are_left_over_or_are_the_platforms_are_none(pod: PodSeen) -> None:
     assert breaches(PLACE, [NODE], [pod], SEATS) == ()
+
+
+def test_a_node_that_never_had_its_pools_taint_does_without_it() -> None:
+    assert breaches(PLACE, [replace(NODE, taints=frozenset(), had_taint=False)], [POD], SEATS) == ()
+
+
+@pytest.mark.parametrize(
+    "pod", [replace(POD, attempt=None, name="x"), replace(POD, namespace="tenant"), replace(POD, name="twin")]
+)
+def test_where_no_rules_are_installed_pods_of_others_are_lawful(pod: PodSeen) -> None:
+    assert breaches(replace(PLACE, exempt=None), [NODE], [pod], SEATS) == ()
+
+
+def test_an_attempts_pod_on_another_node_is_a_breach_with_or_without_rules() -> None:
+    found = breaches(replace(PLACE, exempt=None), [NODE], [replace(POD, node="n2")], SEATS)
+    assert [one.cause for one in found] == [Cause.ANOTHER_NODE]

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import AttemptId
 from nordan_core.identifiers import new_id
-from nordan_workers.cluster.breaches import Place, PodSeen, Seat, Seats
+from nordan_workers.cluster.breaches import Breach, Place, PodSeen, Seat, Seats
 from nordan_workers.cluster.guard import Guard
 from nordan_workers.executors.kubernetes import names
 
 PLACE = Place("fr-bru-1", "FR", "jobs")
+RULES = frozenset({"kube-system"})
 ATTEMPT, OTHER = AttemptId(new_id("att")), AttemptId(new_id("att"))
 _LABEL = "nordan.node-restriction.kubernetes.io/"
 LABELS = {f"{_LABEL}territory": "FR", f"{_LABEL}region": "fr-bru-1", f"{_LABEL}pool": "h100"}
 POOL_TAINT = {"key": "nordan.eu/pool", "value": "h100", "effect": "NoSchedule"}
-UNVERIFIED = {"key": "nordan.eu/unverified", "effect": "NoExecute"}
 
 
 class Court:
@@ -40,13 +42,16 @@ class Hands:
     """Notes what is done, or fails."""
 
     def __init__(self) -> None:
-        self.patched: dict[str, Any] = {}
+        self.marked: list[str] = []
         self.deleted: list[str] = []
         self.is_away = False
 
-    def patch_node(self, name: str, patch: dict[str, Any]) -> None:
+    def exempted(self) -> frozenset[str] | None:
+        return RULES
+
+    def mark_node(self, name: str) -> None:
         self._check()
-        self.patched[name] = patch
+        self.marked.append(name)
 
     def delete_pod(self, pod: PodSeen) -> None:
         self._check()
@@ -81,16 +86,19 @@ class Scene:
 
     def __init__(self) -> None:
         self.court, self.hands = Court(), Hands()
-        self.guard = Guard(PLACE, self.court, self.hands, gpu_resource="nvidia.com/gpu")
+        self.guard = Guard(replace(PLACE, exempt=RULES), self.hands, gpu_resource="nvidia.com/gpu")
         self.guard.nodes.take_list([_node("n1"), _node("n2")])
-        self.guard.pods.take_list([_of_attempt()])
+        self.guard.jobs.take_list([_of_attempt()])
+
+    async def look(self) -> tuple[Breach, ...]:
+        return await self.guard.look(self.court)
 
 
 def test_while_all_is_lawful_nothing_is_done() -> None:
     async def play() -> None:
         scene = Scene()
-        assert await scene.guard.look() == ()
-        assert (scene.court.fenced, scene.hands.patched, scene.hands.deleted) == ([], {}, [])
+        assert await scene.look() == ()
+        assert (scene.court.fenced, scene.hands.marked, scene.hands.deleted) == ([], [], [])
 
     asyncio.run(play())
 
@@ -99,9 +107,9 @@ def test_a_node_that_changes_its_territory_is_marked_and_only_its_attempts_are_f
     async def play() -> None:
         scene = Scene()
         scene.guard.nodes.take_change("MODIFIED", _node("n1", **{f"{_LABEL}territory": "SE"}))
-        await scene.guard.look()
+        await scene.look()
         assert scene.court.fenced == [{ATTEMPT}]
-        assert scene.hands.patched["n1"]["spec"]["taints"] == [POOL_TAINT, UNVERIFIED]
+        assert scene.hands.marked == ["n1"]
 
     asyncio.run(play())
 
@@ -109,11 +117,11 @@ def test_a_node_that_changes_its_territory_is_marked_and_only_its_attempts_are_f
 def test_a_stranger_among_the_jobs_is_removed_and_its_node_is_doubted() -> None:
     async def play() -> None:
         scene = Scene()
-        scene.guard.pods.take_change("ADDED", _pod("patient-anna"))
+        scene.guard.jobs.take_change("ADDED", _pod("patient-anna"))
         with capture_logs() as logs:
-            await scene.guard.look()
+            await scene.look()
         assert scene.hands.deleted == ["uid-patient-anna"]
-        assert list(scene.hands.patched) == ["n1"]
+        assert scene.hands.marked == ["n1"]
         assert scene.court.fenced == [{ATTEMPT}]
         assert {one["event"] for one in logs} == {"breach_found", "node_marked", "stranger_removed"}
         assert "anna" not in str([{**one, "pod_uid": "", "subject": ""} for one in logs])
@@ -124,12 +132,12 @@ def test_a_stranger_among_the_jobs_is_removed_and_its_node_is_doubted() -> None:
 def test_a_pod_from_elsewhere_with_gpus_is_left_alone_but_nothing_of_ours_stays_beside_it() -> None:
     async def play() -> None:
         scene = Scene()
-        scene.guard.pods.take_change("ADDED", _pod("x", "tenant"))
-        scene.guard.pods.take_change("ADDED", _pod("y", "tenant", gpus="0"))
-        await scene.guard.look()
+        scene.guard.others.take_change("ADDED", _pod("x", "tenant"))
+        scene.guard.others.take_change("ADDED", _pod("y", "tenant", gpus="0"))
+        await scene.look()
         assert scene.hands.deleted == []
         assert scene.court.fenced == [{ATTEMPT}]
-        assert list(scene.hands.patched) == ["n1"]
+        assert scene.hands.marked == ["n1"]
 
     asyncio.run(play())
 
@@ -138,11 +146,11 @@ def test_what_failed_is_tried_again_and_a_breach_is_told_once() -> None:
     async def play() -> None:
         scene = Scene()
         scene.hands.is_away = True
-        scene.guard.pods.take_change("ADDED", _pod("x"))
+        scene.guard.jobs.take_change("ADDED", _pod("x"))
         with capture_logs() as logs:
-            await scene.guard.look()
+            await scene.look()
             scene.hands.is_away = False
-            await scene.guard.look()
+            await scene.look()
         assert scene.hands.deleted == ["uid-x"]
         assert [one["event"] for one in logs].count("breach_found") == 1
 
@@ -152,9 +160,9 @@ def test_what_failed_is_tried_again_and_a_breach_is_told_once() -> None:
 def test_before_both_lists_are_known_nothing_is_judged() -> None:
     async def play() -> None:
         court, hands = Court(), Hands()
-        guard = Guard(PLACE, court, hands, gpu_resource="nvidia.com/gpu")
-        guard.pods.take_list([_pod("x")])
-        assert await guard.look() == ()
+        guard = Guard(replace(PLACE, exempt=RULES), hands, gpu_resource="nvidia.com/gpu")
+        guard.jobs.take_list([_pod("x")])
+        assert await guard.look(court) == ()
         assert hands.deleted == []
 
     asyncio.run(play())
@@ -163,12 +171,10 @@ def test_before_both_lists_are_known_nothing_is_judged() -> None:
 def test_a_change_is_judged_at_once() -> None:
     async def play() -> None:
         scene = Scene()
-        running = asyncio.create_task(scene.guard.run())
+        running = asyncio.create_task(scene.guard.run(scene.court))
         await asyncio.sleep(0.2)
         scene.guard.nodes.take_change("MODIFIED", _node("n2", **{f"{_LABEL}region": "other"}))
-        async with asyncio.timeout(1.0):
-            while not scene.court.fenced:
-                await asyncio.sleep(0.01)
+        await _until(lambda: bool(scene.court.fenced))
         running.cancel()
         assert scene.court.fenced[0] == {OTHER}
 
@@ -180,6 +186,55 @@ def test_a_node_that_goes_takes_its_breach_along() -> None:
         scene = Scene()
         scene.guard.nodes.take_change("MODIFIED", _node("n3", **{f"{_LABEL}territory": "SE"}))
         scene.guard.nodes.take_change("DELETED", _node("n3"))
-        assert await scene.guard.look() == ()
+        assert await scene.look() == ()
 
     asyncio.run(play())
+
+
+def test_a_pools_taint_that_vanishes_is_a_breach_and_one_that_never_was_is_none() -> None:
+    async def play() -> None:
+        scene = Scene()
+        bare = _node("n1")
+        bare["spec"] = {}
+        scene.guard.nodes.take_list([bare, _node("n2")])
+        assert await scene.look() == ()
+        gone = _node("n2")
+        gone["spec"] = {}
+        scene.guard.nodes.take_change("MODIFIED", gone)
+        assert [one.cause for one in await scene.look()] == ["pool_taint_gone"]
+        assert scene.court.fenced == [{OTHER}]
+
+    asyncio.run(play())
+
+
+def test_where_no_rules_are_installed_a_stranger_is_left_alone() -> None:
+    async def play() -> None:
+        court, hands = Court(), Hands()
+        guard = Guard(PLACE, hands, gpu_resource="nvidia.com/gpu")
+        guard.nodes.take_list([_node("n1")])
+        guard.jobs.take_list([_pod("x")])
+        assert await guard.look(court) == ()
+
+    asyncio.run(play())
+
+
+def test_a_defect_in_one_look_does_not_end_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        scene = Scene()
+        seats = scene.court.seats
+        monkeypatch.setattr(scene.court, "seats", lambda: 1 / 0)
+        with capture_logs() as logs:
+            running = asyncio.create_task(scene.guard.run(scene.court))
+            await _until(lambda: any(one["event"] == "guard_look_failed" for one in logs))
+            monkeypatch.setattr(scene.court, "seats", seats)
+            scene.guard.nodes.take_change("MODIFIED", _node("n2", **{f"{_LABEL}region": "other"}))
+            await _until(lambda: bool(scene.court.fenced))
+            running.cancel()
+
+    asyncio.run(play())
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():
+            await asyncio.sleep(0.01)

@@ -32,6 +32,8 @@ def rights(facts: ClusterFacts) -> tuple[Object, ...]:
         # A socket to a running command is opened by GET or by POST, as the client likes.
         _may(("pods/attach", "pods/exec", "pods/portforward"), "create", "get"),
         _may(("pods/log",), "get"),
+        # What the rules of this cluster leave out is noted on the namespace.
+        _may(("namespaces",), "get"),
         _may(("services",), "create", "delete", "get", "list", "watch"),
         _may(("networkpolicies",), "create", "delete", "get", "list", group="networking.k8s.io"),
     ]

@@ -12,7 +12,6 @@ from enum import StrEnum
 
 from nordan_core.domain.ids import AttemptId
 from nordan_workers.cluster import marks
-from nordan_workers.cluster.facts import SYSTEM_NAMESPACES
 from nordan_workers.executors.kubernetes import names
 
 
@@ -41,6 +40,8 @@ class NodeSeen:
     labels: Mapping[str, str]
     taints: frozenset[tuple[str, str]]
     """Key and value."""
+    had_taint: bool = False
+    """It bore its pool's taint before. Operators may do without it; but it must not vanish."""
 
     @property
     def is_ours(self) -> bool:
@@ -84,7 +85,9 @@ class Place:
     region: str
     territory: str
     jobs_namespace: str
-    exempt: frozenset[str] = frozenset(SYSTEM_NAMESPACES)
+    exempt: frozenset[str] | None = None
+    """Namespaces that the cluster's rules leave out; None where no rules are installed. There, pods of others are as
+    lawful as ours, and only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def breaches(place: Place, nodes: Iterable[NodeSeen], pods: Iterable[PodSeen], s
     for pod in pods:
         if not pod.is_over:
             elsewhere = pod.namespace != place.jobs_namespace
-            found += _from_elsewhere(place, pod, by_name, taken) if elsewhere else _among_jobs(pod, seats, taken)
+            found += _from_elsewhere(place, pod, by_name, taken) if elsewhere else _among_jobs(place, pod, seats, taken)
     return tuple(found)
 
 
@@ -131,22 +134,25 @@ def _of_node(place: Place, node: NodeSeen, there: Mapping[AttemptId, Seat]) -> I
         yield Breach(Cause.NODE_LABELS, node.name, attempts)
     elif node.is_marked:
         yield Breach(Cause.NODE_UNVERIFIED, node.name, attempts)
-    elif attempts and (names.TAINT_POOL, pool) not in node.taints:
+    elif attempts and node.had_taint and (names.TAINT_POOL, pool) not in node.taints:
         yield Breach(Cause.POOL_TAINT, node.name, attempts)
 
 
 def _from_elsewhere(place: Place, pod: PodSeen, nodes: Mapping[str, NodeSeen], taken: _ByNode) -> Iterator[Breach]:
+    if place.exempt is None or pod.namespace in place.exempt:
+        return
     node = nodes.get(pod.node)
-    if pod.has_gpus and node is not None and node.is_ours and pod.namespace not in place.exempt:
+    if pod.has_gpus and node is not None and node.is_ours:
         yield Breach(Cause.FOREIGN_POD_WITH_GPUS, node.name, frozenset(taken.get(node.name, ())), pod)
 
 
-def _among_jobs(pod: PodSeen, seats: Seats, taken: _ByNode) -> Iterator[Breach]:
+def _among_jobs(place: Place, pod: PodSeen, seats: Seats, taken: _ByNode) -> Iterator[Breach]:
     own = seats.get(pod.attempt) if pod.attempt is not None else None
     if pod.attempt is not None and own is None:
         return  # What bears our marks and belongs to nobody is left over; the executor's sweeper removes it.
     rank = pod.rank if pod.rank is not None else -1
     if own is None or pod.attempt is None or pod.name != names.pod_name(pod.attempt, rank) or rank >= len(own):
-        yield Breach(Cause.FOREIGN_POD_AMONG_JOBS, pod.node, frozenset(taken.get(pod.node, ())), pod)
+        if place.exempt is not None:
+            yield Breach(Cause.FOREIGN_POD_AMONG_JOBS, pod.node, frozenset(taken.get(pod.node, ())), pod)
     elif pod.node and pod.node != own[rank].node:
         yield Breach(Cause.ANOTHER_NODE, "", frozenset({pod.attempt}), pod)

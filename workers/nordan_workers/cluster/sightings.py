@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 from nordan_core.domain.ids import AttemptId
 from nordan_workers.cluster.breaches import NodeSeen, PodSeen
 from nordan_workers.cluster.cel import Object
 from nordan_workers.executors.kubernetes import names
+from nordan_workers.executors.kubernetes.watch import DELETED
 
-_DELETED = "DELETED"
+Seen = TypeVar("Seen", NodeSeen, PodSeen)
 _OVER = frozenset({"Succeeded", "Failed"})
 
 
-class Sightings:
+class Sightings(Generic[Seen]):
     """Nodes or pods by their keys. A `Sink` of the watches; told on a watch's thread, read on any other."""
 
-    def __init__(self, key_of: Callable[[Object], str], changed: Callable[[], None]) -> None:
-        """`changed` is called after each change, on the watch's thread."""
-        self._key_of = key_of
+    def __init__(self, read: Callable[[Object], Seen], changed: Callable[[], None]) -> None:
+        """`changed` is called when something that is judged changed, on the watch's thread."""
+        self._read: Callable[[Object], Seen] = read
         self._changed = changed
         self._turn = threading.Lock()
-        self._known: dict[str, Object] = {}
+        self._known: dict[str, Seen] = {}
         self.is_listed = False
 
-    def all(self) -> tuple[Object, ...]:
-        """Return every object that is there, as it was told last."""
+    def all(self) -> tuple[Seen, ...]:
+        """Return everything that is there, as it was told last."""
         with self._turn:
             return tuple(self._known.values())
 
@@ -36,35 +38,29 @@ class Sightings:
     def take_list(self, objects: list[Object]) -> None:
         """Keep `Sink.take_list`."""
         with self._turn:
-            self._known = {self._key_of(one): one for one in objects}
+            self._known = {_key(one): self._read(one) for one in objects}
         self.is_listed = True
         self._changed()
 
     def take_change(self, kind: str, item: Object) -> None:
         """Keep `Sink.take_change`."""
+        key = _key(item)
+        seen = None if kind == DELETED else self._read(item)
         with self._turn:
-            if kind == _DELETED:
-                self._known.pop(self._key_of(item), None)
+            if seen is None:
+                self._known.pop(key, None)
+            elif self._known.get(key) == seen:
+                return
             else:
-                self._known[self._key_of(item)] = item
+                self._known[key] = seen
         self._changed()
-
-
-def name_of(item: Object) -> str:
-    """Return the key of an object without a namespace."""
-    return str(item["metadata"]["name"])
-
-
-def key_of(item: Object) -> str:
-    """Return the key of an object in a namespace."""
-    return f"{item['metadata'].get('namespace', '')}/{name_of(item)}"
 
 
 def node_seen(node: Object) -> NodeSeen:
     """Return what the guard judges of a node."""
     taints = (node.get("spec") or {}).get("taints") or ()
     pairs = frozenset((str(one.get("key")), str(one.get("value", ""))) for one in taints)
-    return NodeSeen(name_of(node), node["metadata"].get("labels") or {}, pairs)
+    return NodeSeen(str(node["metadata"]["name"]), node["metadata"].get("labels") or {}, pairs)
 
 
 def pod_seen(pod: Object, gpu_resource: str) -> PodSeen:
@@ -74,7 +70,7 @@ def pod_seen(pod: Object, gpu_resource: str) -> PodSeen:
     phase = (pod.get("status") or {}).get("phase")
     return PodSeen(
         namespace=str(metadata.get("namespace", "")),
-        name=name_of(pod),
+        name=str(metadata["name"]),
         uid=str(metadata.get("uid", "")),
         node=str(spec.get("nodeName") or ""),
         attempt=_attempt(labels),
@@ -82,6 +78,11 @@ def pod_seen(pod: Object, gpu_resource: str) -> PodSeen:
         has_gpus=_asks_for(gpu_resource, (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))),
         is_over=phase in _OVER or bool(metadata.get("deletionTimestamp")),
     )
+
+
+def _key(item: Object) -> str:
+    metadata = item["metadata"]
+    return f"{metadata.get('namespace', '')}/{metadata['name']}"
 
 
 def _attempt(labels: Mapping[str, str]) -> AttemptId | None:

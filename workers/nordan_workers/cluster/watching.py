@@ -20,7 +20,7 @@ from nordan_core.wire import NodesMessage
 from nordan_workers.cluster.inventory import Inventory, Scope
 from nordan_workers.executors.kubernetes import names
 from nordan_workers.executors.kubernetes.client import Cluster, ClusterRefused, ClusterUnreachable, Object
-from nordan_workers.executors.kubernetes.watch import DELETED, Audience, Watch
+from nordan_workers.executors.kubernetes.watch import DELETED, Audience, Fan, Sink, Watch
 
 #: The whole is told at least so often, whether it changed or not.
 TELL_S = 15.0
@@ -46,7 +46,8 @@ class _Told:
 class NodeWatch:
     """The nodes of one region's cluster; `news` may be called from another thread than the watches'."""
 
-    def __init__(self, cluster: Cluster, scope: Scope, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, scope: Scope, clock: Clock, *, also: Sequence[Sink] = ()) -> None:
+        """`also` hears of the pods of other namespaces."""
         self._cluster = cluster
         self._clock = clock
         self._turn = threading.Lock()
@@ -62,7 +63,8 @@ class NodeWatch:
         self.audience = Audience(pods=(_PodSink(self, _JOBS),), nodes=(_NodeSink(self),))
         """For the executor whose watches this one shares."""
         fields = f"metadata.namespace!={scope.namespace},spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
-        self.others = Watch(cluster, "/api/v1/pods", _PodSink(self, _OTHERS), selectors={"fieldSelector": fields})
+        sink = Fan(_PodSink(self, _OTHERS), *also)
+        self.others = Watch(cluster, "/api/v1/pods", sink, selectors={"fieldSelector": fields})
         self._stopped = threading.Event()
         self._prober = threading.Thread(target=self._probe_for_ever, name="node probe", daemon=True)
 

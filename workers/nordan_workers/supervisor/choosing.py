@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nordan_core.clock import Clock
 from nordan_core.domain.errors import OperatorError
 from nordan_core.settings import RegionSettings
+from nordan_workers.cluster.breaches import Place
+from nordan_workers.cluster.guard import Guard
+from nordan_workers.cluster.hands import ClusterHands
 from nordan_workers.cluster.inventory import Scope
 from nordan_workers.cluster.watching import NodeWatch
 from nordan_workers.executors.base import Executor
@@ -12,29 +17,42 @@ from nordan_workers.executors.kubernetes.client import Cluster
 from nordan_workers.executors.kubernetes.config import Connection, from_account, from_kubeconfig
 from nordan_workers.executors.kubernetes.executor import KubernetesExecutor
 from nordan_workers.executors.kubernetes.manifests import PodSettings
+from nordan_workers.executors.kubernetes.watch import Audience
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
 from nordan_workers.joining import Joined
 from nordan_workers.supervisor.sync import NodeSource
 
 
-def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> tuple[Executor, NodeSource | None]:
-    """Return the executor, which has begun to look at what an earlier one left, and who knows its cluster's nodes.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An executor with what stands beside it."""
+
+    executor: Executor
+    nodes: NodeSource | None = None
+    """Who knows the nodes of its cluster."""
+    guard: Guard | None = None
+    """Who stops what becomes unlawful in its cluster."""
+
+
+def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> Chosen:
+    """Return the executor, which has begun to look at what an earlier one left.
 
     Raises:
         OperatorError: a setting is missing or wrong; says which.
     """
     if settings.executor == "local":
         uid_range = UidRange.parse(settings.uid_range) if settings.uid_range else None
-        return LocalExecutor(settings.region_dir, clock, uid_range=uid_range, job_path=settings.job_path), None
+        return Chosen(LocalExecutor(settings.region_dir, clock, uid_range=uid_range, job_path=settings.job_path))
     cluster = Cluster(cluster_connection(settings))
     of_pods = pod_settings(settings, joined)
+    place = Place(joined.region, joined.territory, of_pods.namespace)
+    guard = Guard(place, ClusterHands(cluster, of_pods.namespace), gpu_resource=of_pods.gpu_resource)
     scope = Scope(joined.region, joined.territory, of_pods.namespace, of_pods.gpu_resource)
-    nodes = NodeWatch(cluster, scope, clock)
-    return (
-        KubernetesExecutor(settings.region_dir, clock, cluster=cluster, settings=of_pods, audience=nodes.audience),
-        nodes,
-    )
+    nodes = NodeWatch(cluster, scope, clock, also=(guard.others,))
+    audience = Audience(pods=(*nodes.audience.pods, guard.jobs), nodes=(*nodes.audience.nodes, guard.nodes))
+    executor = KubernetesExecutor(settings.region_dir, clock, cluster=cluster, settings=of_pods, audience=audience)
+    return Chosen(executor, nodes, guard)
 
 
 def cluster_connection(settings: RegionSettings) -> Connection:

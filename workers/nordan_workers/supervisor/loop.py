@@ -15,12 +15,14 @@ from nordan_core.clock import Clock
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.jobs import JobKind
 from nordan_workers.api_client import WorkerApi
+from nordan_workers.cluster.guard import Guard
 from nordan_workers.executors.base import EVENTS_SOCKET, Executor
 from nordan_workers.faults import Faults
 from nordan_workers.handover import SUPERVISOR_SOCKET
 from nordan_workers.joining import Joined
 from nordan_workers.pulse import INTERVAL_S, Pulse
 from nordan_workers.store.region_store import RegionStore
+from nordan_workers.supervisor.court import FleetCourt
 from nordan_workers.supervisor.fleet import Fleet, Tools
 from nordan_workers.supervisor.held import Held
 from nordan_workers.supervisor.inbox import Inbox
@@ -55,6 +57,8 @@ class Region:
     pulse: Pulse = field(default_factory=Pulse)
     nodes: NodeSource | None = None
     """For an executor whose nodes come from a cluster."""
+    guard: Guard | None = None
+    """For an executor whose cluster others can change, too."""
 
 
 def _wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
@@ -119,7 +123,9 @@ class Supervisor:
         if self._region.nodes is not None:
             self._region.nodes.start(partial(_wake, loop, self._fleet.changed))
         structlog.get_logger().info("supervisor_ready", region=self._region.joined.region, attempts=len(self._fleet))
-        lasting = (self._redeemer.run, self._syncer.run, self._scan, self._show_pulse, self._until_stopped)
+        lasting = [self._redeemer.run, self._syncer.run, self._scan, self._show_pulse, self._until_stopped]
+        if self._region.guard is not None:
+            lasting.append(partial(self._region.guard.run, FleetCourt(self._fleet)))
         tasks = [asyncio.create_task(work()) for work in lasting]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

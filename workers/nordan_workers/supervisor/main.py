@@ -50,11 +50,11 @@ async def _run(settings: RegionSettings, joined: Joined) -> None:
     region_dir = settings.region_dir
     store = RegionStore(region_dir / "store")
     store.clear_incoming(older_than_s=STALE_INCOMING_S, now_s=clock.now().timestamp())
-    executor, nodes = choose_executor(settings, joined, clock)
+    chosen = choose_executor(settings, joined, clock)
     region = Region(
         region_dir=region_dir,
         joined=joined,
-        executor=executor,
+        executor=chosen.executor,
         store=store,
         records=Records(region_dir / "records"),
         api=WorkerApi(joined),
@@ -62,7 +62,8 @@ async def _run(settings: RegionSettings, joined: Joined) -> None:
         faults=Faults(fault_point(), region_dir / "run"),
         boot_id=boot_id(),
         pulse=Pulse(settings.pulse_file),
-        nodes=nodes,
+        nodes=chosen.nodes,
+        guard=chosen.guard,
     )
     supervisor = Supervisor(region)
     loop = asyncio.get_running_loop()

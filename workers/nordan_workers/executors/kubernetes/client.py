@@ -35,6 +35,7 @@ SILENCE_S = 100.0
 _CHUNK_BYTES = 1 << 18
 _FIRST_ERROR = 400
 _GONE = 410
+_MERGE_PATCH = "application/merge-patch+json"
 _TOO_MANY = 429
 #: Said for faults of the moment: overload, etcd without a leader, a server that starts or stops.
 _PASSING = frozenset({_TOO_MANY, 500, 502, 503, 504})
@@ -103,6 +104,10 @@ class Cluster:
         """Create an object and return what was made of it."""
         return _object(self._ask("POST", path, body))
 
+    def patch(self, path: str, body: Object) -> Object:
+        """Merge a patch (RFC 7396) into an object; with its resource version, only into that version."""
+        return _object(self._ask("PATCH", path, body))
+
     def delete(self, path: str, *, grace_s: int, uid: str | None = None) -> None:
         """Delete an object; with `uid`, only this one and not another of the same name."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace_s}
@@ -160,7 +165,7 @@ class Cluster:
         content = None
         if body is not None:
             content = json.dumps(body).encode()
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = _MERGE_PATCH if method == "PATCH" else "application/json"
         with self._turn:
             self.requests += 1
         line.request(method, self._place.prefix + path, content, headers)
