@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check overlays bench kind-up kind-demo kind-down clean
+.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays bench kind-up kind-demo kind-down clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -86,6 +86,9 @@ wheel-check: venv  ## the built wheel holds the five packages and their data
 
 overlays: venv  ## kubectl renders every overlay (tests/deploy and tests/kube look at what comes out)
 	@for overlay in deploy/overlays/*; do $(BIN)/kubectl kustomize $$overlay >/dev/null && echo "$$overlay" || exit 1; done
+
+images: venv  ## container images without Docker, on Debian 12, into dist/images
+	$(PY) deploy/images/build_images.py
 
 bench: venv  ## the benchmarks of docs/explanation/performance.md
 	$(PY) benchmarks/submit.py

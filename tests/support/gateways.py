@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,12 +28,14 @@ MAX_UPLOAD_BYTES = 4 << 20
 class GatewayUnderTest:
     """A gateway, its folder and its control plane."""
 
-    def __init__(self, folder: Path, api: FakeWorkerApi, url: str) -> None:
+    def __init__(self, folder: Path, api: FakeWorkerApi, url: str, stop: Callable[[], None]) -> None:
         self.folder = folder
         self.api = api
         self.url = url
         self.store = RegionStore(folder / "store")
         self.board = Noticeboard(folder)
+        self.stop = stop
+        """Stop serving; called again, it does nothing."""
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=10.0)
 
     def token(
@@ -71,10 +73,14 @@ def gateway_under_test(folder: Path) -> Iterator[GatewayUnderTest]:
         while not server.started:
             time.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        gateway = GatewayUnderTest(folder, api, f"http://127.0.0.1:{port}")
+
+        def stop() -> None:
+            server.should_exit = True
+            thread.join()
+
+        gateway = GatewayUnderTest(folder, api, f"http://127.0.0.1:{port}", stop)
         try:
             yield gateway
         finally:
             gateway.http.close()
-            server.should_exit = True
-            thread.join()
+            stop()

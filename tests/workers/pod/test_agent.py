@@ -103,11 +103,11 @@ def test_a_deadline_that_nobody_moves_on_ends_the_job(pods: Runs) -> None:
 
 def test_a_deadline_that_moves_on_keeps_the_job(pods: Runs) -> None:
     pod = pods()
-    pod.attempt.deadline(4.0)
-    pod.python("print('begun', flush=True); time.sleep(7); print('through')")
-    for _ in range(6):
+    pod.attempt.deadline(10.0)
+    pod.python("print('begun', flush=True); time.sleep(13); print('through')")
+    for _ in range(12):
         time.sleep(1.0)
-        pod.attempt.deadline(4.0)
+        pod.attempt.deadline(10.0)
     pod.attempt.deadline(60.0)
     assert pod.end() == 0
     assert pod.attempt.log().endswith(b"through\n")
@@ -199,6 +199,26 @@ def test_a_log_that_the_job_turns_into_a_link_leads_nowhere(pods: Runs) -> None:
     pod.python("log = outputs.parent / 'log/rank.log'; log.unlink(); log.symlink_to('/proc/self/environ')")
     assert pod.end() == 0
     assert pod.attempt.log() == b""
+
+
+def test_a_job_that_says_it_has_ended_is_not_believed(pods: Runs) -> None:
+    """The executor may take the agent's word for the end of a pod whose node is not heard."""
+    pod = pods()
+    pod.python(
+        "forged = outputs.parent / 'log/exit'; forged.write_text('{\"exit_code\": 0}'); print('forged', flush=True)\n"
+        "while not Path('go').exists(): time.sleep(0.02)\nsys.exit(9)"
+    )
+    pod.wait_for_log(b"forged\n")
+    time.sleep(3.0)
+    said = pod.attempt.said()
+    assert said is not None
+    assert said.state == "running"
+    assert not (pod.job.control / "collected").exists()
+    (pod.work / "rank" / "go").touch()
+    assert pod.end() == 9
+    said = pod.attempt.said()
+    assert said is not None
+    assert json.loads(said.exit)["exit_code"] == 9
 
 
 def test_the_token_never_comes_near_the_job(pods: Runs) -> None:

@@ -94,7 +94,8 @@ class Agent:
     def _state(self) -> tuple[str, str]:
         """Return how far the rank is, and the shim's record of its end."""
         log = self.settings.work / "log"
-        if end := _small_file(log / EXIT):
+        # The program can write this file, too: it counts when the shim has let go.
+        if (end := _small_file(log / EXIT)) and not Control(self.settings.control).is_shim_at_work():
             return ENDED, end
         return (RUNNING if (log / LOG).exists() else WAITING), ""
 

@@ -6,8 +6,10 @@ share, counted from the moment when the region was asked.
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +56,19 @@ class Control:
     def tell_collected(self) -> None:
         """Let the shim go: nothing of the job's container is needed any more."""
         self._replace("collected", b"")
+
+    def is_shim_at_work(self) -> bool:
+        """Tell whether the shim holds its lock: it runs, and so may its command."""
+        with suppress(FileNotFoundError), (self.folder / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def place_lock(self) -> None:
+        """Make the lock that the shim holds while its command may run."""
+        (self.folder / "lock").touch(mode=0o644)
 
     def place_shim(self, source: Path) -> None:
         """Put the static helper where the job's container finds it."""

@@ -20,6 +20,8 @@
  *     deadline   "AT\n", seconds; missing or unreadable means passed
  *     stop       "AT GRACE\n", seconds
  *     collected  exists: nothing of this container is needed any more
+ *     lock       empty; the shim holds it until nothing of the command is left. What the exit file says counts only
+ *                when it is free: the program could write that file, but it cannot let go of the shim's lock
  */
 #define _GNU_SOURCE
 
@@ -36,6 +38,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -104,6 +107,7 @@ struct shim {
     int signals;  /* signalfd */
     int changes;  /* inotify, or -1 */
     int record;   /* the container's termination log */
+    int lock;     /* held while the command may run, or -1 */
     bool is_shutdown;
     pid_t child;
     int status;
@@ -640,6 +644,16 @@ static void await_collected(struct shim *shim, double kill_at_s) {
     }
 }
 
+static int take_lock(const struct options *options) {
+    char path[PATH_MAX];
+    if (join_path(path, sizeof path, options->control, "lock") != 0) return -1;
+    int lock = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    /* Nobody else holds it for longer than a look takes. */
+    while (lock >= 0 && flock(lock, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    return lock;
+}
+
 static void prepare(struct shim *shim) {
     sigset_t handled;
     /* Whoever starts the shim without the three standard descriptors must not have them taken by a pipe. */
@@ -667,6 +681,7 @@ static void prepare(struct shim *shim) {
         close(shim->changes);
         shim->changes = -1;
     }
+    shim->lock = take_lock(&shim->options);
     shim->record = open(shim->options.record, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
 }
 
@@ -738,6 +753,7 @@ int main(int count, char **arguments) {
     if (await_start(&shim, &ending)) run_command(&shim, &ending, &kill_at_s);
     ending.ended_at_s = now_s();
     write_record(&shim, &ending);
+    if (shim.lock >= 0) close(shim.lock);
     if (!ending.was_killed && ending.started_at_s >= 0) await_collected(&shim, kill_at_s);
     _exit(ending.signal > 0 ? EXIT_SIGNAL + ending.signal : ending.exit_code);
 }

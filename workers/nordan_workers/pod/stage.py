@@ -40,6 +40,7 @@ def stage(settings: PodSettings) -> None:
     """
     control = Control(settings.control)
     control.place_shim(settings.shim)
+    control.place_lock()
     client = Client(settings, TRANSFER_TIMEOUT_S)
     pause_s = RETRY_S
     while True:
