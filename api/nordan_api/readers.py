@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from nordan_api.context import Context
 from nordan_api.resting import documents, sentence, why_not_at_rest
@@ -35,12 +36,20 @@ def check_reader(context: Context, principal: Principal, policies: Iterable[Effe
         Refused: `rejected_by_policy`, with the territories that may read.
     """
     now = context.clock.now()
-    verdicts = [judge_reader(of, principal.territory, context.atlas, now) for of in policies]
-    refusals = [refusal for verdict in verdicts for refusal in verdict.refusals]
-    act = Act.READ_REFUSED if refusals else Act.READ_ALLOWED
+    refusal = why_not_to(context, principal, policies, now)
+    act = Act.READ_REFUSED if refusal else Act.READ_ALLOWED
     with context.store.begin() as work:
         work.audit.write(AuditEntry(act, subject, principal.key, now, principal.organisation))
-    if refusals:
-        first = refusals[0]
-        detail = {"facet": first.facet, "want": first.want, "have": first.have}
-        raise Refused(Reason.REJECTED_BY_POLICY, first.message, detail)
+    if refusal:
+        raise refusal
+
+
+def why_not_to(context: Context, principal: Principal, policies: Iterable[Effective], now: datetime) -> Refused | None:
+    """Return why somebody who sits where this principal does may not see the data; None when every policy allows it."""
+    verdicts = [judge_reader(of, principal.territory, context.atlas, now) for of in policies]
+    refusals = [refusal for verdict in verdicts for refusal in verdict.refusals]
+    if not refusals:
+        return None
+    first = refusals[0]
+    detail = {"facet": first.facet, "want": first.want, "have": first.have}
+    return Refused(Reason.REJECTED_BY_POLICY, first.message, detail)

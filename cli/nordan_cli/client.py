@@ -32,7 +32,7 @@ PAUSES_S = (0.2, 0.4, 0.8, 1.6, 4.0)
 LONGEST_PAUSE_S = 5.0
 PAGE_SIZE = 100
 _PROBLEM_MEMBERS = frozenset({"type", "title", "status", "code", "detail", "errors", "request_id", "instance"})
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def http_client(run: Invocation, url: str, headers: Mapping[str, str]) -> httpx.
         transport=run.transport,
         timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         verify=trust,
-        trust_env=parts.hostname not in _LOOPBACK,
+        trust_env=parts.hostname not in LOOPBACK,
     )
 
 

@@ -1,7 +1,7 @@
 """What can go wrong on the client's side, each with the exit code that the shell sees.
 
 Raised anywhere in this package, printed once by `nordan_cli.main`. Exit codes: 1 refused or failed, 2 wrong use; a
-job's own code when attached; 130 after Ctrl-C.
+job's own code when attached, a command's after exec; 130 after Ctrl-C; 255 for a session that was cut.
 
 NordanError
 └── CliError
@@ -9,6 +9,7 @@ NordanError
     ├── Unreachable    api or gateway does not answer               exit 1
     ├── Unreadable     an answer that this version cannot read      exit 1
     ├── Problem        the server refused, with a problem document  exit 1
+    ├── Cut            a session ended before its command           exit 255
     └── Failed         anything else that ended badly               exit 1
 """
 
@@ -45,6 +46,12 @@ class Unreadable(CliError):
 
     def __init__(self, where: str, fault: str) -> None:
         super().__init__(f"the server's answer cannot be read: {where} {fault}; are both sides of one version?")
+
+
+class Cut(CliError):
+    """A session inside a job ended before its command did; the code is the one that ssh has for it."""
+
+    exit_code = 255
 
 
 class Failed(CliError):

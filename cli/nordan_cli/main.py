@@ -25,7 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong use, 130 after Ctrl-C; the job's own when attached.",
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong use, 130 after Ctrl-C; the job's own when attached, "
+    "the command's after exec.",
 )
 
 

@@ -42,6 +42,7 @@ VERBS = (
     Verb("get", "Show a job: state, history, attempts, policy, cost.", f"{_HERE}.jobs:get"),
     Verb("why", "Say why a job waits, or why it ended.", f"{_HERE}.jobs:why"),
     Verb("logs", "Print what a job wrote.", f"{_HERE}.logs:logs"),
+    Verb("exec", "Run a command inside a running job.", f"{_HERE}.exec:exec_"),
     Verb("cancel", "Stop a job.", f"{_HERE}.jobs:cancel"),
     Verb("connect", "Show where an inference job answers, and a token for it.", f"{_HERE}.connect:connect"),
     Verb("dataset", "Put, list, show and copy datasets.", f"{_HERE}.datasets:app"),

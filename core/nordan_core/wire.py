@@ -374,3 +374,4 @@ class Access(Down):
     token: str
     expires_at: str
     upload_id: str | None = None
+    session_id: str | None = None

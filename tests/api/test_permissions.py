@@ -39,6 +39,7 @@ TABLE = {
     f"POST {P}/jobs/{{job}}:cancel": Permission.SUBMIT,
     f"GET {P}/jobs/{{job}}/logs": Permission.READ_CONTENT,
     f"POST {P}/jobs/{{job}}:connect": Permission.READ_CONTENT,
+    f"POST {P}/jobs/{{job}}:exec": Permission.EXEC,
     f"POST {P}/datasets": Permission.PUT_DATA,
     f"GET {P}/datasets": Permission.READ_JOBS,
     f"GET {P}/datasets/{{dataset}}": Permission.READ_JOBS,

@@ -16,6 +16,7 @@ from support.canary_acts import (
     CALLED,
     CONTENTS,
     DESCRIBED,
+    ENTERED,
     HOME_REGION,
     OTHER_REGION,
     PASSING,
@@ -76,6 +77,13 @@ def test_canaries_are_where_they_belong(story: Story) -> None:
 def test_content_never_comes_into_the_database(story: Story) -> None:
     """Neither bytes nor secrets nor the words of a call: only what describes a job."""
     assert story.in_database & (CONTENTS | SAID | PASSING) == set()
+
+
+def test_nobody_keeps_what_goes_through_a_session(story: Story) -> None:
+    """Not even the region that it went through: neither logs nor records nor work folders."""
+    kept = story.canaries.found_in(story.folders(f"regions/{HOME_REGION}"))
+    assert kept >= CONTENTS
+    assert kept & ENTERED == set()
 
 
 @pytest.mark.parametrize("region", [HOME_REGION, OTHER_REGION])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from support.canaries import Canaries, layers
 from support.chaos_stack import FR, SE, ChaosStack, until
+from support.entering import enter
 from support.machine import Watch
 from support.taps import PAUSE_S, Tap
 from support.tenants import Json, Tenant, add_key, add_project
@@ -39,12 +40,18 @@ CONTENTS = frozenset({"file content", "dataset content", "checkpoint content", "
 SAID = frozenset({"log output", "log error output"})
 #: Parts of a call to a service: its replica hears them.
 CALLED = frozenset({"path of a call", "query of a call", "header of a call", "body of a call"})
+#: What goes through an interactive session.
+ENTERED = frozenset({"command of a session", "typed in a session", "shown in a session"})
 #: Not kept by anybody.
-PASSING = CALLED | {
-    *("user agent", "query", "header", "cookie", "idempotency key", "planned argument", "refused name"),
-    *("unknown field", "malformed body", "large body", "bad credential", "bad token", "bad path", "odd request"),
-    *("owner's key", "viewer's key"),
-}
+PASSING = (
+    CALLED
+    | ENTERED
+    | {
+        *("user agent", "query", "header", "cookie", "idempotency key", "planned argument", "refused name"),
+        *("unknown field", "malformed body", "large body", "bad credential", "bad token", "bad path", "odd request"),
+        *("owner's key", "viewer's key"),
+    }
+)
 
 TRAIN = """
 cat "$NORDAN_INPUT_DIR"/*/* > /dev/null
@@ -188,11 +195,22 @@ def _train(story: Story) -> str:
     job = tenant.submit(with_files, **headers)
     tenant.ask("GET", "/jobs", params={"name": word["query"]}, expect=200)
     until(lambda: bool(tenant.ask("GET", f"/jobs/{job}/artifacts").json()["items"]), "the checkpoint")
+    _enter(story, job)
     go.touch()
     tenant.reaches(job, "succeeded")
     assert word["log output"] in tenant.log(job)
     _read_all(tenant, job)
     return job
+
+
+def _enter(story: Story, job: str) -> None:
+    """Somebody looks inside: what runs, what is typed and what is shown stay between them and the job."""
+    word = story.canaries
+    words = ["sh", "-c", f"{LIVES}; cat; echo {word['shown in a session']}; {LIVES}", word["command of a session"]]
+    ending, out = enter(story.tenant, job, words, word["typed in a session"].encode())
+    assert ending == {"exit_code": 0}
+    assert word["typed in a session"].encode() in out
+    assert word["shown in a session"].encode() in out
 
 
 def _read_all(tenant: Tenant, job: str) -> None:

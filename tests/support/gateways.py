@@ -13,8 +13,9 @@ import httpx
 import uvicorn
 
 from nordan_core.clock import SystemClock
+from nordan_core.identifiers import new_id
 from nordan_core.proof.keys import SigningKey
-from nordan_core.proof.tokens import AccessClaims, mint_access
+from nordan_core.proof.tokens import AccessClaims, SessionClaims, mint_access, mint_session
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.app import Region, gateway_app
 from nordan_workers.joining import read_join_file
@@ -51,6 +52,27 @@ class GatewayUnderTest:
         expires_at = datetime.now(UTC) + timedelta(seconds=expires_in_s)
         claims = AccessClaims(audience=audience, obj=obj, act=act, subject="key_x", expires_at=expires_at)
         return {"Authorization": f"Bearer {mint_access(claims, key or self.api.key)}"}
+
+    def session_pass(
+        self,
+        attempt_id: str,
+        rank: int = 0,
+        *,
+        session: str | None = None,
+        audience: str = f"gateway:{REGION}",
+        expires_in_s: float = 60,
+        key: SigningKey | None = None,
+    ) -> dict[str, str]:
+        """Return the header with a pass to a session."""
+        claims = SessionClaims(
+            audience=audience,
+            session_id=session or new_id("exs"),
+            attempt_id=attempt_id,
+            rank=rank,
+            subject="key_x",
+            expires_at=datetime.now(UTC) + timedelta(seconds=expires_in_s),
+        )
+        return {"Authorization": f"Bearer {mint_session(claims, key or self.api.key)}"}
 
 
 @contextmanager

@@ -19,6 +19,8 @@ class Watch:
     def __init__(self, stack: ChaosStack) -> None:
         self._stack = stack
         self._jobs: set[int] = set()
+        self._keepers: set[int] = set()
+        """They are Nordan's; what is below them is a tenant's."""
         self._seen: dict[tuple[int, str], bytes] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
@@ -47,11 +49,19 @@ class Watch:
             }
             # Read after the processes: a shim writes down its program before it lets it begin.
             self._jobs |= job_pids(self._stack)
+            self._keepers |= keeper_pids(self._stack)
             for pid, (whole, ancestors) in found.items():
                 # Of one that went while it was looked at nobody can say whose it was.
-                if whole and ancestors and not self._jobs & {pid, *ancestors}:
+                is_tenants = bool(self._jobs & {pid, *ancestors} or self._keepers.intersection(ancestors))
+                if whole and ancestors and not is_tenants:
                     words = whole.partition(b"\0\0")[0].replace(b"\0", b" ").decode(errors="replace")
                     self._seen[pid, words] = whole
+
+
+def keeper_pids(stack: ChaosStack) -> set[int]:
+    """Return the keepers of sessions that are open now, by their records' names."""
+    found = stack.data.glob("regions/*/attempts/*/rank-*/keeper-*.json")
+    return {int(path.stem.removeprefix("keeper-")) for path in found}
 
 
 def job_pids(stack: ChaosStack) -> set[int]:

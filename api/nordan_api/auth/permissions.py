@@ -16,6 +16,8 @@ class Permission(StrEnum):
     READ_CONTENT = "read_content"
     """Logs, artifacts, services: also judged by where the reader sits."""
     SUBMIT = "submit"
+    EXEC = "exec"
+    """Run commands inside a running job: more than to read it, so viewers may not; also judged like reading."""
     PUT_DATA = "put_data"
     COPY_DATA = "copy_data"
     """Bring bytes from one region into another: a transfer, so never a part of anything else."""
@@ -26,7 +28,7 @@ class Permission(StrEnum):
 
 
 _VIEWER = frozenset({Permission.LOOK, Permission.READ_JOBS, Permission.READ_CONTENT})
-_SUBMITTER = _VIEWER | {Permission.SUBMIT, Permission.PUT_DATA, Permission.COPY_DATA}
+_SUBMITTER = _VIEWER | {Permission.SUBMIT, Permission.EXEC, Permission.PUT_DATA, Permission.COPY_DATA}
 _OWNER = _SUBMITTER | {Permission.MANAGE_PROJECTS, Permission.MANAGE_KEYS}
 
 ALLOWED: dict[Role, frozenset[Permission]] = {

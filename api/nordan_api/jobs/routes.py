@@ -13,7 +13,7 @@ from nordan_api.auth.permissions import Permission
 from nordan_api.bodies import document
 from nordan_api.context import context_of
 from nordan_api.idempotency import key_of
-from nordan_api.jobs import contents, planning, service
+from nordan_api.jobs import contents, planning, service, sessions
 from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.states import JobState
@@ -22,6 +22,7 @@ from nordan_core.domain.tenants import Principal
 router = APIRouter(prefix="/v1/projects/{project}", tags=["jobs"])
 Reader = Annotated[Principal, Depends(permitted(Permission.READ_JOBS))]
 ContentReader = Annotated[Principal, Depends(permitted(Permission.READ_CONTENT))]
+Visitor = Annotated[Principal, Depends(permitted(Permission.EXEC))]
 Submitter = Annotated[Principal, Depends(permitted(Permission.SUBMIT))]
 Body = Annotated[dict[str, Any], Depends(document)]  # Any: JSON
 
@@ -126,4 +127,11 @@ def logs(  # each argument is one query parameter
 def connect(project: str, job: str, request: Request, principal: ContentReader) -> JSONResponse:
     """Say where an inference job is reached, and give leave to call it."""
     access = contents.service_access(context_of(request), principal, project, job)
+    return JSONResponse(access.model_dump(exclude_none=True))
+
+
+@router.post("/jobs/{job}:exec")
+def exec_(project: str, job: str, request: Request, principal: Visitor, body: Body) -> JSONResponse:
+    """Say where a command is run inside a running attempt, and give leave to for a minute; `renew` asks for more."""
+    access = sessions.session_access(context_of(request), principal, project, job, body)
     return JSONResponse(access.model_dump(exclude_none=True))

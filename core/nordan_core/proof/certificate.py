@@ -101,6 +101,7 @@ def _checks(certificate: Certificate, *, grant_keys: Keys, certificate_keys: Key
         _run("policies", "every policy follows from its layers", lambda: legal.policy_faults(law)),
         _run("facts", "the facts are about the places named", lambda: legal.facts_faults(law)),
         _run("judgements", "judged again, every start was lawful", lambda: legal.judgement_faults(law)),
+        _run("sessions", "only people in allowed places were let in", lambda: legal.session_faults(law)),
         _run("bounds", "every attempt ended within its stated bound", lambda: legal.bound_faults(law)),
         _run("outputs", "the outputs are at least as tight", lambda: legal.output_faults(law)),
         _run("gaps", "gaps and assumptions are stated", lambda: legal.gap_faults(law)),

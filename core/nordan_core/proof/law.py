@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from nordan_core.proof.errors import ProofError
+from nordan_core.proof.logged import sessions_of
 from nordan_core.proof.place import place_of
 from nordan_core.proof.records import AttemptRecord, Certificate, JudgementRecord
+from nordan_core.proof.tokens import SKEW_S
 from nordan_core.residency.effective_text import parse_effective, repeats
 from nordan_core.residency.facts import PoolFacts
 from nordan_core.residency.facts_text import parse_control_plane, parse_pool_facts
-from nordan_core.residency.judge import judge, judge_control_plane
+from nordan_core.residency.judge import judge, judge_control_plane, judge_reader
 from nordan_core.residency.layers import OWNERS, Effective, output_policy
 from nordan_core.residency.levels import DataClass
 from nordan_core.residency.places import Atlas
@@ -22,6 +24,8 @@ from nordan_core.residency.policy import meet, parse_policy, policy_digest
 from nordan_core.residency.verdicts import Verdict
 
 Faults = Iterator[str]
+_SKEW = timedelta(seconds=SKEW_S)
+_ENTERED = "that those who were let into running attempts took nothing to elsewhere: {who}"
 
 #: The longest that an attempt may outlive its permission, by the class of its data.
 LONGEST_BOUND_S = {
@@ -136,6 +140,21 @@ def judgement_faults(law: Law) -> Faults:
                 yield f"{_name(attempt)} was good until {verdict.good_until} at {judgement.stage}, not for longer"
 
 
+def session_faults(law: Law) -> Faults:
+    """Whoever was let into an attempt must have sat where the policy lets people in, while it ran."""
+    certificate = law.certificate
+    attempts = {attempt.attempt_id: attempt for attempt in certificate.attempts}
+    for one in sessions_of(certificate):
+        attempt = attempts.get(one.attempt_id)
+        if attempt is None:
+            continue  # act_faults says so
+        verdict = judge_reader(law.policy(certificate.job.policy_digest), one.territory, law.atlas, one.at)
+        for refusal in verdict.refusals:
+            yield f"{one.by} might not be let into {_name(attempt)} at {one.at}: {refusal.message}"
+        if attempt.started_at is None or not attempt.started_at - _SKEW <= one.at <= attempt.ended_at + _SKEW:
+            yield f"{one.by} was let into {_name(attempt)} at {one.at}, when it did not run"
+
+
 def bound_faults(law: Law) -> Faults:
     """Each attempt must state its time bound, one that its class allows, and have ended within it."""
     for attempt in law.certificate.attempts:
@@ -186,8 +205,10 @@ def assumptions_of(law: Law) -> tuple[str, ...]:
     places = [
         f"that the facts about places, operators and owners are true as registered (evidence {', '.join(levels)})"
     ]
+    entered = [f"{one.by} in {one.territory or 'a place not on record'}" for one in sessions_of(law.certificate)]
     return (
         *(places if levels else ()),
+        *([_ENTERED.format(who=", ".join(dict.fromkeys(entered)))] if entered else []),
         "that the control plane recorded every act; the log proves what is in it, not that nothing is missing",
         "that the clocks of control plane and regions were right within 5 seconds",
     )

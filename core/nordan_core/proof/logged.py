@@ -25,8 +25,22 @@ ACCEPTED = "job_accepted"
 ISSUED = "grant_issued"
 REDEEMED = "grant_redeemed"
 STORED = "artifact_stored"
+ENTERED = "exec_opened"
 ENDINGS = frozenset({"attempt_ended", "attempt_fenced"})
 _SKEW = timedelta(seconds=SKEW_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Leave that somebody was given to run commands inside an attempt."""
+
+    attempt_id: str
+    rank: object
+    by: str
+    """Id of the key."""
+    territory: str | None
+    """Where its holder sits, as it was on record; None: it was not."""
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,25 @@ def order_faults(certificate: Certificate) -> Faults:
             yield f"the instants of attempt {attempt.number} are not in order"
         if attempt.started_at is not None and attempt.redeemed_at is None:
             yield f"attempt {attempt.number} started without having been redeemed"
+
+
+def sessions_of(certificate: Certificate) -> Iterator[Session]:
+    """Yield the openings of interactive sessions that the log tells of.
+
+    Raises:
+        ValueError: an entry about one cannot be read.
+    """
+    for record in certificate.audit.entries:
+        if record.entry.get("act") == ENTERED:
+            body = _body(record.entry)
+            territory = body.get("territory")
+            yield Session(
+                attempt_id=str(body.get("attempt")),
+                rank=body.get("rank"),
+                by=str(record.entry.get("actor")),
+                territory=None if territory is None else str(territory),
+                at=datetime.fromisoformat(str(record.entry.get("at"))),
+            )
 
 
 def grant_faults(certificate: Certificate, keys: Keys) -> Faults:

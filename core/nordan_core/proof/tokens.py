@@ -1,8 +1,8 @@
 """Grants, renewals and passes to a gateway: what each says, and how it is signed and read.
 
-The api mints all three with the grant key; supervisors read grants and renewals, gateways read passes, and the
-certificate's verifier reads the grants that it finds. Times are whole seconds on the wire and aware UTC instants
-here. A missing, extra or mistyped claim makes a token malformed.
+The api mints all of them with the grant key; supervisors read grants and renewals, gateways read passes to objects
+and to sessions, and the certificate's verifier reads the grants that it finds. Times are whole seconds on the wire
+and aware UTC instants here. A missing, extra or mistyped claim makes a token malformed.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,19 +20,23 @@ __all__ = [
     "GrantClaims",
     "RenewalClaims",
     "RenewalItem",
+    "SessionClaims",
     "mint",
     "mint_access",
     "mint_grant",
     "mint_renewal",
+    "mint_session",
     "read",
     "read_access",
     "read_grant",
     "read_renewal",
+    "read_session",
 ]
 
 GRANT = "grant"
 RENEWAL = "renewal"
 ACCESS = "access"
+SESSION = "session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,21 @@ class AccessClaims:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SessionClaims:
+    """Pass to run one command inside one rank. A kind of its own: whoever may read a log has none of it."""
+
+    audience: str
+    """`gateway:<region>`."""
+    session_id: str
+    """Names the audit entry; a gateway opens each session once, and takes a newer pass to go on with it."""
+    attempt_id: str
+    rank: int
+    subject: str
+    """Id of the key that asked, for the region's own log."""
+    expires_at: datetime
+
+
 def mint_grant(claims: GrantClaims, key: SigningKey) -> str:
     """Sign a grant; fractions of seconds are dropped."""
     return mint(_written(claims, _GRANT_FORM), kind=GRANT, key=key)
@@ -134,6 +153,20 @@ def read_access(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> 
         TokenError: the subclass says how the token fails; see `compact.read`.
     """
     return AccessClaims(**_taken(read(token, kind=ACCESS, keys=keys, now=now), _ACCESS_FORM))
+
+
+def mint_session(claims: SessionClaims, key: SigningKey) -> str:
+    """Sign a pass to a session; fractions of seconds are dropped."""
+    return mint(_written(claims, _SESSION_FORM), kind=SESSION, key=key)
+
+
+def read_session(token: str, *, keys: Mapping[str, PublicKey], now: datetime) -> SessionClaims:
+    """Return the claims of a pass to a session that holds now; the gateway still compares what they name.
+
+    Raises:
+        TokenError: the subclass says how the token fails; see `compact.read`.
+    """
+    return SessionClaims(**_taken(read(token, kind=SESSION, keys=keys, now=now), _SESSION_FORM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +245,15 @@ _ACCESS_FORM = {
     "audience": _Claim("aud", _plain, _text),
     "obj": _Claim("obj", _plain, _text),
     "act": _Claim("act", _plain, _text),
+    "subject": _Claim("sub", _plain, _text),
+    "expires_at": _Claim("exp", unix_seconds, _instant),
+}
+
+_SESSION_FORM = {
+    "audience": _Claim("aud", _plain, _text),
+    "session_id": _Claim("session", _plain, _text),
+    "attempt_id": _Claim("attempt_id", _plain, _text),
+    "rank": _Claim("rank", _plain, _count),
     "subject": _Claim("sub", _plain, _text),
     "expires_at": _Claim("exp", unix_seconds, _instant),
 }

@@ -37,6 +37,8 @@ class Act(StrEnum):
     ARTIFACT_STORED = "artifact_stored"
     READ_ALLOWED = "read_allowed"
     READ_REFUSED = "read_refused"
+    EXEC_OPENED = "exec_opened"
+    EXEC_REFUSED = "exec_refused"
     POLICY_CHANGED = "policy_changed"
     FACTS_CHANGED = "facts_changed"
     REGION_JOINED = "region_joined"

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from nordan_core.domain.states import AttemptResult
+from nordan_core.proof.certificate import complete
 from nordan_core.proof.keys import SigningKey
 from nordan_core.proof.records import AttemptRecord, Certificate
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.facts import facts_document
 from support.certificates import (
+    ATLAS,
     Story,
     a_grant,
     a_pool,
@@ -90,6 +92,20 @@ def without_attempt(number: int) -> Lie:
 
 def with_grant(**claims: Any) -> Lie:
     return lambda paper: with_attempt(paper, 2, lambda one: replace(one, grant=a_grant(one, **claims)))
+
+
+def entered(after_s: float = 1.0, **body: object) -> Lie:
+    """Log that somebody was let into the second attempt, and own up to it."""
+
+    def lie(paper: Certificate) -> Certificate:
+        one = paper.attempts[1]
+        assert one.started_at is not None
+        told = {"attempt": one.attempt_id, "rank": 0, "territory": "FR", "session": "exs_1", **body}
+        at = one.started_at + timedelta(seconds=after_s)
+        act = {**acts_of(paper)[0], "act": "exec_opened", "actor": "key_1", "at": at.isoformat(), "body": told}
+        return complete(logged(paper, [*acts_of(paper), act]), ATLAS)
+
+    return lie
 
 
 LIES: dict[str, tuple[str, Lie]] = {
@@ -191,6 +207,16 @@ LIES: dict[str, tuple[str, Lie]] = {
         ),
     ),
     "the control plane is not described": ("judgements", lambda p: replace(p, control_plane={})),
+    "somebody was let in from where nobody may": ("sessions", entered(territory="US")),
+    "somebody was let in from nowhere on record": ("sessions", entered(territory=None)),
+    "somebody was let in from no territory": ("sessions", entered(territory="fr")),
+    "somebody was let in before it ran": ("sessions", entered(-60.0)),
+    "somebody was let in after it ran": ("sessions", entered(10**6)),
+    "somebody was let into another attempt": ("acts", entered(attempt="att_9")),
+    "that somebody was let in is left out": (
+        "gaps",
+        lambda p: replace(entered()(p), assumptions=p.assumptions),
+    ),
     "no bound is stated": ("bounds", attempt(bound_s=0.0)),
     "the bound is longer than the class allows": ("bounds", attempt(bound_s=900.0)),
     "the bound is no number": ("bounds", attempt(bound_s=-1.0)),
@@ -239,6 +265,12 @@ def test_a_job_cannot_say_for_its_owner_where_the_data_may_be() -> None:
     silent = an_effective(owner={"class": "restricted", "egress": "unenforced"})
     policy = replace(silent, layers=tuple(one for one in silent.layers if one.kind != "project"))
     assert "policies" in failing(verified(Story(policy=policy).certificate()))
+
+
+def test_a_session_of_somebody_who_may_is_told_and_lawful() -> None:
+    paper = entered()(HONEST)
+    assert failing(verified(paper)) == {}
+    assert [one for one in paper.assumptions if "key_1 in FR" in one] != []
 
 
 def test_an_attempt_that_nobody_took_needs_neither_grant_nor_second_judgement() -> None:

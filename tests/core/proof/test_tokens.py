@@ -26,14 +26,17 @@ from nordan_core.proof.tokens import (
     GrantClaims,
     RenewalClaims,
     RenewalItem,
+    SessionClaims,
     mint,
     mint_access,
     mint_grant,
     mint_renewal,
+    mint_session,
     read,
     read_access,
     read_grant,
     read_renewal,
+    read_session,
 )
 
 KEY = SigningKey.create()
@@ -60,11 +63,14 @@ RENEWAL = RenewalClaims(
 )
 ACCESS = AccessClaims("gateway:fr-bru-1", "attempt:att_1", "read", "key_1", NOW + timedelta(minutes=5))
 
+SESSION = SessionClaims("gateway:fr-bru-1", "exs_1", "att_1", 1, "key_1", NOW + timedelta(minutes=1))
+
 
 def test_each_kind_reads_back_as_it_was_minted() -> None:
     assert read_grant(mint_grant(GRANT, KEY), keys=KEYS, now=NOW) == GRANT
     assert read_renewal(mint_renewal(RENEWAL, KEY), keys=KEYS) == RENEWAL
     assert read_access(mint_access(ACCESS, KEY), keys=KEYS, now=NOW) == ACCESS
+    assert read_session(mint_session(SESSION, KEY), keys=KEYS, now=NOW) == SESSION
 
 
 def test_a_token_is_one_word_that_a_header_can_carry() -> None:
@@ -80,6 +86,13 @@ def test_the_same_claims_give_the_same_token() -> None:
 def test_a_pass_cannot_be_shown_as_a_grant() -> None:
     with pytest.raises(TokenForged):
         read_grant(mint_access(ACCESS, KEY), keys=KEYS, now=NOW)
+
+
+def test_a_pass_to_an_object_cannot_be_shown_as_one_to_a_session() -> None:
+    with pytest.raises(TokenForged):
+        read_session(mint_access(ACCESS, KEY), keys=KEYS, now=NOW)
+    with pytest.raises(TokenForged):
+        read_access(mint_session(SESSION, KEY), keys=KEYS, now=NOW)
 
 
 def test_a_token_of_a_foreign_key_is_forged() -> None:

@@ -10,11 +10,12 @@ The life of an attempt here: `prepare` → (the supervisor lays files into the f
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.ids import AttemptId
@@ -213,6 +214,24 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Release what the executor holds; attempts run on."""
+        ...
+
+
+@runtime_checkable
+class SupportsExec(Protocol):
+    """An executor that can run a command beside a rank's program, for somebody at the other end of a connection."""
+
+    def open_session(self, attempt_id: AttemptId, rank: int, connection: socket.socket) -> None:
+        """Have a session kept on the connection, which speaks `shim.frames`; the caller goes on to close its own end.
+
+        Returns at once, or raises before anything was said on the connection. Whoever keeps the session says `READY`,
+        takes `START`, carries bytes, says `END` and hangs up. The command is the attempt's user, in the rank's folder
+        and environment. It ends when the connection does, and never outlives the rank, its deadline included, whatever
+        has become of supervisor and gateway.
+
+        Raises:
+            NotFound: no such attempt or rank here. LaunchFailed: the machine could not.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -209,6 +210,13 @@ class LocalExecutor:
                 for rank in self._ranks_of(self._known(attempt_id)):
                     rank.terminate()
         self._wake(attempt_id)
+
+    def open_session(self, attempt_id: AttemptId, rank: int, connection: socket.socket) -> None:
+        """Keep `SupportsExec.open_session`; the keeper is a process beside the shims, found by nobody but the shim."""
+        known = self._known(attempt_id)
+        if rank not in known.ranks or attempt_id not in self._launched:
+            raise NotFound("rank", str(rank))
+        self._parent.fork_keeper(self._book.rank_folder(attempt_id, rank), connection)
 
     def adopt(self) -> tuple[AttemptId, ...]:
         """Keep `Executor.adopt`."""

@@ -56,6 +56,26 @@ class ShimParent:
         if refusal is not None:
             raise LaunchFailed(f"the shims' parent refused: {refusal}")
 
+    def fork_keeper(self, rank_dir: Path, connection: socket.socket) -> None:
+        """Have a keeper forked for a rank and give it the connection of a session; the caller closes its own end.
+
+        Raises:
+            LaunchFailed: the parent does not answer, or refused. It is not asked twice: two keepers for one connection
+                would run a command twice.
+        """
+        request = json.dumps({"rank_dir": str(rank_dir), "is_session": True}).encode() + b"\n"
+        with self._turn:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                socket.send_fds(self._connection, [request], [connection.fileno()])
+                [answer] = self._answers(1)
+            except OSError as error:
+                self._hang_up()
+                raise LaunchFailed(f"the shims' parent does not answer: {error}") from error
+        if "error" in answer:
+            raise LaunchFailed(f"the shims' parent refused: {answer['error']}")
+
     def leave(self) -> None:
         """Tell the parent that nobody needs it, so that it ends when the last shim has; then hang up."""
         with self._turn:
@@ -69,6 +89,10 @@ class ShimParent:
         if self._connection is None:
             self._connection = self._connect()
         self._connection.sendall(request)
+        return self._answers(count)
+
+    def _answers(self, count: int) -> list[dict[str, object]]:
+        assert self._connection is not None
         received = b""
         while received.count(b"\n") < count:
             data = self._connection.recv(1 << 16)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from nordan_core.clock import Clock
 from nordan_core.proof.errors import TokenError, TokenExpired, TokenForged, TokenNotYetValid
-from nordan_core.proof.tokens import AccessClaims, read_access
+from nordan_core.proof.tokens import AccessClaims, SessionClaims, read_access, read_session
 from nordan_workers.gateway.lists import Lists
 from nordan_workers.gateway.problems import Problem
 from nordan_workers.joining import Joined
@@ -46,13 +46,32 @@ class Doorkeeper:
 
     def read(self, request: Request) -> AccessClaims:
         """Return the claims of a token that holds here and now, whatever it is good for."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise _unauthenticated("token_missing", "send the access token as Authorization: Bearer …")
-        if len(token) > MAX_TOKEN:
-            raise _unauthenticated("token_malformed", f"a token has at most {MAX_TOKEN} characters")
+        token = _bearer(request)
         try:
-            claims = read_access(token.strip(), keys=self.joined.keys, now=self.clock.now())
+            claims = read_access(token, keys=self.joined.keys, now=self.clock.now())
+        except TokenError as error:
+            raise _unauthenticated(_code(error), str(error)) from error
+        if claims.audience != self.joined.audience:
+            raise Problem(403, "wrong_region", "the token is good at another region's gateway")
+        return claims
+
+    def admit_session(self, request: HTTPConnection, attempt_id: str, rank: int) -> SessionClaims:
+        """Return the claims of a request that may run a command in a rank.
+
+        Raises:
+            Problem: as `admit`.
+        """
+        claims = self.read_session(_bearer(request))
+        if (claims.attempt_id, claims.rank) != (attempt_id, rank):
+            raise Problem(403, "wrong_object", "the token is good for another attempt or rank")
+        if f"attempt:{attempt_id}" in self.lists.fenced():
+            raise Problem(403, "fenced", "this attempt is fenced: its policy no longer allows it to be entered here")
+        return claims
+
+    def read_session(self, token: str) -> SessionClaims:
+        """Return the claims of a pass to a session that holds here and now."""
+        try:
+            claims = read_session(token, keys=self.joined.keys, now=self.clock.now())
         except TokenError as error:
             raise _unauthenticated(_code(error), str(error)) from error
         if claims.audience != self.joined.audience:
@@ -62,6 +81,15 @@ class Doorkeeper:
     def is_open(self, claims: AccessClaims) -> bool:
         """Tell whether a long answer may go on: the token has not expired and the object is not fenced."""
         return self.clock.now() < claims.expires_at and claims.obj not in self.lists.fenced()
+
+
+def _bearer(request: HTTPConnection) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthenticated("token_missing", "send the access token as Authorization: Bearer …")
+    if len(token) > MAX_TOKEN:
+        raise _unauthenticated("token_malformed", f"a token has at most {MAX_TOKEN} characters")
+    return token.strip()
 
 
 def _unauthenticated(code: str, detail: str) -> Problem:

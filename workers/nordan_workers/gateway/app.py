@@ -25,11 +25,13 @@ from nordan_workers.gateway.pod_sync import PodSync
 from nordan_workers.gateway.pods import Pods
 from nordan_workers.gateway.problems import HANDLERS
 from nordan_workers.gateway.services import LIMITS, TIMEOUT, Services
+from nordan_workers.gateway.sessions import Sessions
 from nordan_workers.gateway.uploads import Uploads
 from nordan_workers.joining import Joined
 from nordan_workers.shim import linux
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.store.uploads import UploadNotes
+from nordan_workers.supervisor.doorway import EXEC_SOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def gateway_app(region: Region) -> Starlette:
         *Artifacts(doorkeeper, store).routes(),
         *Pods(region.region_dir, PodSync(region.clock, linux.boot_id()), region.max_upload_bytes).routes(),
         *Logs(doorkeeper, region.region_dir / "logs").routes(),
+        *Sessions(doorkeeper, region.region_dir / "run" / EXEC_SOCKET).routes(),
         *Services(doorkeeper, lists, http).routes(),
     ]
     return Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)

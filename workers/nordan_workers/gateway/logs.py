@@ -15,11 +15,11 @@ from nordan_core.proof.tokens import AccessClaims
 from nordan_workers.gateway.access import Doorkeeper
 from nordan_workers.gateway.problems import Problem
 from nordan_workers.gateway.ranges import file_response
+from nordan_workers.gateway.ranks import rank_of
 from nordan_workers.gateway.tail import Tail
 from nordan_workers.supervisor.noticeboard import ENDED
 
 MAX_FOLLOWERS = 500
-MAX_RANK = 4096
 EVENT_STREAM = "text/event-stream"
 
 
@@ -41,7 +41,7 @@ class Logs:
         if not is_id(attempt_id, "att"):
             raise Problem(404, "not_found", "no such attempt")
         claims = self.doorkeeper.admit(request, "read", f"attempt:{attempt_id}")
-        path = self.folder / attempt_id / f"rank-{_rank(request)}.log"
+        path = self.folder / attempt_id / f"rank-{rank_of(request)}.log"
         if EVENT_STREAM in request.headers.get("Accept", ""):
             return self._stream(request, claims, path)
         try:
@@ -67,10 +67,3 @@ class Logs:
                 yield piece
         finally:
             self._followers.discard(id(tail))
-
-
-def _rank(request: Request) -> int:
-    text = request.query_params.get("rank", "0")
-    if not text.isascii() or not text.isdecimal() or len(text) > 6 or int(text) >= MAX_RANK:
-        raise Problem(422, "invalid", "a rank is a number from 0", faults=[("rank", "not a rank")])
-    return int(text)

@@ -15,6 +15,8 @@ from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.app import Region, gateway_app
 from nordan_workers.joining import read_join_file
 
+WS_MESSAGE_BYTES = 256 * 1024
+WS_PING_S = 15.0
 #: Followers of logs and slow replicas are cut off after this time at a stop.
 STOP_S = 3
 
@@ -39,6 +41,11 @@ def main() -> int:
         log_config=None,
         server_header=False,
         timeout_keep_alive=30,
+        # Messages of sessions; a client that does not answer is taken for gone.
+        ws_max_size=WS_MESSAGE_BYTES,
+        ws_ping_interval=WS_PING_S,
+        ws_ping_timeout=WS_PING_S,
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=STOP_S,
     )
     server = uvicorn.Server(config)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from nordan_core.domain.errors import NordanError, Unavailable
@@ -23,6 +23,7 @@ _TITLES = {
     409: "Conflict",
     413: "Body too large",
     416: "Range outside the content",
+    426: "Another protocol is needed",
     422: "Not acceptable as it stands",
     502: "The replica failed",
     503: "Not available now",
@@ -51,7 +52,7 @@ class Problem(NordanError):
         self.headers = dict(headers or {})
 
 
-def render(request: Request, problem: Problem) -> Response:
+def render(request: HTTPConnection, problem: Problem) -> Response:
     """Return the document."""
     request_id = f"req_{secrets.token_hex(8)}"
     body: dict[str, object] = {
@@ -64,8 +65,9 @@ def render(request: Request, problem: Problem) -> Response:
     }
     if problem.faults:
         body["errors"] = [{"field": field, "message": message} for field, message in problem.faults]
+    method = request.scope.get("method", "WEBSOCKET")
     structlog.get_logger().info(
-        "request_refused", request_id=request_id, method=request.method, status=problem.status, code=problem.code
+        "request_refused", request_id=request_id, method=method, status=problem.status, code=problem.code
     )
     return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
 

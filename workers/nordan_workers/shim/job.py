@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,16 +33,9 @@ def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
         _restore_signals()
         # 2. Inherit nothing but an empty input and the log.
         _wire(output)
-        # 3. While still root: what the program may not undo.
-        _volunteer()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.umask(0o077)
-        # 4. Become the attempt's user, for good.
-        if order.uid is not None:
-            linux.become_user(order.uid)
-        linux.forbid_new_privileges()
-        linux.die_with_parent()
-        # 5. Start, but only once the shim has written it down.
+        # 3. Become the attempt's user.
+        _give_up(order)
+        # 4. Start, but only once the shim has written it down.
         if os.read(gate, 1) != b"g":
             os._exit(NOT_EXECUTABLE)
         os.closerange(3, 1 << 20)
@@ -49,6 +43,48 @@ def become_job(order: RankOrder, *, output: int, gate: int) -> NoReturn:
         _exec(order.command, dict(order.env))
     except OSError as error:
         _refuse(NOT_EXECUTABLE, f"the job could not be started: {error.strerror}")
+
+
+def become_visitor(
+    order: RankOrder,
+    command: tuple[str, ...],
+    *,
+    streams: tuple[int, ...],
+    gate: int,
+    environment: Mapping[str, str],
+) -> NoReturn:
+    """Turn the calling process, a fresh child of a keeper, into a command that somebody runs beside the program.
+
+    It is what the program is: the same user, folder and environment, the same things given up for good. `streams` are
+    input, output and errors, or one terminal, which becomes the session's own.
+    """
+    try:
+        _restore_signals()
+        if len(streams) == 1:
+            os.login_tty(streams[0])
+        else:
+            os.setsid()
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+        _give_up(order)
+        if os.read(gate, 1) != b"g":
+            os._exit(NOT_EXECUTABLE)
+        os.closerange(3, 1 << 20)
+        os.chdir(order.cwd)
+        _exec(command, {**order.env, **environment})
+    except OSError as error:
+        _refuse(NOT_EXECUTABLE, f"the command could not be started: {error.strerror}")
+
+
+def _give_up(order: RankOrder) -> None:
+    """Give up, for good, what a tenant's program must not have; as root what it may not undo comes first."""
+    _volunteer()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    if order.uid is not None:
+        linux.become_user(order.uid)
+    linux.forbid_new_privileges()
+    linux.die_with_parent()
 
 
 def _restore_signals() -> None:

@@ -109,6 +109,16 @@ def descendants(roots: Iterable[int], among: Iterable[Process] | None = None) ->
     return found
 
 
+def reap(child: int) -> int | None:
+    """Collect what ended, orphans too; return the wait status of one child once it is among them."""
+    found: int | None = None
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+            if ended[0] == child:
+                found = ended[1]
+    return found
+
+
 def send(target: Process, number: signal.Signals) -> bool:
     """Send a signal to this very process and never to a later one with its number; tell whether it was there."""
     try:

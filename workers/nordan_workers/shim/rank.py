@@ -31,6 +31,7 @@ from nordan_workers.shim.records import (
     PidRecord,
     RankOrder,
     create,
+    keepers,
     read,
     write,
 )
@@ -42,6 +43,8 @@ POLL_S = 2.0
 SHUTDOWN_GRACE_S = 5.0
 #: How often, once a second, a full disk is tried again before a rank that ended is given up as lost.
 EXIT_TRIES = 60
+#: How long keepers of interactive sessions may take to end theirs, before they are killed.
+SESSIONS_S = 3.0
 #: How long the log may take to reach a slow disk before the end is written without its tail.
 DRAIN_S = 5.0
 
@@ -65,6 +68,7 @@ def run_rank(rank_dir: Path) -> None:
         _tell(order)
         # 3. Watch until it ends, and end it in time.
         ending = _watch(child, control, waker, order)
+        _end_sessions(rank_dir, me.boot_id)
         _kill_rest(order)
         pump.join(DRAIN_S)
     else:
@@ -120,7 +124,7 @@ def _watch(child: int, control: Control, waker: Waker, order: RankOrder) -> Endi
     poll = select.poll()
     for descriptor in (os.pidfd_open(child), waker.descriptor):
         poll.register(descriptor, select.POLLIN)
-    while (status := _reap(child)) is None:
+    while (status := linux.reap(child)) is None:
         now_s, plan = control.now(), control.schedule()
         if not is_terminated and (plan.term_at_s <= now_s or waker.is_shutdown):
             is_terminated, ending.at_deadline = True, plan.is_term_by_deadline and plan.term_at_s <= now_s
@@ -173,14 +177,21 @@ class Waker:
         self.is_shutdown = True
 
 
-def _reap(child: int) -> int | None:
-    """Collect what ended, orphans too; return the wait status of the program once it is among them."""
-    found: int | None = None
-    with contextlib.suppress(ChildProcessError):
-        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
-            if ended[0] == child:
-                found = ended[1]
-    return found
+def _end_sessions(rank_dir: Path, boot_id: str) -> None:
+    """Have the rank's interactive sessions end, and return when they have: what they do must not come after the end.
+
+    A keeper that hangs is killed; what it leaves goes to the shims' parent, which kills it.
+    """
+    living = [one for one in keepers(rank_dir) if one.boot_id == boot_id]
+    for number, limit_s in ((signal.SIGTERM, SESSIONS_S), (signal.SIGKILL, SESSIONS_S)):
+        for one in living:
+            found = linux.process(one.pid)
+            if found is not None and found.start_time == one.start_time:
+                linux.send(found, number)
+        clock, give_up_s = SystemClock(), SystemClock().monotonic() + limit_s
+        while living and clock.monotonic() < give_up_s:
+            living = [one for one in living if linux.is_alive(one.pid, one.start_time)]
+            time.sleep(0.002 if living else 0)
 
 
 def _kill_rest(order: RankOrder) -> None:

@@ -1,7 +1,8 @@
 """The files through which executor and shims speak, across the death of either.
 
 Everything lies in `attempts/<attempt>/`: `deadline` and `stop` for all ranks, written by the executor; in `rank-<n>/`
-the `order`, written by the executor, and `claim`, `pid` and `exit`, written by the shim. Each is replaced by rename, so
+the `order`, written by the executor, `claim`, `pid` and `exit`, written by the shim, and a `keeper-<pid>` for each
+interactive session, written by its keeper. Each is replaced by rename, so
 a reader meets a whole file or none.
 """
 
@@ -25,6 +26,7 @@ ORDER = "order.json"
 CLAIM = "claim.json"
 PID = "pid.json"
 EXIT = "exit.json"
+_KEEPER = "keeper-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,15 @@ class PidRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class KeeperRecord:
+    """A keeper of an interactive session in the rank; its file goes when everything that it started has."""
+
+    boot_id: str
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExitRecord:
     """How the rank ended."""
 
@@ -108,6 +119,17 @@ class ExitRecord:
     oom: bool
     ended_at_s: float
     """Boot-time clock."""
+
+
+def keeper_path(rank_dir: Path, pid: int) -> Path:
+    """Return where a keeper's record lies."""
+    return rank_dir / f"{_KEEPER}{pid}.json"
+
+
+def keepers(rank_dir: Path) -> list[KeeperRecord]:
+    """Return the records of a rank's keepers."""
+    found = (read(path, KeeperRecord) for path in rank_dir.glob(f"{_KEEPER}*"))
+    return [one for one in found if one is not None]
 
 
 Record = TypeVar("Record", bound="DataclassInstance")

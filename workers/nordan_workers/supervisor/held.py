@@ -56,6 +56,11 @@ class Held:
         has_begun = self.status is not None and self.status.is_started and not self.status.is_over
         return self.record.phase is Phase.LAUNCHED and has_begun
 
+    @property
+    def is_to_stop(self) -> bool:
+        """Tell whether somebody wants it stopped, or it is stopping."""
+        return self.wish is not None or self.record.stopping is not None or self.is_disowned
+
     def facts(self) -> Facts:
         """Return what a decision depends on."""
         return Facts(

@@ -23,6 +23,7 @@ from nordan_workers.joining import Joined
 from nordan_workers.pulse import INTERVAL_S, Pulse
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.supervisor.court import FleetCourt
+from nordan_workers.supervisor.doorway import EXEC_SOCKET, Doorway
 from nordan_workers.supervisor.fleet import Fleet, Tools
 from nordan_workers.supervisor.held import Held
 from nordan_workers.supervisor.inbox import Inbox
@@ -122,6 +123,8 @@ class Supervisor:
             inbox.open(loop)
         if self._region.nodes is not None:
             self._region.nodes.start(partial(_wake, loop, self._fleet.changed))
+        doorway = Doorway(run_folder / EXEC_SOCKET, self._region.executor, self._may_be_entered)
+        doorway.open(loop)
         structlog.get_logger().info("supervisor_ready", region=self._region.joined.region, attempts=len(self._fleet))
         lasting = [self._redeemer.run, self._syncer.run, self._scan, self._show_pulse, self._until_stopped]
         if self._region.guard is not None:
@@ -134,6 +137,7 @@ class Supervisor:
         finally:
             for inbox in inboxes:
                 inbox.close(loop)
+            await doorway.close(loop)
             await self._close(tasks)
 
     async def _until_stopped(self) -> None:
@@ -158,6 +162,10 @@ class Supervisor:
             self._fleet.wake(held)
             if held.order.kind is JobKind.INFERENCE:
                 self._prober.look()
+
+    def _may_be_entered(self, attempt_id: str) -> bool:
+        held = self._fleet.get(attempt_id)
+        return held is not None and held.is_running and not held.is_to_stop
 
     async def _scan(self) -> None:
         while True:
