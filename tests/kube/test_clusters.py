@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from support.kube import binaries
 from support.kube.cluster import GPU, Cluster, Level, Object
+from support.kube.user_cluster import user_cluster
 
 
 def test_an_api_cluster_serves_the_version_that_tests_are_written_for(kube_api: Cluster) -> None:
     assert kube_api.level is Level.API
     assert kube_api.get("/version")["gitVersion"] == binaries.KUBERNETES
-    assert "ready" not in kube_api.kubectl("get", "--raw", "/readyz").replace("readyz", "")
+    assert kube_api.kubectl("get", "--raw", "/readyz") == "ok"
 
 
 def test_an_api_cluster_explains_its_types(kube_api: Cluster) -> None:
@@ -44,6 +47,21 @@ def test_a_kubelet_may_not_label_its_node_as_it_likes(kube_api: Cluster) -> None
     done = kube_api.try_kubectl("label", "node", "node1", label, identity="node1")
     assert "is not allowed to modify labels" in done.stderr
     kube_api.remove_nodes(["node1"])
+
+
+def test_a_cluster_that_a_user_names_is_used_as_it_is(kube_api: Cluster, tmp_path: Path) -> None:
+    environment = {
+        "NORDAN_TEST_KUBECONFIG": str(kube_api.kubeconfig),
+        "NORDAN_TEST_KUBECONFIG_IS_FOR_TESTS": "1",
+    }
+    named = user_cluster(tmp_path, environment)
+    assert named is not None
+    with named.namespace() as name:
+        assert kube_api.get(f"/api/v1/namespaces/{name}")["metadata"]["name"] == name
+        done = named.try_kubectl("auth", "can-i", "get", "pods", "-n", name, identity="tenant")
+        assert done.stdout == "no\n"
+    named.stop()
+    assert kube_api.plane.api_server.is_running
 
 
 def test_a_restarted_api_server_remembers(kube_api: Cluster) -> None:

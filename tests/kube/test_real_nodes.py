@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socketserver
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.kube.binaries import Unavailable
 from support.kube.cluster import GPU, Level, Object
+from support.kube.fixtures import skip_or_fail
 from support.kube.images import WORK
+from support.kube.leftovers import remove_leftovers
 from support.kube.node_cluster import NodeCluster
+from support.kube.spaces import require_node_level
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.kube, pytest.mark.root]
 
 
 def test_a_node_is_ready_and_the_machine_keeps_its_settings(kube_node: NodeCluster) -> None:
@@ -89,7 +97,7 @@ def test_pods_find_each_other_by_the_names_of_a_headless_service(kube_node: Node
 
 def test_a_pod_reaches_the_api_server_through_its_service(kube_node: NodeCluster) -> None:
     with kube_node.namespace() as name:
-        kube_node.post(_pods(name), _pod("p", "until nc -z kubernetes.default 443; do sleep 0.2; done"))
+        kube_node.post(_pods(name), _pod("p", "until nc kubernetes.default 443 </dev/null; do sleep 0.2; done"))
         kube_node.wait_for_phase(name, "p", "Succeeded")
 
 
@@ -137,6 +145,37 @@ def test_two_clusters_run_side_by_side(kube_node: NodeCluster, kube_node_b: Node
             cluster.wait_for_phase(name, "p", "Succeeded")
     systems = {each.get("/api/v1/namespaces/kube-system")["metadata"]["uid"] for each in (kube_node, kube_node_b)}
     assert len(systems) == 2
+
+
+def test_a_node_dies_with_the_process_that_made_it_and_the_next_run_tidies_up(tmp_path: Path) -> None:
+    _skip_without_root()
+    script = f"""
+import pathlib, time
+from support.kube.spaces import Space
+space = Space(pathlib.Path({str(tmp_path)!r}), "killed")
+space.start()
+space.run("sh", "-c", "sleep 600 >/dev/null 2>&1 &", is_inside=True)
+print(space.first_pid, space.cgroup, flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as maker:
+        assert maker.stdout is not None
+        first_pid, group = maker.stdout.readline().split()
+        maker.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{first_pid}").exists():
+        assert time.monotonic() < deadline, "the node outlives its maker"
+        time.sleep(0.05)
+    remove_leftovers(tmp_path)
+    assert list(Path("/sys/fs/cgroup").glob(f"*/{group}")) == []
+
+
+def _skip_without_root() -> None:
+    try:
+        require_node_level()
+    except Unavailable as reason:
+        skip_or_fail(reason)
 
 
 def _pods(namespace: str) -> str:

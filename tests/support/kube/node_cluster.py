@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from support.kube.binaries import Binaries
 from support.kube.certificates import Authority
 from support.kube.cluster import Cluster, Level
-from support.kube.control_plane import ControlPlane, Place, free_ports
+from support.kube.control_plane import ControlPlane, Place
 from support.kube.daemons import Daemon
 from support.kube.images import pause_image, work_image
 from support.kube.nodes import CONTROL_HOST, Node, Parts, join_networks
@@ -145,16 +145,15 @@ def start_node_cluster(folder: Path, binaries: Binaries) -> NodeCluster:
     node_folder.mkdir()
     space = Space(node_folder, "node1")
     doors: list[Daemon] = []
-    plane: ControlPlane | None = None
+    stops: list[Callable[[], None]] = [space.stop]
     try:
         # 1. The network, and the door through which this process speaks to the API server.
         space.start()
         join_networks(space, space, 1)
-        outer_port = free_ports(1)[0]
-        door, _ = open_door(
-            folder / "door-api.log", ("-", "127.0.0.1", outer_port), _inside(space, CONTROL_HOST, _API_PORT)
-        )
+        inner = _inside(space, CONTROL_HOST, _API_PORT)
+        door, outer_port = open_door(folder / "door-api.log", ("-", "127.0.0.1", 0), inner)
         doors.append(door)
+        stops.append(door.kill)
         # 2. The servers.
         authority = Authority(folder / "certificates")
         place = Place(
@@ -162,20 +161,19 @@ def start_node_cluster(folder: Path, binaries: Binaries) -> NodeCluster:
             prefix=space.into_network, outer_url=f"https://127.0.0.1:{outer_port}",
         )  # fmt: skip
         plane = ControlPlane(folder, binaries, place, authority)
+        stops.append(plane.stop)
         plane.start()
         plane.start_controllers()
         plane.add("coredns", [f"-conf={_names_config(folder, plane)}"])
         # 3. The node.
         cluster = NodeCluster(folder, plane, Parts(binaries, authority, plane), space, doors)
+        stops = [cluster.stop]
         cluster.import_image(pause_image(folder))
         cluster.import_image(work_image(folder))
         cluster.add_node()
     except BaseException:
-        for each in doors:
-            each.kill()
-        if plane is not None:
-            plane.stop()
-        space.stop()
+        for stop in reversed(stops):
+            stop()
         raise
     return cluster
 

@@ -114,11 +114,8 @@ def require_node_level() -> None:
 
 def remove_cgroup(path: Path) -> None:
     """Remove a group and those in it; processes in it have ended."""
-    if not path.is_dir():
-        return
-    for child in path.iterdir():
-        if child.is_dir():
-            remove_cgroup(child)
+    for child in path.glob("*/"):
+        remove_cgroup(child)
     for _ in range(50):
         try:
             path.rmdir()
