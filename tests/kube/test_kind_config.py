@@ -23,7 +23,9 @@ def test_every_configuration_of_kind_is_decoded_strictly() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        pytest.param(_CLUSTER + "nodes:\n- role: worker\n  lables: {a: b}\n", 'unknown field "lables"', id="misspelt"),
+        pytest.param(
+            _CLUSTER + "nodes:\n- role: worker\n  lables: {a: b}\n", r"unknown field \"lables\"", id="misspelt"
+        ),
         pytest.param(_CLUSTER + "nodes:\n- role: server\n", "not control-plane or worker", id="role"),
         pytest.param("kind: Cluster\napiVersion: v1\n", "not kind.x-k8s.io/v1alpha4", id="version"),
     ],
