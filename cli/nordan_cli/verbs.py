@@ -59,6 +59,7 @@ _PLUGIN_HELP = {
     "up": "Start Nordan on this machine.",
     "down": "Stop a Nordan that runs on this machine.",
     "simulate": "Run the scheduler on made-up load.",
+    "import": "Describe pools by the nodes of a cluster.",
     "cluster": "Keep a region's Kubernetes cluster inside its law.",
 }
 
@@ -89,6 +90,8 @@ class VerbGroup(TyperGroup):
 class AdminGroup(TyperGroup):
     """`nordan admin`: commands of ours, and those that other packages bring."""
 
+    entry_points = ADMIN_ENTRY_POINTS
+
     def list_commands(self, ctx: Any) -> list[str]:  # Any: Typer's context base is private
         """Return our commands in the order of help, then the plug-ins."""
         del ctx
@@ -100,9 +103,15 @@ class AdminGroup(TyperGroup):
         return self.commands.get(cmd_name) or self._with_plugins().get(cmd_name)
 
     def _with_plugins(self) -> Mapping[str, Any]:
-        for name, command in plugins(ADMIN_ENTRY_POINTS):
+        for name, command in plugins(self.entry_points):
             self.commands.setdefault(name, command)
         return self.commands
+
+
+class PoolsGroup(AdminGroup):
+    """`nordan admin pools`."""
+
+    entry_points = f"{ADMIN_ENTRY_POINTS}.pools"
 
 
 def plugins(group: str) -> Iterator[tuple[str, LazyCommand]]:

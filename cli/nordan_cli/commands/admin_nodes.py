@@ -13,8 +13,8 @@ from nordan_cli.decode import decode, decode_items
 from nordan_cli.errors import WrongUse
 from nordan_cli.models import Held, Node
 from nordan_cli.options import Limit, seconds
-from nordan_cli.plugins import PoolsGroup
 from nordan_cli.render import Format, Output
+from nordan_cli.verbs import PoolsGroup
 
 #: More nodes or pools than any cell has.
 _ALL = 1_000_000
