@@ -154,4 +154,6 @@ class Node:
         for hold, why in ((self.hold, self.hold_reason), (pool_hold, pool_hold_reason)):
             if hold.value == self.state.value:
                 return why or "by an operator"
-        return "its facts are unverified" if self.report is not None and self.report.is_unverified else ""
+        if self.report is not None and self.report.is_unverified:
+            return self.report.reason or "its facts are unverified"
+        return ""

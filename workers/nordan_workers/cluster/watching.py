@@ -54,7 +54,7 @@ class NodeWatch:
         self._inventory = Inventory(scope, faulty=self._note_fault)
         self._has = {"nodes": False, _JOBS: False, _OTHERS: False}
         self._changed: Callable[[], None] = lambda: None
-        self._is_dirty = True
+        self._is_dirty = False
         self._told: _Told | None = None
         self._heard_at_s = clock.monotonic()
         self._faults: set[tuple[str, str]] = set()
@@ -82,7 +82,9 @@ class NodeWatch:
     def news(self, now_s: float) -> NodesMessage | None:
         """Return what the control plane should be told now; None when it knows."""
         told = self._told
-        if told is not None and now_s - told.at_s < SPACING_S:
+        if told is not None and (wait_s := told.at_s + SPACING_S - now_s) > 0:
+            if self._is_dirty:
+                self._ask_again_in(wait_s)
             return None
         is_due = told is None or now_s - told.at_s >= TELL_S
         if now_s - self._heard_at_s > AWAY_S:
@@ -165,6 +167,12 @@ class NodeWatch:
                 log.info("node_probe_failed", error=type(error).__name__)
             if self._clock.monotonic() - self._heard_at_s > AWAY_S:
                 self._changed()
+        self._cluster.release()
+
+    def _ask_again_in(self, seconds: float) -> None:
+        again = threading.Timer(seconds, self._changed)
+        again.daemon = True
+        again.start()
 
     def _is_known(self) -> bool:
         """Tell whether everything was listed; who may not see others' pods does without them."""

@@ -137,6 +137,13 @@ class Cluster:
             lines = tuple(self._open)
         for line in lines:
             line.cut()
+        self.release()
+
+    def release(self) -> None:
+        """Close the connection that this thread keeps; for one that ends."""
+        if (own := getattr(self._own, "line", None)) is not None:
+            self._own.line = None
+            self._drop(own)
 
     def _ask(self, method: str, path: str, body: Object | None) -> bytes:
         """Send a request over this thread's connection; over a new one, where the server has closed the old one."""

@@ -124,6 +124,7 @@ class Watch:
                 if self._failures in {1, 30} and not self._stopped.is_set():
                     log.warning("watch_interrupted", path=self._path, error=type(error).__name__)
             self._stopped.wait(pause_s)
+        self._cluster.release()
 
     def _after_refusal(self, error: ClusterRefused) -> float:
         if error.is_too_old:
