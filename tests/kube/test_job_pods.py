@@ -7,16 +7,19 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nordan_core.clock import SystemClock
 from nordan_core.domain.reasons import Reason
 from nordan_workers.executors.base import RankState
+from nordan_workers.shim.frames import Kind
 from support.kube.binaries import Unavailable
 from support.kube.fixtures import skip_or_fail
 from support.kube.job_pods import JobPods, agent_archive, job_pods
 from support.kube.node_cluster import NodeCluster
+from support.sessions import SessionUnderTest
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -144,6 +147,46 @@ found += [str(one) for one in Path('/nordan').rglob('*') if one.is_file() and b'
 found += [str(one) for one in Path('/var/run/secrets').rglob('*')]
 print('token:', found or 'nowhere')
 """
+
+
+def test_a_command_runs_beside_the_job_and_nothing_of_it_is_left(pods: JobPods) -> None:
+    """As the job's user, in its folder and environment; its end takes along what it started, the job goes on."""
+    attempt = pods.launch("print('begun'); time.sleep(300)", env={"COLOUR": "green"})
+    pods.wait_for_log(attempt, "begun")
+
+    def run(*command: str, typed: bytes = b"", is_tty: bool = False) -> tuple[dict[str, Any], bytes]:
+        one = SessionUnderTest(pods.executor, attempt).ready().start(*command, is_tty=is_tty, size=(100, 30))
+        one.send(Kind.STDIN, typed)
+        one.send(Kind.STDIN)
+        ending = one.ends()
+        one.close()
+        return ending, one.stdout + one.stderr
+
+    assert run("sh", "-c", "echo $COLOUR $NORDAN_ATTEMPT; id -u; pwd; exit 3") == (
+        {"exit_code": 3},
+        f"green {attempt}\n65532\n/nordan/rank\n".encode(),
+    )
+    assert run("cat", typed=b"hello") == ({"exit_code": 0}, b"hello")
+    assert run("no-such-program")[0] == {"exit_code": 127}
+    sized = "while os.get_terminal_size(0).columns != 100: time.sleep(0.05)\nprint(os.environ['TERM'], os.ttyname(0))"
+    ending, shown = run("python", "-c", f"import os, time\n{sized}", is_tty=True)
+    assert ending == {"exit_code": 0}, shown
+    assert shown.split() == [b"xterm", b"/dev/pts/0"]
+    run("sh", "-c", "setsid sleep 271 </dev/null >/dev/null 2>&1 & echo done")
+    count = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
+    assert run("sh", "-c", count)[1].count(b"sleep 271") == 0
+
+    gone = SessionUnderTest(pods.executor, attempt).ready().start("sh", "-c", "trap '' HUP; echo in; sleep 272")
+    gone.until(b"in").close()
+    pods.wait(attempt, lambda _: run("sh", "-c", count)[1].count(b"sleep 272") == 0, "the command is gone", 20)
+
+    last = SessionUnderTest(pods.executor, attempt).ready().start("sh", "-c", "trap '' HUP TERM; echo in; sleep 273")
+    last.until(b"in")
+    assert not pods.status(attempt).is_over
+    pods.executor.stop(attempt, 0.0)
+    assert last.ends()["error"] == "attempt_over"
+    last.close()
+    pods.end(attempt)
 
 
 def test_too_much_memory_is_seen_as_that(pods: JobPods) -> None:

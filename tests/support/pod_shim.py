@@ -95,6 +95,10 @@ class ShimRun:
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=cwd)
         return self._process
 
+    def leave(self, word: str) -> int:
+        """End what a visit left; return the exit code."""
+        return subprocess.run([str(self._shim), f"--leave={word}"], timeout=20, check=False).returncode
+
     @property
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None

@@ -422,3 +422,42 @@ def test_a_wrong_command_line_is_refused_with_a_sentence(shim_binary: Path, argu
     done = subprocess.run([str(shim_binary), *arguments], capture_output=True, timeout=10, check=False)
     assert done.returncode == 64
     assert done.stderr.startswith(b"[nordan] ")
+
+
+class TestVisits:
+    """Commands beside the job's, for interactive sessions."""
+
+    def test_a_visit_is_the_command_with_the_jobs_variables_and_a_mark(self, plain: ShimRun) -> None:
+        plain.allow(COLOUR="green", NORDAN_SESSION="forged")
+        visit = plain.start(["sh", "-c", "echo $COLOUR $TERM $NORDAN_SESSION; exit 5"], "--visit=a1", "--term=xterm")
+        out, _ = visit.communicate(timeout=20)
+        assert (visit.returncode, out) == (5, b"green xterm a1\n")
+        assert not plain.record_path.exists(), "the end of a visit is no end of the job's"
+        assert plain.log() == ""
+
+    def test_a_visit_before_the_job_begins_starts_nothing(self, plain: ShimRun) -> None:
+        visit = plain.start(["echo", "no"], "--visit=a1")
+        out, err = visit.communicate(timeout=20)
+        assert (visit.returncode, out) == (126, b"")
+        assert b"the job has not begun" in err
+
+    def test_a_command_of_a_visit_that_is_not_there_is_127(self, plain: ShimRun) -> None:
+        plain.allow()
+        visit = plain.start(["no-such-program"], "--visit=a1")
+        _, err = visit.communicate(timeout=20)
+        assert visit.returncode == 127
+        assert b"command not found" in err
+
+    def test_leaving_ends_all_that_a_visit_started_and_nothing_else(self, plain: ShimRun) -> None:
+        mark, other = f"mark-{os.getpid()}-{time.time_ns()}", f"other-{os.getpid()}-{time.time_ns()}"
+        plain.allow()
+        for word, name in (("a1", mark), ("a12", other)):
+            script = f"exec >/dev/null 2>&1; for n in 1 2; do setsid sh -c 'sleep 60; :' {name} & done; sleep 0.5"
+            plain.start(["sh", "-c", script], f"--visit={word}").communicate(timeout=20)
+        assert len(marked(mark)) == 2
+        assert plain.leave("a1") == 0
+        assert marked(mark) == []
+        assert len(marked(other)) == 2
+        assert plain.leave("a12") == 0
+        assert marked(other) == []
+        assert plain.leave("a1") == 0, "there is nothing to end, which is no fault"

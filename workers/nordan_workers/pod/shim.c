@@ -1,6 +1,11 @@
 /* The shim of a pod: PID 1 of the job's container. Starts the tenant's command, keeps its deadline, says how it ended.
  *
  *     shim [--NAME=VALUE ...] -- COMMAND [ARGUMENT ...]
+ *     shim --visit=WORD [--term=NAME] -- COMMAND [ARGUMENT ...]
+ *     shim --leave=WORD
+ *
+ * The latter two are run in the same container by the region's supervisor, for an interactive session: a command with
+ * the job's own environment, and the end of all that it started. They never outlive the first.
  *
  *     --control=DIR            /nordan/control     what the agent tells: start, deadline, stop, collected
  *     --log=DIR                /nordan/log         where rank.log and, at the end, exit are written
@@ -59,6 +64,10 @@ enum {
     /* What a pipe that is ready for writing takes without making the writer wait. */
     PIPE_BYTES = 4096,
     START_LIMIT_BYTES = 4 << 20,
+    ENVIRONMENT_LIMIT_BYTES = 8 << 20,
+    MOST_PROCESSES = 1 << 15,
+    /* How often all processes are looked through for what a session left; each round leaves fewer. */
+    LEAVE_ROUNDS = 50,
     /* A reader of standard output that stalls for so long loses lines. */
     STALL_MS = 1000,
 };
@@ -79,6 +88,9 @@ struct options {
     double deadline_grace_s;
     double start_wait_s;
     unsigned long long log_limit;
+    const char *visit;
+    const char *leave;
+    const char *term;
     char **command;
 };
 
@@ -351,8 +363,8 @@ static size_t list_processes(struct process *found, size_t limit) {
 
 /* Outside a container of our own (tests): kill the descendants, again and again until none is left. */
 static void kill_descendants(void) {
-    static struct process all[1 << 15];
-    static pid_t wanted[1 << 15];
+    static struct process all[MOST_PROCESSES];
+    static pid_t wanted[MOST_PROCESSES];
     size_t count = list_processes(all, sizeof all / sizeof all[0]);
     size_t known = 0;
     wanted[known++] = getpid();
@@ -685,6 +697,60 @@ static void prepare(struct shim *shim) {
     shim->record = open(shim->options.record, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
 }
 
+/* --- interactive sessions --- */
+
+static const char VISIT_MARK[] = "NORDAN_SESSION";
+
+/* Become a command beside the job's: what this process is already, with the job's environment and a mark. */
+static int visit(const struct shim *shim) {
+    char **environment = start_environment(shim);
+    if (environment == NULL) {
+        say("the job has not begun", "");
+        return EXIT_NOT_EXECUTABLE;
+    }
+    environ = environment;
+    struct rlimit no_core = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    umask(077);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (setenv(VISIT_MARK, shim->options.visit, 1) != 0) return EXIT_NOT_EXECUTABLE;
+    if (shim->options.term != NULL && setenv("TERM", shim->options.term, 1) != 0) return EXIT_NOT_EXECUTABLE;
+    execvp(shim->options.command[0], shim->options.command);
+    bool is_absent = errno == ENOENT || errno == ENOTDIR;
+    say(shim->options.command[0], is_absent ? "command not found" : strerror(errno));
+    return is_absent ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+}
+
+static bool has_mark(pid_t pid, const char *mark) {
+    static char text[ENVIRONMENT_LIMIT_BYTES];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
+    ssize_t length = read_file(path, text, sizeof text - 1);
+    if (length <= 0) return false;
+    text[length] = '\0';
+    for (const char *pair = text; pair < text + length; pair += strlen(pair) + 1) {
+        if (strcmp(pair, mark) == 0) return true;
+    }
+    return false;
+}
+
+/* Kill all that carries a session's mark, until nothing does. */
+static int leave(const char *word) {
+    static struct process all[MOST_PROCESSES];
+    char mark[128];
+    int length = snprintf(mark, sizeof mark, "%s=%s", VISIT_MARK, word);
+    if (length < 0 || (size_t)length >= sizeof mark) return EXIT_USAGE;
+    for (int round = 0; round < LEAVE_ROUNDS; round++) {
+        size_t found = 0, count = list_processes(all, sizeof all / sizeof all[0]);
+        for (size_t at = 0; at < count; at++) {
+            if (all[at].pid != getpid() && has_mark(all[at].pid, mark) && kill(all[at].pid, SIGKILL) == 0) found++;
+        }
+        if (found == 0) return 0;
+        pause_s(LEAST_PAUSE_S);
+    }
+    return 1;
+}
+
 /* --- the command line --- */
 
 static bool option_is(const char *argument, const char *name, const char **value) {
@@ -714,6 +780,9 @@ static bool set_option(struct options *options, const char *argument) {
     if (option_is(argument, "--deadline-grace", &value)) return set_seconds(value, &options->deadline_grace_s);
     if (option_is(argument, "--start-wait", &value)) return set_seconds(value, &options->start_wait_s);
     if (option_is(argument, "--log-limit", &value)) return set_bytes(value, &options->log_limit);
+    if (option_is(argument, "--visit", &value)) return (options->visit = value)[0] != '\0';
+    if (option_is(argument, "--leave", &value)) return (options->leave = value)[0] != '\0';
+    if (option_is(argument, "--term", &value)) return (options->term = value) != NULL;
     return false;
 }
 
@@ -725,6 +794,7 @@ static bool read_options(struct options *options, char **arguments) {
         }
         arguments++;
     }
+    if (*arguments == NULL && options->leave != NULL) return true;
     if (*arguments == NULL || arguments[1] == NULL) {
         say("no command: shim [--NAME=VALUE ...] -- COMMAND [ARGUMENT ...]", "");
         return false;
@@ -745,6 +815,8 @@ int main(int count, char **arguments) {
     struct ending ending = {.exit_code = -1, .started_at_s = -1.0};
     double kill_at_s = 1e18;
     if (arguments[0] == NULL || !read_options(&shim.options, arguments + 1)) return EXIT_USAGE;
+    if (shim.options.leave != NULL) return leave(shim.options.leave);
+    if (shim.options.visit != NULL) return visit(&shim);
     prepare(&shim);
     if (shim.signals < 0) {
         say("cannot watch for signals", strerror(errno));

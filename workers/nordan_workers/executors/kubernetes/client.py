@@ -23,6 +23,7 @@ from urllib.parse import urlencode, urlsplit
 
 from nordan_core.domain.errors import NordanError, OperatorError
 from nordan_workers.executors.kubernetes.config import Connection
+from nordan_workers.executors.kubernetes.visits import Door
 
 #: A JSON object as the API server takes and gives it.
 Object = dict[str, Any]  # Any: JSON
@@ -76,6 +77,7 @@ class Cluster:
 
     def __init__(self, connection: Connection) -> None:
         url = urlsplit(connection.server)
+        self._server = connection.server
         self._place = _Place(
             host=url.hostname or "",
             port=url.port or (443 if url.scheme == "https" else 80),
@@ -129,6 +131,11 @@ class Cluster:
             raise ClusterUnreachable(type(error).__name__) from error
         finally:
             self._drop(line)
+
+    def door(self, namespace: str) -> Door:
+        """Return the way into the pods of a namespace."""
+        place = self._place
+        return Door(self._server, namespace, place.tls, place.server_name, self._token.value)
 
     def close(self) -> None:
         """Close every connection; who still waits for an answer gets `ClusterUnreachable`."""

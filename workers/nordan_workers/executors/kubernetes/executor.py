@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -24,11 +25,12 @@ from nordan_core.domain.ids import AttemptId, is_id
 from nordan_core.domain.reasons import Reason
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors import folders as layout
-from nordan_workers.executors.base import EVENTS_SOCKET, AttemptStatus, LaunchFailed, WorkFolders
+from nordan_workers.executors.base import EVENTS_SOCKET, AttemptStatus, LaunchFailed, RankState, WorkFolders
 from nordan_workers.executors.book import LOG_LIMIT_BYTES, Book, Prepared, is_worth_writing
 from nordan_workers.executors.kubernetes import manifests, names, records
 from nordan_workers.executors.kubernetes.binding import Binder
 from nordan_workers.executors.kubernetes.client import Cluster
+from nordan_workers.executors.kubernetes.endings import Want
 from nordan_workers.executors.kubernetes.errands import Errands
 from nordan_workers.executors.kubernetes.keeper import Keeper
 from nordan_workers.executors.kubernetes.manifests import PodSettings
@@ -38,6 +40,7 @@ from nordan_workers.executors.kubernetes.seats import Attempt
 from nordan_workers.executors.kubernetes.site import Site
 from nordan_workers.executors.kubernetes.status import Patience
 from nordan_workers.executors.kubernetes.sweeper import Sweeper
+from nordan_workers.executors.kubernetes.visits import keep_visit
 from nordan_workers.executors.kubernetes.watch import Audience, Fan, Watch
 from nordan_workers.shim import linux
 from nordan_workers.shim.rank import announce
@@ -51,6 +54,8 @@ ADOPTED_S = 900.0
 #: `forget` waits so long for pods that still run.
 FORGET_S = 8.0
 FORGET_PAUSE_S = 0.05
+#: How long after a session was cut the watch may tell that its rank has ended.
+HEARD_S = 1.5
 #: The gateway may have let an agent in just before, and note its word while the folder is being deleted.
 DELETE_TRIES = 3
 #: Requests under way at the close are waited for so long; what they did is found again by a successor.
@@ -200,6 +205,27 @@ class KubernetesExecutor:
             attempt.stop = wanted
         self._errands.call(attempt)
 
+    def open_session(self, attempt_id: AttemptId, rank: int, connection: socket.socket) -> None:
+        """Keep `SupportsExec.open_session`; the session lives in this process, and ends with it."""
+        attempt = self._known(attempt_id)
+        seat = next((one for one in attempt.seats if one.rank == rank), None)
+        if seat is None or self._rank_state(attempt, rank) is not RankState.RUNNING:
+            raise NotFound("rank", str(rank))
+
+        def is_over() -> bool:
+            """Tell whether the rank's end is why a session ended; the watch hears of it a moment later."""
+            give_up_s = self._clock.monotonic() + HEARD_S
+            while self._rank_state(attempt, rank) is RankState.RUNNING:
+                if attempt.want(self._clock.monotonic()) is not Want.RUN:
+                    return True
+                if self._clock.monotonic() >= give_up_s:
+                    return False
+                time.sleep(FORGET_PAUSE_S)
+            return True
+
+        arguments = (self._cluster.door(self._site.settings.namespace), seat.pod, connection.dup(), is_over)
+        threading.Thread(target=keep_visit, args=arguments, name="visit", daemon=True).start()
+
     def adopt(self) -> tuple[AttemptId, ...]:
         """Keep `Executor.adopt`; waits a while for the cluster's first answer."""
         if not self._site.pods.is_listed.wait(FIRST_LIST_S):
@@ -234,6 +260,9 @@ class KubernetesExecutor:
         self._cluster.close()
         for watch in self.watches:
             watch.join(1.0)
+
+    def _rank_state(self, attempt: Attempt, rank: int) -> RankState:
+        return next(one.state for one in self._reader.attempt(attempt).ranks if one.rank == rank)
 
     def _take_in(self, attempt_id: AttemptId, order: LaunchOrder) -> Attempt:
         ranks = tuple(sorted(rank.rank for rank in order.ranks))
