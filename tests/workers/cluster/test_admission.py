@@ -6,7 +6,6 @@ On a real API server. What is tried is in `support.border`; here it is sent, by 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,14 +13,11 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from nordan_core.clock import SystemClock
-from nordan_workers.cluster.api import HttpCluster
 from nordan_workers.cluster.generate import objects
-from nordan_workers.cluster.install import install, remove
-from nordan_workers.cluster.probes import wait_until_met
 from support import border, border_objects
 from support.border_objects import FACTS, JOBS, JOBS_POD, NODE, TENANT, TENANTS_POD, UNLABELLED, Request
 from support.kube.cluster import Cluster
+from support.rules import rules
 
 #: Any object of these groups, but not the policies themselves: whoever may change those is bound by none.
 _GROUPS = ("", "apps", "batch", "networking.k8s.io", "discovery.k8s.io")
@@ -51,12 +47,8 @@ def outcomes(kube_api: Cluster) -> Iterator[dict[str, Outcome]]:
     with ExitStack() as stack:
         clients = stack.enter_context(_people(kube_api))
         stack.enter_context(_standing(kube_api))
-        _account(kube_api, "default")
         before = {name: _send(clients, one.tried) for name, one in ATTEMPTS.items()}
-        cluster = HttpCluster(clients["admin"])
-        install(cluster, FACTS, objects(FACTS))
-        stack.callback(remove, cluster, FACTS)
-        assert wait_until_met(cluster, FACTS, SystemClock(), time.sleep) == ()
+        stack.enter_context(rules(kube_api, FACTS))
         yield {
             name: Outcome(before[name], _send(clients, one.tried), _send(clients, one.lawful))
             for name, one in ATTEMPTS.items()
@@ -143,11 +135,6 @@ def _people(cluster: Cluster) -> Iterator[dict[str, httpx.Client]]:
 def _namespace(cluster: Cluster, name: str, labels: dict[str, str]) -> None:
     metadata = {"name": name, "labels": labels}
     cluster.ensure("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    _account(cluster, name)
-
-
-def _account(cluster: Cluster, name: str) -> None:
-    """Make the account that pods of a namespace have; where there are controllers, they do."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
     cluster.ensure(f"/api/v1/namespaces/{name}/serviceaccounts", account)
 

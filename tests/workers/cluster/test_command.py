@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 
 from nordan_cli.invocation import Invocation
 from nordan_cli.main import main
+from support.border_objects import FACTS
 from support.command_line import Nordan, Result
 from support.fake_rest import URL, FakeRest
 from support.kube.cluster import Cluster
+from support.rules import make_namespaces, wait_until_gone
 
 JOBS = "jobs-by-command"
+_FACTS = replace(FACTS, jobs_namespace=JOBS, region_namespace="region-by-command")
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _BINDING = f"{_ADMISSION}/validatingadmissionpolicybindings/nordan-pods"
 _POLICY = f"{_ADMISSION}/validatingadmissionpolicies/nordan-bindings"
@@ -52,15 +56,12 @@ def nordan(tmp_path: Path, capsys: pytest.CaptureFixture[str], kube_api: Cluster
 @pytest.fixture
 def clean(kube_api: Cluster, nordan: Nordan) -> Iterator[None]:
     """Take away what a test installed."""
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-    kube_api.ensure("/api/v1/namespaces/default/serviceaccounts", account)
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": JOBS}}
-    kube_api.ensure("/api/v1/namespaces", namespace)
-    kube_api.ensure(f"/api/v1/namespaces/{JOBS}/serviceaccounts", account)
+    make_namespaces(kube_api, _FACTS)
     yield
     nordan("install", "--namespace", JOBS, *REGISTRY)
     assert nordan("remove", "--namespace", JOBS, "--yes").code == 0
     assert kube_api.get(f"{_ADMISSION}/validatingadmissionpolicies")["items"] == []
+    wait_until_gone(kube_api, _FACTS)
 
 
 @pytest.mark.usefixtures("clean")

@@ -12,7 +12,6 @@ from nordan_core.domain.errors import Invalid
 from nordan_workers.cluster.cel import Object
 from nordan_workers.cluster.facts import ClusterFacts
 from nordan_workers.cluster.generate import objects
-from nordan_workers.cluster.network import attempt_policy
 from support.border_objects import FACTS
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "enforcement.md"
@@ -88,17 +87,6 @@ def test_pods_may_speak_with_nobody_but_names_and_gateway() -> None:
         peers = [peer for rule in policies[name]["egress"] for peer in rule["to"]]
         assert peers
         assert all("namespaceSelector" in peer and "ipBlock" not in peer for peer in peers)
-
-
-def test_a_gangs_ranks_may_speak_with_each_other_only() -> None:
-    own = {"podSelector": {"matchLabels": {"nordan.eu/attempt": "att_1"}}}
-    spec = attempt_policy("att_1", "att-1", "jobs", {})["spec"]
-    assert spec == {
-        **own,
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [own]}],
-        "egress": [{"to": [own]}],
-    }
 
 
 def test_without_registries_images_are_not_judged_and_no_rule_pretends_to() -> None:

@@ -11,14 +11,10 @@ import pytest
 
 from nordan_core.domain.ids import AttemptId
 from nordan_core.identifiers import new_id
-from nordan_workers.cluster.api import HttpCluster
 from nordan_workers.cluster.breaches import Place, Seat, Seats
-from nordan_workers.cluster.generate import objects
 from nordan_workers.cluster.guard import Guard
 from nordan_workers.cluster.hands import ClusterHands
-from nordan_workers.cluster.install import install, remove
 from nordan_workers.cluster.nodes import node_labels
-from nordan_workers.cluster.options import Options, noted
 from nordan_workers.executors.kubernetes import names
 from nordan_workers.executors.kubernetes.client import Cluster as Client
 from nordan_workers.executors.kubernetes.config import from_kubeconfig
@@ -26,6 +22,7 @@ from nordan_workers.executors.kubernetes.watch import Watch
 from support import border_objects
 from support.border_objects import FACTS
 from support.kube.cluster import Cluster
+from support.rules import make_namespaces, rules
 
 JOBS, REGION = "guarded-jobs", "guarded-region"
 NODE, OTHER = "guarded-1", "guarded-2"
@@ -56,10 +53,8 @@ class Scene:
 @pytest.fixture
 def scene(kube_api: Cluster) -> Iterator[Scene]:
     """Two verified nodes, an attempt's pod on each, and a stranger that came before the rules."""
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-    for name in (JOBS, REGION):
-        kube_api.ensure("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        kube_api.ensure(f"/api/v1/namespaces/{name}/serviceaccounts", account)
+    facts = replace(FACTS, jobs_namespace=JOBS, region_namespace=REGION)
+    make_namespaces(kube_api, facts)
     for name in (NODE, OTHER):
         taint = {"key": names.TAINT_POOL, "value": "fr-h100", "effect": "NoSchedule"}
         metadata = {"name": name, "labels": node_labels(FACTS.region, FACTS.territory, "fr-h100")}
@@ -71,19 +66,15 @@ def scene(kube_api: Cluster) -> Iterator[Scene]:
     stranger = border_objects.pod(nodeName=OTHER)
     stranger["metadata"]["name"] = "stranger"
     kube_api.ensure(pods, stranger)
-    facts = replace(FACTS, jobs_namespace=JOBS, region_namespace=REGION)
     client = Client(from_kubeconfig(kube_api.service_account_kubeconfig(REGION, "nordan-region")))
-    with kube_api.client() as http:
-        admin = HttpCluster(http)
-        install(admin, facts, noted(objects(facts), Options(region_namespace=REGION)))
-        try:
+    try:
+        with rules(kube_api, facts):
             yield Scene(kube_api, client)
-        finally:
-            client.close()
-            remove(admin, facts)
-            kube_api.remove_nodes([NODE, OTHER])
-            for name in (JOBS, REGION):
-                kube_api.delete(f"/api/v1/namespaces/{name}")
+    finally:
+        client.close()
+        for line in tuple(client._open):
+            line.close()  # of threads that have ended; a process that ends does not care
+        kube_api.remove_nodes([NODE, OTHER])
 
 
 def test_a_stranger_goes_and_a_moved_node_loses_its_attempts(scene: Scene) -> None:
@@ -109,6 +100,9 @@ def test_a_stranger_goes_and_a_moved_node_loses_its_attempts(scene: Scene) -> No
         running.cancel()
         for watch in watches:
             watch.stop()
+        scene.region.close()
+        for watch in watches:
+            watch.join(5.0)
 
     asyncio.run(play())
 

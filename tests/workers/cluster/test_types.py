@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nordan_workers.cluster.api import HttpCluster
-from nordan_workers.cluster.generate import objects
-from nordan_workers.cluster.install import install, remove
 from support.border_objects import FACTS
 from support.kube.cluster import Cluster, Object
+from support.rules import rules as rules_of
 
 _POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
@@ -29,17 +27,13 @@ def rules(kube_control: Cluster) -> list[Object]:
             "validations": [{"expression": "object.spec.nodeNam == ''"}],
         },
     }
-    with kube_control.client() as http:
-        cluster = HttpCluster(http)
-        install(cluster, FACTS, objects(FACTS))
+    with rules_of(kube_control, FACTS):
         kube_control.ensure(_POLICIES, wrong)
         try:
             kube_control.wait_for("every policy was checked", lambda: all(map(_is_checked, _stored(kube_control))))
             return _stored(kube_control)
         finally:
             kube_control.delete(f"{_POLICIES}/wrong")
-            remove(cluster, FACTS)
-            kube_control.delete(f"/api/v1/namespaces/{FACTS.jobs_namespace}")
 
 
 def test_no_expression_is_warned_of(rules: list[Object]) -> None:

@@ -1,4 +1,7 @@
-"""Who a job's pods may speak with: nobody, but for the cluster's names, the region's gateway and their own attempt.
+"""Who a job's pods may speak with: nobody, but for the cluster's names and the region's gateway.
+
+The ranks of a gang may reach each other by a policy that the executor makes with the gang's Service: a policy cannot
+say "pods with the same value of a label as mine".
 
 Holds only where the cluster's network plug-in enforces network policies; not all do. Pods in their node's network are
 outside it, which is one reason why no pod may be.
@@ -9,7 +12,6 @@ from __future__ import annotations
 from nordan_workers.cluster import marks
 from nordan_workers.cluster.cel import Object
 from nordan_workers.cluster.facts import ClusterFacts
-from nordan_workers.executors.kubernetes import names
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
 #: As `deploy/components/region` labels and opens it.
@@ -42,20 +44,6 @@ def network_policies(facts: ClusterFacts) -> tuple[Object, ...]:
             },
         ),
     )
-
-
-def attempt_policy(attempt_id: str, name: str, namespace: str, labels: dict[str, str]) -> Object:
-    """Return what lets the ranks of one attempt reach each other; made with a gang, gone with it.
-
-    A policy cannot say "pods with the same value of a label as mine", so each gang needs its own.
-    """
-    own = {"podSelector": {"matchLabels": {names.LABEL_ATTEMPT: attempt_id}}}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "spec": {**own, "policyTypes": ["Ingress", "Egress"], "ingress": [{"from": [own]}], "egress": [{"to": [own]}]},
-    }
 
 
 def _namespace(name: str) -> Object:

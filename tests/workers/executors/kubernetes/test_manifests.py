@@ -212,3 +212,23 @@ def test_a_job_without_an_image_gets_the_regions() -> None:
 def test_a_binding_names_the_engines_node() -> None:
     bound = manifests.binding("att-1-0", "node-7", SETTINGS)
     assert (bound["metadata"]["name"], bound["target"]["name"]) == ("att-1-0", "node-7")
+
+
+def test_a_gangs_ranks_may_reach_each_other_and_nobody_else() -> None:
+    order = launch_order(ranks=2)
+    policy = manifests.network_policy(order, SETTINGS, "uid-1")
+    own = {"podSelector": {"matchLabels": {"nordan.eu/attempt": order.attempt_id}}}
+    assert policy["spec"] == {
+        **own,
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [own]}],
+        "egress": [{"to": [own]}],
+    }
+
+
+def test_the_way_between_ranks_goes_with_their_service() -> None:
+    order = launch_order(ranks=2)
+    service = manifests.service(order, SETTINGS)
+    assert service is not None
+    owner = manifests.network_policy(order, SETTINGS, "uid-1")["metadata"]["ownerReferences"]
+    assert owner == [{"apiVersion": "v1", "kind": "Service", "name": service["metadata"]["name"], "uid": "uid-1"}]

@@ -82,15 +82,18 @@ class Binder:
         return True
 
     def create_service(self, order: LaunchOrder) -> None:
-        """Make the gang's Service, if it is one and has none."""
+        """Make the gang's Service and the way between its ranks, if it is a gang and has none.
+
+        Raises:
+            Refused: the cluster will not have one of them.
+            ClusterUnreachable: try again.
+        """
         service = manifests.service(order, self.settings)
         if service is None:
             return
-        try:
-            self.cluster.post(self.services(), service)
-        except ClusterRefused as error:
-            if not error.is_conflict:
-                raise Refused(trouble_of_refusal(error)) from error
+        made = self._made(self.services(), service)
+        policies = f"/apis/networking.k8s.io/v1/namespaces/{self.settings.namespace}/networkpolicies"
+        self._made(policies, manifests.network_policy(order, self.settings, made["metadata"]["uid"]))
 
     def delete_service(self, name: str) -> None:
         """Delete a Service, if it is there."""
@@ -103,6 +106,18 @@ class Binder:
     def services(self) -> str:
         """Return the path of the namespace's Services."""
         return f"/api/v1/namespaces/{self.settings.namespace}/services"
+
+    def _made(self, folder: str, wanted: Object) -> Object:
+        """Create an object, or return the one that an earlier try has created."""
+        try:
+            return self.cluster.post(folder, wanted)
+        except ClusterRefused as error:
+            if not error.is_conflict:
+                raise Refused(trouble_of_refusal(error)) from error
+        try:
+            return self.cluster.get(f"{folder}/{wanted['metadata']['name']}")
+        except ClusterRefused as error:
+            raise Refused(trouble_of_refusal(error)) from error
 
     def _found(self, wanted: Object) -> Object:
         """Return the pod that has the name already, if it is the same attempt's."""

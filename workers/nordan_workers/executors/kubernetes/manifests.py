@@ -113,6 +113,26 @@ def service(order: LaunchOrder, settings: PodSettings) -> Object | None:
     }
 
 
+def network_policy(order: LaunchOrder, settings: PodSettings, service_uid: str) -> Object:
+    """Return what lets the ranks of a gang reach each other, where the namespace lets pods reach nobody.
+
+    The Service owns it: the cluster removes it together with the Service.
+    """
+    name = names.service_name(AttemptId(order.attempt_id))
+    own: Object = {"podSelector": {"matchLabels": {names.LABEL_ATTEMPT: order.attempt_id}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": name,
+            "namespace": settings.namespace,
+            "labels": _labels(order, settings),
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": name, "uid": service_uid}],
+        },
+        "spec": {**own, "policyTypes": ["Ingress", "Egress"], "ingress": [{"from": [own]}], "egress": [{"to": [own]}]},
+    }
+
+
 def binding(pod_name: str, node: str, settings: PodSettings) -> Object:
     """Return what binds a pod to the node that the engine chose."""
     return {
