@@ -141,10 +141,12 @@ class Cluster:
         """Close every connection; who still waits for an answer gets `ClusterUnreachable`."""
         with self._turn:
             self._is_closed = True
-            lines = tuple(self._open)
-        for line in lines:
-            line.cut()
-        self.release()
+            for line in tuple(self._open):
+                # Who uses it closes it, once it was cut.
+                line.cut()
+                if not line.is_busy:
+                    self._open.discard(line)
+                    line.close()
 
     def release(self) -> None:
         """Close the connection that this thread keeps; for one that ends."""
@@ -156,17 +158,17 @@ class Cluster:
         """Send a request over this thread's connection; over a new one, where the server has closed the old one."""
         kept: _Line | None = getattr(self._own, "line", None)
         for line in (kept, None) if kept is not None else (None,):
-            used = line or self._new_line()
+            used = self._taken(line) or self._new_line()
             try:
                 response = self._send(used, method, path, body)
                 answer = response.read()
             except _BROKEN as error:
-                self._drop(used)
                 self._own.line = None
+                self._drop(used)
                 if line is not None and isinstance(error, _ENDED):
                     continue
                 raise ClusterUnreachable(type(error).__name__) from error
-            self._own.line = used
+            self._own.line = used if self._put_back(used) else None
             if response.status >= _FIRST_ERROR:
                 raise _error(response.status, answer)
             return answer
@@ -193,6 +195,23 @@ class Cluster:
             self._open.add(line)
         return line
 
+    def _taken(self, line: _Line | None) -> _Line | None:
+        """Return a kept connection as one that is in use; None where it was closed."""
+        with self._turn:
+            if line is None or line not in self._open:
+                return None
+            line.is_busy = True
+            return line
+
+    def _put_back(self, line: _Line) -> bool:
+        """Let go of a connection; tell whether it may be used again."""
+        with self._turn:
+            line.is_busy = False
+            if not self._is_closed:
+                return True
+        self._drop(line)
+        return False
+
     def _drop(self, line: _Line) -> None:
         with self._turn:
             self._open.discard(line)
@@ -214,6 +233,7 @@ class _Line(http.client.HTTPConnection):
     def __init__(self, place: _Place) -> None:
         super().__init__(place.host, place.port, timeout=CONNECT_S)
         self._place = place
+        self.is_busy = True
 
     def connect(self) -> None:
         super().connect()
