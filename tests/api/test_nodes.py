@@ -166,6 +166,19 @@ def test_draining_with_a_grace_asks_what_runs_to_end_and_it_is_tried_again(lab: 
     assert lab.cycle().placed == 1
 
 
+def test_what_nobody_has_redeemed_yet_is_taken_back_at_once_when_its_node_is_emptied(
+    lab: Lab, cluster: RegionSide
+) -> None:
+    """Nothing runs, so nothing is asked to stop; the grant is worth nothing any more."""
+    _report(cluster, a_node())
+    job = lab.place(resources={"gpu": "H300:2"}, max_wait="1h")
+    grant, _ = lab.grant_of(job)
+    lab.admin("POST", f"/v1/pools/{POOL}:drain", {"grace_s": 30}, expect=200)
+    assert lab.state(job) == "recovering"
+    assert cluster.redeem(grant)["outcome"] == "gone"
+    assert _shown(lab)["gpus_free"] == 8
+
+
 def test_a_drained_pool_holds_back_the_nodes_that_come_later(lab: Lab, cluster: RegionSide) -> None:
     """It says so of each."""
     lab.admin("POST", f"/v1/pools/{POOL}:cordon", {"reason": "contract ends"}, expect=200)

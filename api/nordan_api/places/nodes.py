@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from nordan_api.context import Context
+from nordan_core.domain.attempts import Ending
 from nordan_core.domain.errors import NotFound
 from nordan_core.domain.ids import NodeName, PoolName
 from nordan_core.domain.places import Amounts, Hold, Node, Pool, Region
 from nordan_core.domain.reasons import Reason
+from nordan_core.domain.states import AttemptResult, AttemptState
 from nordan_core.domain.tenants import Principal
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -77,13 +80,29 @@ def hold(context: Context, principal: Principal, target: Target, verb: Verb, wan
     if grace_s is not None:
         # On its own, after no new attempt can be placed there: rows of attempts come before those of nodes.
         with context.store.begin() as work:
-            _stop(work, *at, grace_s)
+            _stop(work, *at, Stop(grace_s, principal.key, context.clock.now()))
     return {"pool": pool, "node": node, "hold": _HOLDS[verb].value, "attempts": len(running)}
 
 
-def _stop(work: UnitOfWork, pool: PoolName, node: NodeName | None, grace_s: float) -> None:
-    for attempt in work.nodes.attempts_on(pool, node):
-        work.attempts.ask_to_stop(attempt, Reason.PREEMPTED, grace_s)
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Who wants attempts stopped, when, and how long they have."""
+
+    grace_s: float
+    actor: str
+    now: datetime
+
+
+def _stop(work: UnitOfWork, pool: PoolName, node: NodeName | None, stop: Stop) -> None:
+    known = next(one for one in work.places.pools() if one.name == pool)
+    waiting = []
+    for attempt, locked in work.attempts.lock_reported(known.region, work.nodes.attempts_on(pool, node)).items():
+        if locked.attempt.state is AttemptState.PLACED:
+            # Nobody redeemed its grant, so nothing runs: closing the grant makes sure that nothing ever will.
+            waiting.append(Ending(attempt, AttemptResult.PREEMPTED, Reason.PREEMPTED))
+        else:
+            work.attempts.ask_to_stop(attempt, Reason.PREEMPTED, stop.grace_s)
+    work.attempts.close(waiting, stop.now, actor=stop.actor)
 
 
 def _view(node: Node, pool: Pool, region: Region) -> Json:

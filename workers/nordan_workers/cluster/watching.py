@@ -24,8 +24,9 @@ from nordan_workers.executors.kubernetes.watch import DELETED, Audience, Fan, Si
 
 #: The whole is told at least so often, whether it changed or not.
 TELL_S = 15.0
-#: Two reports are at least this far apart, however much changes.
+#: Two reports are at least this far apart, however much changes; further where there are many nodes to tell of.
 SPACING_S = 0.5
+SPACING_PER_NODE_S = 0.001
 #: The API server is asked for a sign of life so often; every third time for all nodes.
 PROBE_S = 10.0
 PROBES_PER_NET = 3
@@ -41,6 +42,10 @@ log = structlog.get_logger()
 class _Told:
     message: NodesMessage
     at_s: float
+
+
+def _spacing_s(told: _Told) -> float:
+    return max(SPACING_S, SPACING_PER_NODE_S * len(told.message.nodes))
 
 
 class NodeWatch:
@@ -82,7 +87,7 @@ class NodeWatch:
     def news(self, now_s: float) -> NodesMessage | None:
         """Return what the control plane should be told now; None when it knows."""
         told = self._told
-        if told is not None and (wait_s := told.at_s + SPACING_S - now_s) > 0:
+        if told is not None and (wait_s := told.at_s + _spacing_s(told) - now_s) > 0:
             if self._is_dirty:
                 self._ask_again_in(wait_s)
             return None
