@@ -33,6 +33,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(limit_s))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List at the end what was skipped and why, one line per reason."""
+    reasons: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        _, _, text = report.longrepr
+        reasons.setdefault(text.removeprefix("Skipped: "), []).append(report.nodeid.partition("::")[0])
+    if reasons:
+        terminalreporter.section("skipped")
+    for reason, files in sorted(reasons.items()):
+        terminalreporter.line(f"{len(files)}: {reason} ({', '.join(sorted(set(files)))})")
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point HOME and the XDG folders at an empty folder: no test touches a real configuration."""

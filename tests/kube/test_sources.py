@@ -12,6 +12,7 @@ import pytest
 from support.kube import binaries, build
 from support.kube.binaries import Unavailable, find_binaries
 from support.kube.leftovers import remove_leftovers
+from support.kube.spaces import remove_cgroup
 from support.kube.user_cluster import read_access, user_cluster
 
 
@@ -87,6 +88,20 @@ def test_only_what_the_dead_left_is_removed(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert tmp_path / f"nordan-kube-{dead.pid}-a" in remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"nordan-kube-{os.getpid()}-b", "nordan-kube-mine", "other"}
+
+
+def test_leftovers_may_go_while_somebody_else_removes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "group" / "inner").mkdir(parents=True)
+    remove = Path.rmdir
+
+    def taken_first(path: Path) -> None:
+        remove(path)
+        remove(path)
+
+    monkeypatch.setattr(Path, "rmdir", taken_first)
+    remove_cgroup(tmp_path / "group")
+    remove_cgroup(tmp_path / "group")
+    assert not (tmp_path / "group").exists()
 
 
 def _program(path: Path, script: str = "true") -> None:

@@ -113,9 +113,13 @@ def require_node_level() -> None:
 
 
 def remove_cgroup(path: Path) -> None:
-    """Remove a group and those in it; processes in it have ended."""
-    for child in path.glob("*/"):
-        remove_cgroup(child)
+    """Remove a group and those in it, whose processes have ended; another test process may be doing the same."""
+    # os.walk passes over what goes while it looks.
+    for folder, _, _ in os.walk(path, topdown=False):
+        _remove_folder(Path(folder))
+
+
+def _remove_folder(path: Path) -> None:
     for _ in range(50):
         try:
             path.rmdir()
