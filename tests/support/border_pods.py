@@ -103,6 +103,9 @@ def _what_pods_bring() -> dict[str, Attempt]:
     return {
         "an image from elsewhere": _pods("registry", pod(containers=[container(image=foreign)])),
         "an image of a host that begins alike": _pods("registry", pod(containers=[container(image=alike)])),
+        "an image whose path names the registry": _pods(
+            "registry", pod(containers=[container(image="evil.example/registry.fr.example/x")])
+        ),
         "an image of a user of the public registry": _pods(
             "registry",
             pod(containers=[container(image="somebody/x")]),
