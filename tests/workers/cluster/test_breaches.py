@@ -47,6 +47,12 @@ def test_an_idle_node_that_says_another_territory_is_marked_once() -> None:
     assert breaches(PLACE, [replace(moved, taints=MARKED.taints)], [], {}) == ()
 
 
+def test_another_regions_nodes_and_pods_in_the_same_cluster_are_left_alone() -> None:
+    theirs = NodeSeen("n9", {**LABELS, f"{_LABEL}region": "se-lla-1", f"{_LABEL}territory": "SE"}, NODE.taints)
+    pod = replace(POD, namespace="jobs-se", attempt=AttemptId("att_9"), node="n9")
+    assert breaches(PLACE, [theirs], [pod], SEATS) == ()
+
+
 def test_nodes_of_no_pool_and_idle_marked_ones_are_left_alone() -> None:
     assert breaches(PLACE, [NodeSeen("system", {}, frozenset())], [], SEATS) == ()
     assert breaches(PLACE, [MARKED], [], {}) == ()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nordan_core.domain.ids import AttemptId
-from nordan_workers.cluster import marks
 from nordan_workers.executors.kubernetes import names
 
 
@@ -42,11 +41,6 @@ class NodeSeen:
     """Key and value."""
     had_taint: bool = False
     """It bore its pool's taint before. Operators may do without it; but it must not vanish."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Tell whether the node says that it belongs to any region or pool."""
-        return any(label in self.labels for label in marks.NODE_LABELS)
 
     @property
     def is_marked(self) -> bool:
@@ -128,7 +122,7 @@ def _of_node(place: Place, node: NodeSeen, there: Mapping[AttemptId, Seat]) -> I
     pool = node.labels.get(names.NODE_POOL, "")
     said = (node.labels.get(names.NODE_TERRITORY, ""), node.labels.get(names.NODE_REGION, ""))
     is_moved = said != (place.territory, place.region) or any(seat.pool != pool for seat in there.values())
-    if not attempts and (node.is_marked or not node.is_ours):
+    if not attempts and (node.is_marked or not _is_ours(place, node)):
         return
     if is_moved:
         yield Breach(Cause.NODE_LABELS, node.name, attempts)
@@ -142,7 +136,7 @@ def _from_elsewhere(place: Place, pod: PodSeen, nodes: Mapping[str, NodeSeen], t
     if place.exempt is None or pod.namespace in place.exempt:
         return
     node = nodes.get(pod.node)
-    if pod.has_gpus and node is not None and node.is_ours:
+    if pod.has_gpus and node is not None and _is_ours(place, node):
         yield Breach(Cause.FOREIGN_POD_WITH_GPUS, node.name, frozenset(taken.get(node.name, ())), pod)
 
 
@@ -156,3 +150,8 @@ def _among_jobs(place: Place, pod: PodSeen, seats: Seats, taken: _ByNode) -> Ite
             yield Breach(Cause.FOREIGN_POD_AMONG_JOBS, pod.node, frozenset(taken.get(pod.node, ())), pod)
     elif pod.node and pod.node != own[rank].node:
         yield Breach(Cause.ANOTHER_NODE, "", frozenset({pod.attempt}), pod)
+
+
+def _is_ours(place: Place, node: NodeSeen) -> bool:
+    """Tell whether a node says that it is this region's. In a rehearsal, other regions share the cluster."""
+    return node.labels.get(names.NODE_REGION) == place.region
