@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from nordan_core.clock import SystemClock
 from nordan_core.domain.reasons import Reason
 from nordan_workers.executors.base import RankState
 from nordan_workers.shim.frames import Kind
@@ -19,6 +18,7 @@ from support.kube.binaries import Unavailable
 from support.kube.fixtures import skip_or_fail
 from support.kube.job_pods import JobPods, agent_archive, job_pods
 from support.kube.node_cluster import NodeCluster
+from support.pod_shim import boot_s, marked
 from support.sessions import SessionUnderTest
 
 pytestmark = pytest.mark.timeout(400)
@@ -196,9 +196,9 @@ def test_too_much_memory_is_seen_as_that(pods: JobPods) -> None:
 
 
 def test_a_grant_that_is_renewed_outlives_its_first_deadline(pods: JobPods) -> None:
-    attempt = pods.launch("print('begun'); time.sleep(20); print('through')", ttl_s=15)
+    attempt = pods.launch("print('begun'); time.sleep(35); print('through')", ttl_s=30)
     pods.wait_for_log(attempt, "begun\n")
-    pods.extend(attempt, 120)
+    pods.extend(attempt, 180)
     [rank] = pods.end(attempt)
     assert rank.exit is not None
     assert rank.exit.exit_code == 0
@@ -208,21 +208,29 @@ def test_a_grant_that_is_renewed_outlives_its_first_deadline(pods: JobPods) -> N
 def test_a_pod_ends_at_its_deadline_though_region_and_api_server_are_away(
     kube_node: NodeCluster, archive: Path, tmp_path: Path
 ) -> None:
-    """What the pod's own record says is read once the API server answers again."""
+    """Seen from the machine, on whose kernel the pod runs."""
+    mark = f"mark{time.monotonic_ns()}"
     with job_pods(kube_node, tmp_path, archive) as pods:
         attempt = pods.launch(
-            "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('begun')\nwhile True: time.sleep(1)", ttl_s=12
+            f"'{mark}'; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('begun')\nwhile True: time.sleep(1)",
+            ttl_s=45,
         )
         pods.wait_for_log(attempt, "begun\n")
         pods.gateway.stop()
         with kube_node.plane.api_server.paused():
-            deadline = json.loads((tmp_path / "attempts" / attempt / "deadline.json").read_text())["at_s"]
-            time.sleep(max(0.0, deadline + 5.0 - SystemClock().monotonic()))
-        [rank] = pods.end(attempt)
-        status = pods.pod(attempt)["status"]["containerStatuses"][0]["state"]
-        assert "terminated" in status
-        record = json.loads(status["terminated"]["message"])
-        assert (record["at_deadline"], record["signal"]) == (True, signal.SIGKILL)
-        assert deadline - 2.5 < record["ended_at_s"] < deadline + 2.0
-        assert rank.exit is not None
-        assert rank.exit.at_deadline
+            deadline_s = json.loads((tmp_path / "attempts" / attempt / "deadline.json").read_text())["at_s"]
+            assert boot_s() < deadline_s - 3.0, "the pod took too long to begin"
+            # The kubelet and the shim have the program on their command lines, too: the program is PID 2 in there.
+            while any(is_program(pid) for pid in marked(mark)):
+                assert boot_s() < deadline_s + 5.0, "the program outlived its deadline"
+                time.sleep(0.1)
+            assert boot_s() > deadline_s - 1.0, "the program ended before its deadline"
+        pods.end(attempt)
+
+
+def is_program(pid: int) -> bool:
+    """Tell whether this is a job's Python, and not the shim that runs it."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"python\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False

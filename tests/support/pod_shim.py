@@ -149,3 +149,23 @@ class ShimRun:
                 stream.close()
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def marked(mark: str) -> list[int]:
+    """Return the living processes whose command line holds a mark."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                if mark.encode() in (folder / "cmdline").read_bytes() and is_running(int(folder.name)):
+                    found.append(int(folder.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found

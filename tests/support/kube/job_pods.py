@@ -128,8 +128,8 @@ class JobPods:
         events = self.cluster.get(f"/api/v1/namespaces/{self.namespace}/events")["items"]
         told = "\n".join(f"{event['reason']}: {event['message']}" for event in events[-15:])
         said = [
-            self.cluster.kubectl("logs", "-n", self.namespace, names.pod_name(attempt, 0), "-c", one)
-            for one in ("stage", "agent")
+            self.cluster.try_kubectl("logs", "-n", self.namespace, names.pod_name(attempt, 0), "-c", one)
+            for one in (names.STAGE, names.AGENT)
         ]
         return f"{states}\n{told}\n{said}"
 

@@ -11,35 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from support.pod_shim import ShimRun, boot_s
+from support.pod_shim import ShimRun, boot_s, marked
 
 SLEEPER = ["sh", "-c", "echo ready; sleep 600"]
 STUBBORN = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def lines(run: ShimRun) -> list[str]:
     """Return what the script said, without its shell's remark on the `sleep` that got the signal, too."""
     return [line for line in run.log().splitlines() if line != "Terminated"]
-
-
-def marked(mark: str) -> list[int]:
-    """Return the living processes whose command line holds a mark."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                if mark.encode() in (folder / "cmdline").read_bytes() and is_running(int(folder.name)):
-                    found.append(int(folder.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return found
 
 
 def test_the_exit_code_is_the_commands(run: ShimRun) -> None:
