@@ -73,10 +73,9 @@ def _supervisor(folder: Path, api: FakeWorkerApi, cluster: Cluster, namespace: s
         process = subprocess.Popen(
             [sys.executable, "-m", "nordan_workers.supervisor"], env=environment, stdout=log, stderr=log
         )
+    told = folder / "supervisor.log"
     try:
-        until(
-            lambda: "supervisor_ready" in (folder / "supervisor.log").read_text(), "the supervisor is ready", limit_s=60
-        )
+        until(lambda: "supervisor_ready" in told.read_text(), "the supervisor is ready", limit_s=60)
         yield
     except BaseException:
         print(told.read_text())
