@@ -145,8 +145,8 @@ def test_the_users_command_runs_under_the_helper_as_it_was_written() -> None:
 def test_a_rank_asks_its_node_for_what_the_engine_reckoned_with() -> None:
     found = containers(pod_of(launch_order(gpus_per_rank=4)))
     job, agent = found["job"]["resources"], found["agent"]["resources"]
-    assert job["limits"] == job["requests"] == {"cpu": "950m", "memory": "160Mi", "nvidia.com/gpu": "4"}
-    assert agent["limits"] == agent["requests"] == {"cpu": "50m", "memory": "96Mi"}
+    assert job["limits"] == job["requests"] == {"cpu": "800m", "memory": "160Mi", "nvidia.com/gpu": "4"}
+    assert agent["limits"] == agent["requests"] == {"cpu": "200m", "memory": "96Mi"}
     assert found["stage"]["resources"]["limits"] == {"cpu": "1000m", "memory": "256Mi"}
 
 
