@@ -18,6 +18,7 @@ from nordan_workers.executors.base import AttemptStatus, Executor, RankState
 from support.attempts import launch_order, until
 
 FAR_S = 600.0
+LIMIT_S = 15.0
 
 
 def started(executor: Executor, order: LaunchOrder, life_s: float = FAR_S) -> AttemptId:
@@ -28,15 +29,15 @@ def started(executor: Executor, order: LaunchOrder, life_s: float = FAR_S) -> At
     return AttemptId(order.attempt_id)
 
 
-def ended(executor: Executor, attempt_id: AttemptId) -> AttemptStatus:
+def ended(executor: Executor, attempt_id: AttemptId, limit_s: float = LIMIT_S) -> AttemptStatus:
     """Wait for the attempt's end and return its last status."""
-    until(lambda: executor.poll(attempt_id).is_over, "the attempt's end")
+    until(lambda: executor.poll(attempt_id).is_over, "the attempt's end", limit_s)
     return executor.poll(attempt_id)
 
 
-def running(executor: Executor, attempt_id: AttemptId) -> AttemptStatus:
+def running(executor: Executor, attempt_id: AttemptId, limit_s: float = LIMIT_S) -> AttemptStatus:
     """Wait until every rank runs."""
-    until(lambda: executor.poll(attempt_id).is_started, "the attempt's start")
+    until(lambda: executor.poll(attempt_id).is_started, "the attempt's start", limit_s)
     return executor.poll(attempt_id)
 
 
@@ -48,8 +49,15 @@ def identities(status: AttemptStatus) -> list[tuple[int | None, str | None]]:
 class ExecutorContract:
     """Subclass it under a name that starts with Test."""
 
+    limit_s = LIMIT_S
+    """A start or an end takes no longer."""
+    life_s = 2.5
+    """A deadline within which an attempt can start."""
+    late_s = 1.0
+    """The end by a deadline is seen so long after it, at the latest."""
+
     def test_a_program_that_succeeds_exits_with_0(self, executor: Executor) -> None:
-        status = ended(executor, started(executor, launch_order(["true"])))
+        status = ended(executor, started(executor, launch_order(["true"])), self.limit_s)
         (rank,) = status.ranks
         assert rank.state is RankState.EXITED
         assert rank.exit is not None
@@ -57,7 +65,7 @@ class ExecutorContract:
         assert not status.has_failed
 
     def test_a_program_that_fails_tells_its_exit_code(self, executor: Executor) -> None:
-        status = ended(executor, started(executor, launch_order(["false"])))
+        status = ended(executor, started(executor, launch_order(["false"])), self.limit_s)
         assert status.ranks[0].exit is not None
         assert status.ranks[0].exit.exit_code == 1
         assert status.has_failed
@@ -90,26 +98,26 @@ class ExecutorContract:
     def test_launching_twice_starts_once(self, executor: Executor) -> None:
         order = launch_order(["sleep", "60"])
         attempt_id = started(executor, order)
-        first = running(executor, attempt_id)
+        first = running(executor, attempt_id, self.limit_s)
         started(executor, order)
         assert identities(executor.poll(attempt_id)) == identities(first)
 
     def test_each_rank_of_a_gang_runs(self, executor: Executor) -> None:
-        status = running(executor, started(executor, launch_order(["sleep", "60"], ranks=3)))
+        status = running(executor, started(executor, launch_order(["sleep", "60"], ranks=3)), self.limit_s)
         assert [rank.state for rank in status.ranks] == [RankState.RUNNING] * 3
         assert len(set(identities(status))) == 3
         assert not status.is_over
 
     def test_running_time_counts_from_start_to_end(self, executor: Executor) -> None:
-        status = ended(executor, started(executor, launch_order(["sleep", "0.3"])))
-        assert 0.25 < status.running_s < 5.0
+        status = ended(executor, started(executor, launch_order(["sleep", "0.3"])), self.limit_s)
+        assert 0.25 < status.running_s < self.limit_s
 
     def test_a_stopped_attempt_gets_sigterm(self, executor: Executor) -> None:
         attempt_id = started(executor, launch_order(["sleep", "60"], ranks=2))
-        running(executor, attempt_id)
+        running(executor, attempt_id, self.limit_s)
         executor.stop(attempt_id, grace_s=30.0)
         executor.stop(attempt_id, grace_s=30.0)
-        status = ended(executor, attempt_id)
+        status = ended(executor, attempt_id, self.limit_s)
         assert [rank.exit.signal for rank in status.ranks if rank.exit is not None] == [15, 15]
         assert not any(rank.exit.at_deadline for rank in status.ranks if rank.exit is not None)
 
@@ -118,37 +126,37 @@ class ExecutorContract:
         executor.prepare(order)
         executor.stop(AttemptId(order.attempt_id), grace_s=0.0)
         assert executor.poll(AttemptId(order.attempt_id)).is_over
-        status = ended(executor, started(executor, order))
+        status = ended(executor, started(executor, order), self.limit_s)
         assert status.ranks[0].started_at_s is None
         assert status.has_failed
 
     def test_an_attempt_whose_deadline_passes_stops_by_itself(self, executor: Executor) -> None:
         before_s = SystemClock().monotonic()
-        attempt_id = started(executor, launch_order(["sleep", "60"]), life_s=2.5)
-        running(executor, attempt_id)
-        status = ended(executor, attempt_id)
+        attempt_id = started(executor, launch_order(["sleep", "60"]), life_s=self.life_s)
+        running(executor, attempt_id, self.limit_s)
+        status = ended(executor, attempt_id, self.limit_s)
         assert status.ranks[0].exit is not None
         assert status.ranks[0].exit.at_deadline
         assert status.ranks[0].ended_at_s is not None
-        assert status.ranks[0].ended_at_s < before_s + 3.5
+        assert status.ranks[0].ended_at_s < before_s + self.life_s + self.late_s
 
     def test_an_extended_attempt_runs_on(self, executor: Executor) -> None:
-        attempt_id = started(executor, launch_order(["sleep", "3"]), life_s=2.5)
+        attempt_id = started(executor, launch_order(["sleep", str(self.life_s + 0.5)]), life_s=self.life_s)
         executor.extend({attempt_id: SystemClock().monotonic() + FAR_S})
-        status = ended(executor, attempt_id)
+        status = ended(executor, attempt_id, self.limit_s)
         assert status.ranks[0].exit is not None
         assert status.ranks[0].exit.exit_code == 0
 
     def test_a_deadline_that_comes_nearer_counts(self, executor: Executor) -> None:
         attempt_id = started(executor, launch_order(["sleep", "60"]))
-        running(executor, attempt_id)
+        running(executor, attempt_id, self.limit_s)
         executor.extend({attempt_id: SystemClock().monotonic() + 0.5})
-        status = ended(executor, attempt_id)
+        status = ended(executor, attempt_id, self.limit_s)
         assert status.ranks[0].exit is not None
         assert status.ranks[0].exit.at_deadline
 
     def test_an_attempt_launched_after_its_deadline_never_runs(self, executor: Executor) -> None:
-        status = ended(executor, started(executor, launch_order(["sleep", "60"]), life_s=-1.0))
+        status = ended(executor, started(executor, launch_order(["sleep", "60"]), life_s=-1.0), self.limit_s)
         assert status.ranks[0].started_at_s is None
         assert status.ranks[0].exit is not None
         assert status.ranks[0].exit.at_deadline
@@ -156,13 +164,13 @@ class ExecutorContract:
     def test_only_an_inference_replica_has_an_address(self, executor: Executor) -> None:
         batch = started(executor, launch_order(["sleep", "60"]))
         replica = started(executor, launch_order(["sleep", "60"], kind=JobKind.INFERENCE))
-        assert running(executor, batch).address is None
-        assert running(executor, replica).address is not None
+        assert running(executor, batch, self.limit_s).address is None
+        assert running(executor, replica, self.limit_s).address is not None
 
     def test_every_attempt_that_is_not_forgotten_can_be_adopted(self, executor: Executor) -> None:
         kept = [started(executor, launch_order(["sleep", "60"])) for _ in range(2)]
         gone = started(executor, launch_order())
-        ended(executor, gone)
+        ended(executor, gone, self.limit_s)
         executor.forget(gone)
         assert list(executor.adopt()) == kept
 
@@ -172,7 +180,7 @@ class ExecutorContract:
         (folders.inputs / "patients").mkdir()
         (folders.inputs / "patients" / "scans.csv").write_text("1,2,3")
         attempt_id = started(executor, order)
-        ended(executor, attempt_id)
+        ended(executor, attempt_id, self.limit_s)
         executor.forget(attempt_id)
         executor.forget(attempt_id)
         assert not folders.root.exists()
@@ -181,7 +189,7 @@ class ExecutorContract:
 
     def test_forgetting_a_running_attempt_ends_it(self, executor: Executor) -> None:
         attempt_id = started(executor, launch_order(["sleep", "60"]))
-        running(executor, attempt_id)
+        running(executor, attempt_id, self.limit_s)
         executor.forget(attempt_id)
         assert attempt_id not in executor.adopt()
 
