@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, insert, or_, select, text
+from sqlalchemy import and_, false, insert, or_, select, text
 from sqlmodel import Session, SQLModel, col
 
 from nordan_core.domain.ids import GrantId, JobId
@@ -136,7 +136,9 @@ def _lock_nodes(session: Session, decisions: Sequence[Decision]) -> dict[_NodeKe
     for one in decisions:
         names.setdefault(one.placement.pool.name, set()).update(rank.node for rank in one.placement.ranks)
     of_pools = [and_(col(NodeRow.pool) == pool, col(NodeRow.name).in_(names[pool])) for pool in names]
-    statement = select(NodeRow).where(or_(*of_pools)).order_by(col(NodeRow.pool), col(NodeRow.name)).with_for_update()
+    statement = (
+        select(NodeRow).where(or_(false(), *of_pools)).order_by(col(NodeRow.pool), col(NodeRow.name)).with_for_update()
+    )
     rows = session.scalars(statement)
     return {(row.pool, row.name): _Node(row, row.free_mask, row.free_cpus, row.free_memory_mib) for row in rows}
 

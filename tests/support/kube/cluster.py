@@ -205,12 +205,24 @@ class Cluster:
         self.patch(f"{path}/status", {"status": {"phase": phase, "containerStatuses": statuses}})
 
     def add_fake_nodes(
-        self, count: int, *, gpus: int = 8, prefix: str = "fake", labels: Mapping[str, str] | None = None
+        self,
+        count: int,
+        *,
+        gpus: int = 8,
+        prefix: str = "fake",
+        labels: Mapping[str, str] | None = None,
+        taints: Sequence[Object] | None = None,
     ) -> list[str]:
-        """Add nodes that KWOK plays; return their names when all are ready. A taint keeps other pods away."""
+        """Add nodes that KWOK plays; return their names when all are ready.
+
+        A taint of their own keeps other pods away, unless `taints` says otherwise. Nodes of a pool of Nordan's need it
+        to say so: a taint that is not the pool's keeps Nordan's pods away as well.
+        """
         names = [f"{prefix}-{number}" for number in range(count)]
         for name in names:
-            self.ensure("/api/v1/nodes", _fake_node(name, gpus, labels or {}))
+            self.ensure(
+                "/api/v1/nodes", _fake_node(name, gpus, labels or {}, _FAKE_TAINTS if taints is None else taints)
+            )
         wanted = set(names)
         self.wait_for(
             f"{count} fake nodes are ready", lambda: wanted <= set(self.ready_nodes()), timeout_s=30 + count / 20
@@ -249,14 +261,17 @@ class Cluster:
             self._plane.stop()
 
 
-def _fake_node(name: str, gpus: int, labels: Mapping[str, str]) -> Object:
+_FAKE_TAINTS = ({"key": kwok_stages.NODE_ANNOTATION, "value": "fake", "effect": "NoSchedule"},)
+
+
+def _fake_node(name: str, gpus: int, labels: Mapping[str, str], taints: Sequence[Object]) -> Object:
     size = {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "1Ti", "pods": "110", GPU: str(gpus)}
     mark = {kwok_stages.NODE_ANNOTATION: kwok_stages.NODE_MARK}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "annotations": mark, "labels": {"type": "kwok", **labels}},
-        "spec": {"taints": [{"key": kwok_stages.NODE_ANNOTATION, "value": "fake", "effect": "NoSchedule"}]},
+        "spec": {"taints": list(taints)},
         "status": {"capacity": size, "allocatable": size},
     }
 

@@ -135,10 +135,7 @@ def region(kube_control: Cluster, engine: Engine) -> Iterator[Region]:
     """Yield a region with three nodes that the engine knows; KWOK plays them."""
     cell = Cell.create(engine, with_pools=False)
     cell.add_cluster(REGION, POOL)
-    found = kube_control.add_fake_nodes(3, prefix="inventory", labels=LABELS)
-    for name in found:
-        # The taint of played nodes keeps others away here; ours is what keeps them away in earnest.
-        kube_control.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [TAINT]}})
+    found = kube_control.add_fake_nodes(3, prefix="inventory", labels=LABELS, taints=[TAINT])
     with _syncing(kube_control, cell) as syncing:
         syncing.knows("three nodes", lambda: syncing.gpus() == dict.fromkeys(found, 8))
         yield syncing
