@@ -187,6 +187,8 @@ class Nodes:
 
         A region speaks of its own pools only, and only where its executor is Kubernetes.
         """
+        # The region's row before those of nodes, as a sync that tells of ends takes them.
+        self._session.execute(_SEE, {"region": region, "at": now})
         # 1. Which of the nodes count: those of the region's pools, no more than their documents allow.
         shapes = self._shapes(region)
         admitted = self._admitted(shapes, reports)
@@ -203,7 +205,6 @@ class Nodes:
             self._session.execute(_STORE_REPORTS, {"rows": rows})
         # 3. What follows.
         self._session.execute(_SETTLE, {"pools": list(shapes)})
-        self._session.execute(_SEE, {"region": region, "at": now})
         unknown = {str(one.pool) for one in reports} - set(shapes)
         known = sum(one.pool in shapes for one in reports)
         return Reported(changed.total(), tuple(sorted(unknown)), known - len(admitted))
