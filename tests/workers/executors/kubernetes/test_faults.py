@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -113,6 +114,34 @@ def test_launches_while_the_api_server_is_away_are_made_when_it_is_back(
     for one in ids:
         until(lambda one=one: executor.poll(one).is_started, "it runs", 60.0)  # type: ignore[misc]  # bound now
     assert len(lab.pods()) == 6
+
+
+def test_requests_that_hang_while_etcd_stands_still_are_not_carried_out_twice(lab: PodLab) -> None:
+    executor = lab.executor(patient())
+    runs = running(executor, started(executor, launch_order(LONG))).attempt_id
+    orders = [launch_order(LONG) for _ in range(5)]
+    with lab.cluster.plane.etcd.paused():
+        ids = [started(executor, order) for order in orders]
+        # Longer than our client waits for an answer.
+        time.sleep(20.0)
+        assert first(executor, runs).state is RankState.RUNNING
+    for one in ids:
+        until(lambda one=one: executor.poll(one).is_started, "it runs", 90.0)  # type: ignore[misc]  # bound now
+    assert len(lab.pods()) == 6
+    assert not executor.poll(runs).is_over
+
+
+def test_a_pod_of_somebody_else_under_the_same_name_is_neither_taken_nor_touched(
+    lab: PodLab, executor: KubernetesExecutor
+) -> None:
+    order = launch_order(LONG)
+    taken = lab.cluster.post(lab.pods_path, a_pod(name_of(order), {"app": "database"}))
+    rank = ended_within(executor, started(executor, order), 20.0)
+    assert rank.cause is Reason.INTERNAL_ERROR
+    executor.forget(AttemptId(order.attempt_id))
+    executor.sweeper.sweep()
+    assert [pod["metadata"]["uid"] for pod in lab.pods()] == [taken["metadata"]["uid"]]
+    assert "nodeName" not in lab.pod(order)["spec"]
 
 
 def test_what_runs_outlives_a_restart_of_the_api_server_and_its_end_is_seen(lab: PodLab) -> None:

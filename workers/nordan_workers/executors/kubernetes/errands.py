@@ -22,6 +22,8 @@ LEAST_GRACE_S = 1
 OVERDUE_S = 10.0
 #: Tries to delete what is over; then the sweeper has its turn.
 TRIES = 5
+#: Between two looks for the first list.
+UNTOLD_S = 1.0
 
 
 class Errands:
@@ -90,7 +92,7 @@ class Errands:
         if attempt.want(site.clock.monotonic()) is not Want.RUN:
             return 0.0
         if not seat.is_bound:
-            sighting = site.pods.get(seat.pod)
+            sighting = site.sighting(seat)
             is_bound = sighting is not None and bool(sighting.view.node)
             if not is_bound and not site.binder.bind(seat.pod, rank.node):
                 site.pods.note_gone(seat.pod, seat.created.uid if seat.created else None)
@@ -104,10 +106,11 @@ class Errands:
     def _end(self, attempt: Attempt, seat: Seat, want: Want, now_s: float) -> float | None:
         """Have the pod end, unless it has or never was."""
         site = self._site
-        sighting = site.pods.get(seat.pod)
+        sighting = site.sighting(seat)
         view = sighting.view if sighting is not None else None
-        if view is None and seat.created is None and site.pods.is_listed.is_set():
-            return None
+        if view is None and seat.created is None:
+            # Before the first list nobody knows whether an earlier executor has made a pod.
+            return None if site.pods.is_listed.is_set() else UNTOLD_S
         if view is not None and (view.is_gone or view.outcome is not None):
             return None
         grace_s = _grace(attempt, want, now_s) if self._reader.may_run(seat) else 0

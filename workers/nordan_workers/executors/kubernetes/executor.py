@@ -320,11 +320,13 @@ class KubernetesExecutor:
     def _remove_objects(self, attempt: Attempt) -> None:
         """Have the pods and the Service removed; what a failure leaves is an orphan, which the sweeper finds."""
         for seat in attempt.seats:
-            sighting = self._site.pods.get(seat.pod)
+            sighting = self._site.sighting(seat)
             if sighting is not None and sighting.view.is_gone:
                 self._site.pods.drop(seat.pod)
-            elif sighting is not None or seat.created is not None:
-                self._errands.remove(seat.pod, seat.created.uid if seat.created is not None else None)
+            elif seat.created is not None:
+                self._errands.remove(seat.pod, seat.created.uid)
+            elif sighting is not None:
+                self._errands.remove(seat.pod, sighting.view.uid)
         if len(attempt.seats) > 1 and attempt.launched is not None:
             self._errands.remove_service(names.service_name(attempt.id))
 

@@ -95,7 +95,7 @@ class Keeper:
             if self._reader.is_node_away(seat):
                 return Trouble(Reason.NODE_LOST, f"rank {seat.rank}'s node is no longer heard of")
             if seat.started is None:
-                sighting = self._site.pods.get(seat.pod)
+                sighting = self._site.sighting(seat)
                 view = sighting.view if sighting is not None else None
                 if (trouble := trouble_of(view, waited_s, self._site.patience)) is not None:
                     return trouble

@@ -34,7 +34,7 @@ class Reader:
 
     def is_node_away(self, seat: Seat) -> bool:
         """Tell whether the node of a rank's pod is not heard of, or is no node any more."""
-        sighting = self._sighting(seat)
+        sighting = self.site.sighting(seat)
         node = sighting.view.node if sighting is not None else ""
         if not node and seat.created is not None and (seat.is_bound or seat.started is not None):
             node = seat.created.node
@@ -49,14 +49,14 @@ class Reader:
         It cannot without the gateway's word, which an agent has to ask for, and whose asking the gateway notes before
         it reads whether the attempt is to stop. So what was not asked for when a stop is on disk never begins.
         """
-        sighting = self._sighting(seat)
+        sighting = self.site.sighting(seat)
         is_admitted = sighting is not None and sighting.view.is_admitted
         return seat.started is not None or is_admitted or (seat.folder / records.AGENT).exists()
 
     def _rank(self, attempt: Attempt, seat: Seat, now: Now) -> RankStatus:
         if (final := seat.final_status()) is not None:
             return final
-        sighting = self._sighting(seat)
+        sighting = self.site.sighting(seat)
         if sighting is not None:
             seat.note_started(sighting, self.site.boot_id, now, self._launched_at_s(attempt))
         outcome = end_of(sighting.view if sighting is not None else None, self._facts(attempt, seat, now))
@@ -71,13 +71,6 @@ class Reader:
         state = RankState.WAITING if started_at_s is None else RankState.RUNNING
         pod = seat.created.uid if seat.created is not None else None
         return RankStatus(seat.rank, state, started_at_s=started_at_s, pod=pod)
-
-    def _sighting(self, seat: Seat) -> Sighting | None:
-        """Return the rank's own pod; another of the same name is somebody else's."""
-        sighting = self.site.pods.get(seat.pod)
-        if sighting is None or (seat.created is not None and sighting.view.uid != seat.created.uid):
-            return None
-        return sighting
 
     def _facts(self, attempt: Attempt, seat: Seat, now: Now) -> RankFacts:
         is_away = self.is_node_away(seat)
@@ -102,7 +95,7 @@ class Reader:
 
     def _address(self, attempt: Attempt) -> Address | None:
         port = attempt.launched.port if attempt.launched is not None else None
-        sighting = self._sighting(attempt.seats[0])
+        sighting = self.site.sighting(attempt.seats[0])
         if port is None or sighting is None or not sighting.view.ip:
             return None
         return Address(sighting.view.ip, port)

@@ -21,7 +21,7 @@ from nordan_workers.executors.kubernetes import names, records
 from nordan_workers.executors.kubernetes.endings import Want
 from nordan_workers.executors.kubernetes.manifests import SHIP_S
 from nordan_workers.executors.kubernetes.pods import Sighting, Stage
-from nordan_workers.executors.kubernetes.status import Outcome, Trouble
+from nordan_workers.executors.kubernetes.status import Outcome, PodView, Trouble
 from nordan_workers.shim.records import Stop, read, write
 
 
@@ -47,6 +47,7 @@ class Seat:
     """One rank: its pod's name, and what was noted of it."""
 
     def __init__(self, attempt_id: AttemptId, rank: int, folder: Path) -> None:
+        self.attempt_id = attempt_id
         self.rank = rank
         self.pod = names.pod_name(attempt_id, rank)
         self.is_bound = False
@@ -62,6 +63,12 @@ class Seat:
     def folder(self) -> Path:
         """Return the folder of the rank's notes."""
         return self._folder
+
+    def is_own(self, view: PodView) -> bool:
+        """Tell whether a pod is this rank's, and not somebody else's under the same name."""
+        if self.created is not None and view.uid != self.created.uid:
+            return False
+        return view.attempt_id == self.attempt_id and view.rank == self.rank
 
     def note_created(self, uid: str, node: str) -> None:
         """Note that the pod was made, for this node."""

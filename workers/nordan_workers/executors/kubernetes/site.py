@@ -9,8 +9,8 @@ from nordan_core.clock import Clock
 from nordan_core.domain.ids import AttemptId
 from nordan_workers.executors.kubernetes.binding import Binder
 from nordan_workers.executors.kubernetes.manifests import PodSettings
-from nordan_workers.executors.kubernetes.pods import Nodes, Pods
-from nordan_workers.executors.kubernetes.seats import Attempt
+from nordan_workers.executors.kubernetes.pods import Nodes, Pods, Sighting
+from nordan_workers.executors.kubernetes.seats import Attempt, Seat
 from nordan_workers.executors.kubernetes.status import Patience
 
 #: After a deadline has passed on our clock, the helper in the pod has ended everything; its node's clock may run
@@ -33,6 +33,11 @@ class Site:
     """Have whoever drives the executor look at an attempt."""
     attempts: dict[AttemptId, Attempt]
     """Those that were prepared and not forgotten; read it by copying."""
+
+    def sighting(self, seat: Seat) -> Sighting | None:
+        """Return a rank's own pod as it was seen last."""
+        sighting = self.pods.get(seat.pod)
+        return sighting if sighting is not None and seat.is_own(sighting.view) else None
 
     def all_attempts(self) -> tuple[Attempt, ...]:
         """Return every attempt."""
