@@ -28,7 +28,8 @@ HERE = Path(__file__).parent
 REQUIREMENTS = ROOT / "requirements" / "image.txt"
 UID = 65532
 VERSION = "0.1.0"
-_PYTHON = ("python3.11-minimal", "libpython3.11-stdlib")
+#: libstdc++ is NumPy's, the time zones are Celery's.
+_PYTHON = ("python3.11-minimal", "libpython3.11-stdlib", "ca-certificates", "libstdc++6", "tzdata")
 _SITE = "opt/nordan/lib/python3.11/site-packages"
 _POSTGRES = "usr/local/lib/postgres"
 _ENVIRONMENT = {
@@ -206,7 +207,7 @@ def cache_folder() -> Path:
 
 
 def _python_base(workshop: Workshop) -> Path:
-    packages = Packages([*_PYTHON, "ca-certificates"], workshop.cache)
+    packages = Packages(_PYTHON, workshop.cache)
 
     def fill(root: Path) -> None:
         packages.unpack(root)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import tarfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from nordan_workers.pod.archive import Limits, Reader
@@ -190,12 +192,14 @@ def test_a_log_does_not_grow_over_its_limit(gateway: GatewayUnderTest) -> None:
 
 def test_a_log_that_is_a_link_is_not_followed(attempt: PodAttempt, caller: PodCaller, tmp_path: Path) -> None:
     (attempt.region_dir / "logs" / attempt.id / "rank-0.log").symlink_to(tmp_path / "elsewhere")
-    assert caller.call("PUT", "/ranks/0/log?offset=0", b"x").status_code == 500
+    assert caller.call("PUT", "/ranks/0/log?offset=0", b"x").status_code == 422
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_piece_of_a_log_has_a_limit(attempt: PodAttempt, caller: PodCaller) -> None:
-    assert caller.call("PUT", "/ranks/0/log?offset=0", bytes(5 << 20)).status_code == 413
+    # A gateway that has answered reads no further, which its client may meet as a broken connection.
+    with contextlib.suppress(httpx.TransportError):
+        assert caller.call("PUT", "/ranks/0/log?offset=0", bytes(5 << 20)).status_code == 413
     assert attempt.log() == b""
 
 

@@ -7,7 +7,6 @@ it asked, so that the way takes from the rank's time and never adds to it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +55,8 @@ class PodSync:
     boot_id: str
     _asked_s: dict[tuple[Path, int], float] = field(default_factory=dict)
     _noted: dict[tuple[Path, int], AgentRecord] = field(default_factory=dict)
+    _looked_s: float = 0.0
+    """When silent agents were last forgotten."""
 
     def answer(self, record: PodRecord, folder: Path, rank: int, ask: Ask) -> dict[str, Any]:  # Any: JSON
         """Return the answer for one rank of the attempt whose records are in `folder`.
@@ -92,11 +93,9 @@ class PodSync:
 
     def _pause_s(self, folder: Path, rank: int, now_s: float) -> float:
         self._asked_s[folder, rank] = now_s
-        if len(self._asked_s) % 64 == 0:
-            self._forget_silent(self._asked_s, now_s)
+        if now_s >= self._looked_s + SILENT_S:
+            self._looked_s = now_s
+            for key in [key for key, at_s in self._asked_s.items() if at_s < now_s - SILENT_S]:
+                self._asked_s.pop(key, None)
+                self._noted.pop(key, None)
         return min(MOST_PAUSE_S, max(LEAST_PAUSE_S, len(self._asked_s) / PODS_PER_S))
-
-    def _forget_silent(self, asked_s: Mapping[tuple[Path, int], float], now_s: float) -> None:
-        for key in [key for key, at_s in asked_s.items() if at_s < now_s - SILENT_S]:
-            self._asked_s.pop(key, None)
-            self._noted.pop(key, None)

@@ -258,6 +258,8 @@ def _document(body: bytes) -> dict[str, object]:
 def _append(path: Path, offset: int, piece: bytes, limit_bytes: int) -> Response:
     """Append what still fits under the limit, which has room for the line that tells of it."""
     make_log_folder(path.parent)
+    if path.is_symlink():
+        raise Problem(422, "log_unusable", "the place of this log is taken by something that is no file")
     with disk_errors():
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
