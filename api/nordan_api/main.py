@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 
 from nordan_api import errors
 from nordan_api.audit.routes import router as audit
@@ -17,6 +15,7 @@ from nordan_api.context import Context
 from nordan_api.datasets.routes import router as datasets
 from nordan_api.entrance import Entrance
 from nordan_api.jobs.routes import router as jobs
+from nordan_api.lanes import Lanes, narrow_default_lane, on_lane
 from nordan_api.places.routes import router as places
 from nordan_api.projects.routes import router as projects
 from nordan_api.workers.routes import router as workers
@@ -30,13 +29,14 @@ def create_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        current_default_thread_limiter().total_tokens = context.settings.api_threads
+        narrow_default_lane(context.settings.api_threads)
         yield
         context.store.close()
 
     app = FastAPI(title="Nordan", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context = context
     app.state.principals = PrincipalCache()
+    app.state.lanes = Lanes()
     errors.install(app)
     app.add_middleware(Entrance)
     _install_health(app, context)
@@ -52,8 +52,9 @@ def _install_health(app: FastAPI, context: Context) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     async def _ready() -> dict[str, str]:
+        lanes: Lanes = app.state.lanes
         try:
-            await run_in_threadpool(_touch, context)
+            await on_lane(lanes.probes, _touch, context)
         except SQLAlchemyError as error:
             raise Unavailable("the database does not answer") from error
         return {"status": "ready"}

@@ -28,6 +28,8 @@ Handle = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Coordinate = Annotated[str, StringConstraints(max_length=63, pattern=r"^[A-Za-z0-9._-]*$")]
 """The value of a label that says where in a data centre a node stands."""
+Nonce = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+"""Random, new with each request: the renewal carries it back, so that an old answer cannot be shown again."""
 #: Files in one manifest; an archive serves better beyond it.
 MAX_FILES = 20_000
 #: Nodes of one cluster.
@@ -120,6 +122,8 @@ class RedeemItem(Up):
 class RedeemRequest(Up):
     """Grants to redeem; each item stands alone."""
 
+    supervisor_id: Handle
+    nonce: Nonce
     items: Annotated[tuple[RedeemItem, ...], Field(max_length=200)]
 
 
@@ -173,7 +177,7 @@ class LaunchOrder(Down):
     outputs: tuple[str, ...] = ()
     resume_from: ManifestMessage | None = None
     ttl_s: float
-    """First life of the deadline, counted from when the redeem request was sent."""
+    """First life of the deadline, as the signed renewal beside the order says it."""
     max_duration_s: float | None = None
     grace_s: float = 10.0
     port: int | None = None
@@ -196,6 +200,8 @@ class RedeemResponse(Down):
     """Answers in the order of the request."""
 
     items: tuple[RedeemAnswer, ...]
+    renewal: str
+    """Signed token over (attempt, fence, ttl_s) of what was granted: the first life of each, and no longer one."""
 
 
 class ExitReport(Up):
@@ -299,8 +305,7 @@ class SyncUp(Up):
     """A region's state: sent every 2 s, and at once when something happened."""
 
     supervisor_id: Handle
-    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-    """Random, new with each request: the renewal carries it back, so that an old one cannot be shown again."""
+    nonce: Nonce
     reports: Annotated[tuple[AttemptReport, ...], Field(max_length=500)] = ()
     live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] = ()
     nodes: NodesMessage | None = None

@@ -25,7 +25,7 @@ from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.floors import standing
 from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.layers import Effective
-from nordan_core.residency.levels import Tenancy
+from nordan_core.residency.levels import DataClass, Tenancy
 from nordan_core.residency.masks import Mask
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.verdicts import Verdict
@@ -47,15 +47,15 @@ class Law:
         self._floors: dict[tuple[str, ProjectId], str] = {}
 
     def unknown(self, digests: Iterable[str]) -> set[str]:
-        """Return the digests whose documents it has not seen."""
-        return {digest for digest in digests if digest not in self._policies}
-
-    def learn(self, documents: Mapping[str, Mapping[str, Any]]) -> None:  # Any: JSON
-        """Take effective policy documents by digest; one that this version cannot read allows nothing."""
+        """Return the digests whose documents it has not seen, or has let go of to stay small."""
         if len(self._policies) > KEPT:
             self._policies.clear()
             self._said.clear()
             self._floors.clear()
+        return {digest for digest in digests if digest not in self._policies}
+
+    def learn(self, documents: Mapping[str, Mapping[str, Any]]) -> None:  # Any: JSON
+        """Take effective policy documents by digest; one that this version cannot read allows nothing."""
         for digest, document in documents.items():
             self._policies[digest] = self._parse(digest, document)
 
@@ -134,6 +134,7 @@ def _both(one: Residency, other: Residency) -> Residency:
         allowed=one.allowed & other.allowed,
         refusals=refusals,
         is_exclusive=one.is_exclusive or other.is_exclusive,
+        is_sensitive=one.is_sensitive or other.is_sensitive,
         good_until=min(ends, default=None),
     )
 
@@ -159,6 +160,7 @@ def _residency(effective: Effective, mask: Mask, book: FactsBook, now: datetime)
         refusals=refusals,
         # A pool keeps no record of who is on which node, so "nobody else on the node" gets the whole pool.
         is_exclusive=(effective.policy.tenancy or Tenancy.SHARED) >= Tenancy.DEDICATED,
+        is_sensitive=effective.class_ >= DataClass.CONFIDENTIAL,
         good_until=min((end for end in (mask.good_until, described.good_until) if end is not None), default=None),
         epoch=book.epoch,
         atlas=book.atlas.digest,

@@ -6,7 +6,7 @@ from typing import Any
 
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_access
-from support.lab import PATIENTS, Lab
+from support.lab import PATIENTS, Lab, job
 from support.region_side import manifest
 
 DATA = manifest(a__csv="1")
@@ -52,12 +52,12 @@ def test_a_copy_makes_one_more_place_and_one_entry_each_for_leave_and_arrival(la
 
 def test_a_job_may_run_where_its_data_were_copied_to(lab: Lab) -> None:
     artifact = lab.put("patients", "fr-bru-1", DATA)
-    job = lab.submit(inputs=["dataset/patients"], resources={"gpu": "H200:1"}, max_wait="1h")
+    waiting = lab.submit(inputs=["dataset/patients"], resources={"gpu": "H200:1"}, max_wait="1h")
     assert lab.cycle().placed == 0
     access = copy(lab, artifact, "se-bor-1")
     lab.region("se-bor-1").commit(access["upload_id"], DATA)
     assert lab.cycle().placed == 1
-    assert lab.grant_of(job)[1] == "se-bor-1"
+    assert lab.grant_of(waiting)[1] == "se-bor-1"
 
 
 def test_the_source_is_told_to_the_target_alone_with_leave_to_read_these_bytes(lab: Lab) -> None:
@@ -122,3 +122,29 @@ def test_bad_words_say_what_is_wanted(lab: Lab) -> None:
     assert lab.admin("POST", f"{ARTIFACTS}/{artifact}:copy", {}, expect=422).json()["errors"][0]["field"] == "region"
     assert copy(lab, artifact, "xx-no-1", expect=404)["code"] == "not_found"
     assert copy(lab, "art_absent", "se-bor-1", expect=404)["code"] == "not_found"
+
+
+def put_files(lab: Lab, region: str, **changes: Any) -> str:
+    body = {"region": region, "job": job(files=DATA, **changes)}
+    access = lab.admin("POST", "/v1/projects/default/files:put", body, expect=201).json()
+    return str(lab.region(region).commit(access["upload_id"], DATA)["artifact_id"])
+
+
+def test_job_files_are_not_copied_to_where_their_jobs_inputs_may_not_lie(lab: Lab) -> None:
+    """Files may carry what the data taught."""
+    lab.put("patients", "fr-bru-1", manifest(b__csv="2"), FRENCH)
+    files = put_files(lab, "fr-bru-1", inputs=["dataset/patients"])
+    assert copy(lab, files, "se-bor-1", expect=422)["code"] == "rejected_by_policy"
+
+
+def test_the_same_bytes_under_another_policy_are_another_artifact(lab: Lab) -> None:
+    lab.put("patients", "fr-bru-1", manifest(b__csv="2"), FRENCH)
+    tight = put_files(lab, "fr-bru-1", inputs=["dataset/patients"])
+    wide = put_files(lab, "se-bor-1")
+    assert tight != wide
+    assert lab.admin("GET", f"{ARTIFACTS}/{tight}").json()["regions"] == ["fr-bru-1"]
+    assert put_files(lab, "fr-bru-1") == wide, "under the same policy they are one, in two places"
+    inside = lab.submit(files=DATA, inputs=["dataset/patients"])
+    outside = lab.submit(files=DATA)
+    chosen = dict(lab.rows("select job_id, artifact_id from job_input where name = '.files'"))
+    assert (chosen[inside], chosen[outside]) == (tight, wide)

@@ -10,7 +10,7 @@ from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_grant, read_renewal
 from support.certificates import failing
 from support.lab import JOBS, Lab
-from support.region_side import manifest
+from support.region_side import asking, manifest
 
 MODEL = manifest(model__bin="weights")
 
@@ -134,7 +134,7 @@ def test_each_grant_of_a_batch_is_answered_on_its_own(lab: Lab) -> None:
     grants = [lab.grant_of(job)[0] for job in jobs]
     lab.cancel(jobs[1])
     items = [{"grant_id": one, "redemption_id": f"{n:032x}"} for n, one in enumerate([*grants, "grt_none"])]
-    answers = lab.worker("fr-bru-1", "/worker/v1/grants:redeem", {"items": items})["items"]
+    answers = lab.worker("fr-bru-1", "/worker/v1/grants:redeem", asking(*items))["items"]
     assert [one["outcome"] for one in answers] == ["granted", "gone", "granted", "gone"]
     assert [one["grant_id"] for one in answers] == [one["grant_id"] for one in items]
 
@@ -143,7 +143,7 @@ def test_the_same_grant_twice_in_one_batch_is_refused(lab: Lab) -> None:
     """One of the two would be a second redemption."""
     grant, code = lab.grant_of(lab.place())
     items = [{"grant_id": grant, "redemption_id": one * 16} for one in ("aa", "bb")]
-    lab.worker(code, "/worker/v1/grants:redeem", {"items": items}, expect=422)
+    lab.worker(code, "/worker/v1/grants:redeem", asking(*items), expect=422)
     assert lab.rows("select state from attempt_grant") == [("issued",)]
 
 

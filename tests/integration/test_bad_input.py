@@ -23,6 +23,7 @@ from nordan_core.clock import SystemClock
 from nordan_core.proof.keys import SigningKey
 from nordan_core.proof.tokens import AccessClaims, GrantClaims, mint_access, mint_grant
 from support.chaos_stack import FR, SE, ChaosStack
+from support.region_side import asking
 from support.tenants import Json, Tenant, add_project
 
 NORDAN = Path(sys.executable).with_name("nordan")
@@ -233,7 +234,7 @@ def _shown(stack: ChaosStack, manifest: str, token: str) -> tuple[int, str | Non
 def _redeemed(stack: ChaosStack, tenant: Tenant, region: str, grant: str) -> Json:
     item = {"grant_id": grant, "redemption_id": "f" * 32}
     headers = _bearer(_joined(stack, region)["credential"])
-    answer = tenant.http.post("/worker/v1/grants:redeem", json={"items": [item]}, headers=headers)
+    answer = tenant.http.post("/worker/v1/grants:redeem", json=asking(item), headers=headers)
     assert answer.status_code == 200, answer.text
     found: Json = answer.json()["items"][0]
     return found

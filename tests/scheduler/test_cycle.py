@@ -132,11 +132,11 @@ def test_a_change_that_leaves_the_pool_lawful_delays_nothing(cell: Cell, monkeyp
     assert cycle.run(lead(cell.store)).placed == 1
 
 
-def _tighten(cell: Cell, process: list[str]) -> None:
+def _tighten(cell: Cell, process: list[str], klass: str = "internal") -> None:
     rest = {facet: ["EU"] for facet in ("store", "describe", "access", "key")}
     with cell.store.begin() as work:
         work.epoch.step()
-        work.tenants.set_project_floor(cell.project, {"class": "internal", "process": process, **rest})
+        work.tenants.set_project_floor(cell.project, {"class": klass, "process": process, **rest})
 
 
 def test_a_floor_that_was_tightened_while_a_job_waits_sends_it_elsewhere(cell: Cell) -> None:
@@ -144,6 +144,13 @@ def test_a_floor_that_was_tightened_while_a_job_waits_sends_it_elsewhere(cell: C
     _tighten(cell, ["SE"])
     a_cycle(cell).run(lead(cell.store))
     assert cell.rows("select region from attempt") == [("se-bor-1",)]
+
+
+def test_a_floor_that_raised_the_class_makes_grants_short(cell: Cell) -> None:
+    cell.submit()
+    _tighten(cell, ["EU"], "restricted")
+    a_cycle(cell).run(lead(cell.store))
+    assert cell.rows("select ttl_s from attempt_grant") == [(45.0,)]
 
 
 def test_a_floor_tightened_between_plan_and_apply_is_judged_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ class FakeWorkerApi:
             match path:
                 case "/worker/v1/grants:redeem":
                     request = RedeemRequest.model_validate_json(body)
-                    return 200, RedeemResponse(items=tuple(self._redeem(item) for item in request.items))
+                    return 200, self._redeemed(request)
                 case "/worker/v1/sync":
                     up = SyncUp.model_validate_json(body)
                     if self.refuses_outputs and any(report.outputs for report in up.reports):
@@ -159,6 +159,13 @@ class FakeWorkerApi:
                     digest = commit.manifest.to_domain().digest
                     return 200, ArtifactAccepted(artifact_id=new_id("art"), digest=digest)
         return 404, {"code": "not_found"}
+
+    def _redeemed(self, request: RedeemRequest) -> RedeemResponse:
+        answers = tuple(self._redeem(item) for item in request.items)
+        orders = [one.order for one in answers if one.order is not None]
+        lives = tuple(RenewalItem(one.attempt_id, one.fence, int(one.ttl_s)) for one in orders)
+        claims = RenewalClaims(REGION, request.supervisor_id, self.nonce or request.nonce, datetime.now(UTC), lives)
+        return RedeemResponse(items=answers, renewal=mint_renewal(claims, self.key))
 
     def _redeem(self, item: RedeemItem) -> RedeemAnswer:
         grant = self.grants.get(item.grant_id)

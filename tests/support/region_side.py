@@ -27,6 +27,11 @@ def manifest(**files: str) -> Json:
     }
 
 
+def asking(*items: Json) -> Json:
+    """Return a request that redeems these."""
+    return {"supervisor_id": "sup-1", "nonce": secrets.token_hex(16), "items": list(items)}
+
+
 @dataclass
 class Run:
     """One attempt as its region holds it."""
@@ -72,7 +77,7 @@ class RegionSide:
 
     def redeem(self, grant: str, redemption: str | None = None) -> Json:
         """Return the answer for one grant."""
-        body = {"items": [{"grant_id": grant, "redemption_id": redemption or secrets.token_hex(16)}]}
+        body = asking({"grant_id": grant, "redemption_id": redemption or secrets.token_hex(16)})
         [answer] = self.control.worker(self.code, "/worker/v1/grants:redeem", body)["items"]
         found: Json = answer
         return found

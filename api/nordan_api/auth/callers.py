@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nordan_api.auth.permissions import Permission, may
 from nordan_api.context import Context, context_of
+from nordan_api.lanes import lanes_of, on_lane
 from nordan_core.domain.errors import Forbidden, NotFound, Unauthenticated
 from nordan_core.domain.ids import OrganisationId, RegionCode
 from nordan_core.domain.tenants import Principal, Project, Role
@@ -92,7 +93,7 @@ def bearer(request: Request) -> str:
 async def region_caller(request: Request) -> RegionCode:
     """Return the region whose credential came with a request to the worker API."""
     context = context_of(request)
-    return await run_in_threadpool(_region, context, hash_secret(bearer(request)))
+    return await on_lane(lanes_of(request).regions, _region, context, hash_secret(bearer(request)))
 
 
 def _region(context: Context, credential_hash: str) -> RegionCode:

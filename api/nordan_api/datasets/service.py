@@ -21,7 +21,7 @@ from nordan_core.domain.ids import ArtifactId, RegionCode, UploadId, is_name
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
-from nordan_core.residency.layers import Effective
+from nordan_core.residency.layers import Effective, output_policy
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.wire import Access
@@ -111,9 +111,10 @@ def allow_files_put(context: Context, principal: Principal, project_name: str, r
     spec = parse_job(job)
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        inputs = resolve_inputs(work, project.id, spec, with_files=False)
+        inputs = resolve_inputs(work, project.id, spec)
     of = effective_of_job(project, spec, inputs, context.atlas)
-    policy = policy_document(read_policy(spec.policy, "job.policy", context.atlas))
+    # Files may carry what the data taught: they are kept under what an output of the job would be.
+    policy = policy_document(output_policy(of))
     return _allow_put(context, principal, project, of, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))
 
 

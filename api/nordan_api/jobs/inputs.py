@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from nordan_api.jobs.policy import FILES_INPUT, NamedInput
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.contents import ArtifactKind
@@ -11,26 +13,40 @@ from nordan_core.domain.jobs import JobSpec
 from nordan_core.store.unit_of_work import UnitOfWork
 
 
-def resolve_inputs(work: UnitOfWork, project: ProjectId, spec: JobSpec, *, with_files: bool) -> tuple[NamedInput, ...]:
-    """Return the artifacts of `dataset/<name>`, `artifact/<id>`, `artifact/<job>/<output>` and of the job's files.
+def resolve_inputs(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> tuple[NamedInput, ...]:
+    """Return the artifacts of `dataset/<name>`, `artifact/<id>` and `artifact/<job>/<output>`.
 
-    A dataset is pinned to its newest version. Another project's names are simply not there. A plan is asked before
-    the files are anywhere, so it comes without them.
+    A dataset is pinned to its newest version. Another project's names are simply not there.
 
     Raises:
-        NotFound: no such dataset, version, job output or files. Invalid: two inputs would be staged under one name.
+        NotFound: no such dataset, version or job output. Invalid: two inputs would be staged under one name.
     """
     found = [_resolve(work, project, name) for name in spec.inputs]
     names = [one.name for one in found]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Invalid("inputs", f"two inputs would both be staged as {twice!r}")
-    if with_files and spec.files.files:
-        files = work.contents.files_with_digest(project, spec.files.digest)
-        if files is None:
-            raise NotFound("uploaded files with this manifest; put them through a gateway first", spec.files.digest)
-        found.append(NamedInput(FILES_INPUT, files))
     return tuple(found)
+
+
+def stored_files(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> list[Artifact]:
+    """Return what was put as this job's files, under whichever policies; nothing for a job without files.
+
+    Raises:
+        NotFound: they were not put.
+    """
+    if not spec.files.files:
+        return []
+    found = work.contents.files_with_digest(project, spec.files.digest)
+    if not found:
+        raise NotFound("uploaded files with this manifest; put them through a gateway first", spec.files.digest)
+    return found
+
+
+def choose_files(stored: Sequence[Artifact], policy: Mapping[str, object]) -> tuple[NamedInput, ...]:
+    """Return the job's files as an input: those that were put under this very policy, else the ones put last."""
+    same = [one for one in stored if dict(one.policy) == dict(policy)]
+    return tuple(NamedInput(FILES_INPUT, one) for one in (same or stored)[-1:])
 
 
 def _resolve(work: UnitOfWork, project: ProjectId, name: str) -> NamedInput:

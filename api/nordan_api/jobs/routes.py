@@ -15,6 +15,7 @@ from nordan_api.context import context_of
 from nordan_api.idempotency import key_of
 from nordan_api.jobs import contents, planning, service, sessions
 from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
+from nordan_api.lanes import lanes_of, on_lane
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.states import JobState
 from nordan_core.domain.tenants import Principal
@@ -39,7 +40,8 @@ async def submit(project: str, request: Request, principal: Submitter, body: Bod
 @router.post("/jobs:plan")
 async def plan(project: str, request: Request, principal: Reader, body: Body) -> JSONResponse:
     """Say for every pool whether the job may and could run there now; nothing is changed."""
-    return JSONResponse(await run_in_threadpool(planning.plan, context_of(request), principal, project, body))
+    lane = lanes_of(request).questions
+    return JSONResponse(await on_lane(lane, planning.plan, context_of(request), principal, project, body))
 
 
 @router.get("/jobs")

@@ -10,7 +10,7 @@ from typing import Any
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.idempotency import IdempotencyKey
-from nordan_api.jobs.inputs import resolve_inputs
+from nordan_api.jobs.inputs import choose_files, resolve_inputs, stored_files
 from nordan_api.jobs.policy import NamedInput, check_described_here, check_not_empty, check_possible, effective_of_job
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact
@@ -25,7 +25,8 @@ from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.facts import control_plane_document
-from nordan_core.residency.layers import Effective
+from nordan_core.residency.layers import Effective, output_policy
+from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.idempotency import StoredAnswer
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -59,16 +60,21 @@ def prepare(
 ) -> Prepared:
     """Check a job document and gather what it will be judged on.
 
+    A plan is asked before the files are anywhere, so it comes without them.
+
     Raises:
         Invalid: a malformed document or policy. NotFound: an input that this project does not have.
     """
     spec = parse_job(document)
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        inputs = resolve_inputs(work, project.id, spec, with_files=with_files)
+        inputs = resolve_inputs(work, project.id, spec)
+        stored = stored_files(work, project.id, spec) if with_files else []
         epoch = work.epoch.current()
     facts = context.facts(epoch)
-    return Prepared(project, spec, inputs, effective_of_job(project, spec, inputs, context.atlas), facts)
+    of = effective_of_job(project, spec, inputs, context.atlas)
+    files = choose_files(stored, policy_document(output_policy(of)))
+    return Prepared(project, spec, (*inputs, *files), of, facts)
 
 
 def judge_submission(context: Context, prepared: Prepared, now: datetime) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from nordan_api.context import Context
 from nordan_api.workers.orders import Orders
+from nordan_api.workers.renewals import sign_renewal
 from nordan_api.workers.verdicts import Judge, Judged
 from nordan_core.domain.attempts import Ending, RedeemableGrant
 from nordan_core.domain.errors import Invalid
@@ -19,7 +20,7 @@ from nordan_core.domain.ids import GrantId, JobId, RegionCode
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult, AttemptState
-from nordan_core.proof.tokens import GrantClaims, mint_grant
+from nordan_core.proof.tokens import GrantClaims, RenewalItem, mint_grant
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import RedeemAnswer, RedeemItem, RedeemOutcome, RedeemRequest, RedeemResponse
@@ -70,7 +71,11 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
         orders = Orders.load(work, [one.job for one in granted], [one.grant for one in granted])
     for one in granted:
         answers[one.item.grant_id] = _answer(one, tokens, orders, now)
-    return RedeemResponse(items=tuple(answers[item.grant_id] for item in request.items))
+    lives = (_life(one, now) for one in granted if one.judged.allowed)
+    return RedeemResponse(
+        items=tuple(answers[item.grant_id] for item in request.items),
+        renewal=sign_renewal(context, region, request, lives, now),
+    )
 
 
 def _decide(
@@ -164,6 +169,11 @@ def _sign(context: Context, one: _Granted) -> str:
         epoch=one.judged.epoch,
     )
     return mint_grant(claims, context.grant_key)
+
+
+def _life(one: _Granted, now: datetime) -> RenewalItem:
+    attempt = one.grant.attempt
+    return RenewalItem(attempt.id, attempt.fence, max(0, int((one.alive_until - now).total_seconds())))
 
 
 def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders, now: datetime) -> RedeemAnswer:

@@ -10,12 +10,13 @@ import structlog
 from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
+from nordan_api.workers.renewals import sign_renewal
 from nordan_api.workers.verdicts import Judge
 from nordan_core.domain.attempts import Ending
 from nordan_core.domain.ids import AttemptId, RegionCode
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
-from nordan_core.proof.tokens import RenewalClaims, RenewalItem, mint_renewal
+from nordan_core.proof.tokens import RenewalItem
 from nordan_core.store.attempts import LiveAttempt, LockedAttempt
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import AttemptReport, ExitReport, NodesMessage, StopOrder, SyncDown, SyncUp
@@ -47,7 +48,9 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         unreadable = work.attempts.fenced_in(region, now - timedelta(seconds=max(READ_S, CALL_S)))
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
     return SyncDown(
-        renewal=_sign(context, region, up, renewed, now),
+        renewal=sign_renewal(
+            context, region, up, (RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed), now
+        ),
         stop=tuple(_stop(one) for one in [*live, *fenced] if one.stop_reason is not None),
         settled=tuple(sorted(settled)),
         unknown=_unknown(up, [*live, *fenced], settled),
@@ -172,9 +175,3 @@ def _stop(attempt: LiveAttempt) -> StopOrder:
         grace_s=attempt.stop_grace_s,
         reason=attempt.stop_reason or Reason.CANCELLED_BY_USER,
     )
-
-
-def _sign(context: Context, region: RegionCode, up: SyncUp, renewed: Sequence[LiveAttempt], now: datetime) -> str:
-    items = tuple(RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed)
-    claims = RenewalClaims(region, up.supervisor_id, up.nonce, issued_at=now, items=items)
-    return mint_renewal(claims, context.grant_key)

@@ -87,6 +87,8 @@ class Residency:
     refusals: Mapping[PoolName, tuple[Refusal, ...]] = field(default_factory=dict)
     is_exclusive: bool = False
     """The policy wants the pool for its organisation alone."""
+    is_sensitive: bool = False
+    """One of the policies is of a class whose grants are short."""
     good_until: datetime | None = None
     """The earliest instant at which the answer may change by itself; from then on it counts for nothing."""
     epoch: int = 0

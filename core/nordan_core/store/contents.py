@@ -81,16 +81,14 @@ class Contents:
         statement = select(ArtifactRow).where(col(ArtifactRow.dataset_id) == dataset)
         return self._many(statement.order_by(col(ArtifactRow.created_at).desc(), col(ArtifactRow.id).desc()))
 
-    def files_with_digest(self, project: ProjectId, digest: str) -> Artifact | None:
-        """Return the newest job files of a project that have this manifest digest, with all regions that hold them."""
-        found = self._many(
+    def files_with_digest(self, project: ProjectId, digest: str) -> list[Artifact]:
+        """Return the job files of a project that have this manifest digest, one for each policy, oldest first."""
+        return self._many(
             select(ArtifactRow)
             .where(col(ArtifactRow.project_id) == project, col(ArtifactRow.digest) == digest)
             .where(col(ArtifactRow.kind) == ArtifactKind.FILES.value)
             .order_by(col(ArtifactRow.id))
-            .limit(1)
         )
-        return found[0] if found else None
 
     def of_job(self, job: JobId, kind: ArtifactKind | None = None) -> list[Artifact]:
         """Return what a job produced, oldest first."""

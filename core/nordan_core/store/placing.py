@@ -213,7 +213,7 @@ def _write(
     _send(session, _BIND_POOLS, [{"name": pool, "tenant": tenants[pool]} for pool in sorted(tenants)])
     _insert(session, AttemptRow, [_attempt_values(start, residency, at) for start in starts])
     _insert(session, LeaseRow, [_lease_values(start, at) for start in starts])
-    _insert(session, GrantRow, [_grant_values(start, at) for start in starts])
+    _insert(session, GrantRow, [_grant_values(start, residency, at) for start in starts])
     _send(session, _MOVE_JOBS, [_job_values(start, at) for start in starts])
     Audit(session).write_all(_entry(start, residency, at) for start in starts)
     Outbox(session).add((start.grant, start.decision.placement.pool.region) for start in starts)
@@ -288,14 +288,17 @@ def _lease_values(start: _Start, at: datetime) -> dict[str, Any]:
     }
 
 
-def _grant_values(start: _Start, at: datetime) -> dict[str, Any]:
+def _grant_values(start: _Start, residency: Mapping[str, Residency], at: datetime) -> dict[str, Any]:
+    # A floor may have raised the class since the job was accepted.
+    said = residency[start.decision.job.residency_key]
+    is_sensitive = start.job.klass in SENSITIVE or said.is_sensitive
     return {
         "id": start.grant,
         "attempt_id": start.attempt,
         "region": start.decision.placement.pool.region,
         "fence": start.number,
         "state": "issued",
-        "ttl_s": GRANT_TTL_SENSITIVE_S if start.job.klass in SENSITIVE else GRANT_TTL_S,
+        "ttl_s": GRANT_TTL_SENSITIVE_S if is_sensitive else GRANT_TTL_S,
         "created_at": at,
     }
 

@@ -67,7 +67,7 @@ def gateway_app(region: Region) -> Starlette:
     routes = [
         Route("/healthz", _health),
         *Uploads(doorkeeper, store, notes, region.api, region.max_upload_bytes).routes(),
-        *Copies(doorkeeper, store, region.api, http).routes(),
+        *Copies(doorkeeper, store, region.api, http, region.clock).routes(),
         *Artifacts(doorkeeper, store).routes(),
         *Pods(region.region_dir, PodSync(region.clock, linux.boot_id()), region.max_upload_bytes).routes(),
         *Logs(doorkeeper, region.region_dir / "logs").routes(),

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from nordan_core.clock import Clock
 from nordan_core.domain.contents import FileEntry, Manifest
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.ids import is_id
@@ -31,6 +32,8 @@ from nordan_workers.store.region_store import RegionStore
 #: How often the client hears how far it is.
 TOLD_EVERY_BYTES = 4 << 20
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+#: A word of the control plane on a copy counts for so long.
+ASK_AGAIN_S = 30.0
 LINES = "application/x-ndjson"
 
 
@@ -42,6 +45,7 @@ class Copies:
     store: RegionStore
     api: WorkerApi
     http: httpx.AsyncClient
+    clock: Clock
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -59,7 +63,7 @@ class Copies:
     async def _lines(self, upload_id: str, source: CopySource) -> AsyncIterator[bytes]:
         manifest = source.manifest.to_domain()
         try:
-            async for fetched in self._fetch(source, manifest):
+            async for fetched in self._fetch(upload_id, source, manifest):
                 yield _line({"fetched_bytes": fetched, "size_bytes": manifest.size_bytes})
             await asyncio.to_thread(self.store.put_manifest, manifest)
             accepted = await self.api.commit(UploadCommit(upload_id=upload_id, manifest=source.manifest))
@@ -71,11 +75,17 @@ class Copies:
         structlog.get_logger().info("copy_committed", upload_id=upload_id, artifact_id=accepted.artifact_id)
         yield _line({"artifact_id": accepted.artifact_id, "digest": accepted.digest})
 
-    async def _fetch(self, source: CopySource, manifest: Manifest) -> AsyncIterator[int]:
-        """Fetch what is not here; yield the sum of bytes that are, now and then and at the end."""
+    async def _fetch(self, upload_id: str, source: CopySource, manifest: Manifest) -> AsyncIterator[int]:
+        """Fetch what is not here; yield the sum of bytes that are, now and then and at the end.
+
+        Whence is asked again before a file where the last word is old: law may have moved, and leave to read ends.
+        """
         done = told = 0
+        asked_at_s = self.clock.monotonic()
         for entry in manifest.files:
             if not self.store.has(entry.digest):
+                if self.clock.monotonic() - asked_at_s >= ASK_AGAIN_S:
+                    source, asked_at_s = await self.api.copy_source(upload_id), self.clock.monotonic()
                 async for count in self._fetch_one(source, entry):
                     if done + count - told >= TOLD_EVERY_BYTES:
                         told = done + count

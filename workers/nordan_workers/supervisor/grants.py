@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nordan_core.domain.errors import NordanError
 from nordan_core.proof.errors import TokenError
-from nordan_core.proof.tokens import GrantClaims, read_grant
+from nordan_core.proof.tokens import GrantClaims, read_grant, read_renewal
 from nordan_core.wire import LaunchOrder
 from nordan_workers.joining import Joined
 from nordan_workers.supervisor.records import Record
@@ -18,15 +20,34 @@ class GrantRejected(NordanError):
         self.claim = claim
 
 
-#: Whole seconds on the wire.
-_ROUNDING_S = 1.0
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked, and the nonce of the request: what a renewal must answer."""
+
+    region: str
+    supervisor_id: str
+    nonce: str
 
 
-def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined) -> GrantClaims:
+def lives_of(renewal: str, asked: Asked, joined: Joined) -> dict[tuple[str, int], int]:
+    """Return seconds of life by (attempt, fence), from a renewal that answers this request.
+
+    They count from when the request was sent, on the monotonic clock: the wall clock of a region may be wrong.
+
+    Raises:
+        TokenError: the token is not good.
+        GrantRejected: it answers another request.
+    """
+    claims = read_renewal(renewal, keys=joined.keys)
+    if Asked(claims.region, claims.supervisor_id, claims.nonce) != asked:
+        raise GrantRejected("nonce")
+    return {(item.attempt_id, item.fence): item.ttl_s for item in claims.items}
+
+
+def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined, life_s: int) -> GrantClaims:
     """Return the claims of a grant that permits exactly this order to exactly this redemption.
 
-    Its time is measured from when the request was sent, on the monotonic clock, and may not be longer than the life
-    that was signed: the wall clock of a region may be wrong. The redemption id, random and new, says that it is fresh.
+    `life_s` is what the renewal that came with it gives.
 
     Raises:
         GrantRejected: with the first claim that does not fit.
@@ -49,6 +70,6 @@ def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined) 
             raise GrantRejected(name)
     if set(claims.nodes) != {rank.node for rank in order.ranks}:
         raise GrantRejected("nodes")
-    if not 0 < order.ttl_s <= (claims.expires_at - claims.issued_at).total_seconds() + _ROUNDING_S:
-        raise GrantRejected("expires_at")
+    if life_s <= 0:
+        raise GrantRejected("life")
     return claims

@@ -90,6 +90,7 @@ class Supervisor:
             boot_id=region.boot_id,
             is_single_tenant=region.executor.tenancy == ("single",),
             first_seq=first_seq,
+            supervisor_id=region.records.supervisor_id(),
         )
         self._redeemer = Redeemer(desk, self._fleet)
         line = Line(

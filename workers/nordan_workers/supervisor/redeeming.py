@@ -17,13 +17,14 @@ from nordan_core.clock import Clock
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult
-from nordan_core.wire import LaunchOrder, RedeemAnswer, RedeemItem, RedeemOutcome, RedeemRequest
+from nordan_core.proof.errors import TokenError
+from nordan_core.wire import LaunchOrder, RedeemAnswer, RedeemItem, RedeemOutcome, RedeemRequest, RedeemResponse
 from nordan_workers.api_client import ApiRefused, CredentialRefused, WorkerApi
 from nordan_workers.faults import Faults
 from nordan_workers.joining import Joined
 from nordan_workers.supervisor.attempts import Ending
 from nordan_workers.supervisor.fleet import Fleet
-from nordan_workers.supervisor.grants import GrantRejected, check_grant
+from nordan_workers.supervisor.grants import Asked, GrantRejected, check_grant, lives_of
 from nordan_workers.supervisor.records import Phase, Record, Records
 from nordan_workers.supervisor.reports import final_report
 
@@ -46,6 +47,7 @@ class Desk:
     is_single_tenant: bool
     """The executor cannot keep two organisations apart."""
     first_seq: int
+    supervisor_id: str
 
 
 class Redeemer:
@@ -91,16 +93,19 @@ class Redeemer:
         sent_at_s = self._desk.clock.monotonic()
         self._desk.faults.at("before_redeem")
         items = tuple(RedeemItem(grant_id=one.grant_id, redemption_id=one.redemption_id) for one in records.values())
+        asked = Asked(self._desk.joined.region, self._desk.supervisor_id, secrets.token_hex(16))
+        request = RedeemRequest(supervisor_id=asked.supervisor_id, nonce=asked.nonce, items=items)
         try:
-            response = await self._desk.api.redeem(RedeemRequest(items=items))
+            response = await self._desk.api.redeem(request)
         except ApiRefused as error:
             structlog.get_logger().warning("redeem_refused", grants=len(batch), code=error.code)
             self._drop(records)
             return
         self._desk.faults.at("after_redeem")
         # 3. The orders, on disk before anything is done about them.
-        asked = ((records[one.grant_id], one) for one in response.items if one.grant_id in records)
-        answered = (self._answered(record, one, sent_at_s) for record, one in asked)
+        lives = self._lives(response, asked)
+        known = ((records[one.grant_id], one) for one in response.items if one.grant_id in records)
+        answered = (self._answered(record, one, sent_at_s, lives) for record, one in known)
         kept = [record for record in answered if record is not None]
         self._desk.faults.at("before_answer")
         self._desk.records.save(kept, is_durable=False)
@@ -122,7 +127,17 @@ class Redeemer:
         self._waiting.update(fresh)
         return {one: known or fresh[one] for one, known in batch.items()}
 
-    def _answered(self, record: Record, answer: RedeemAnswer, sent_at_s: float) -> Record | None:
+    def _lives(self, response: RedeemResponse, asked: Asked) -> Mapping[tuple[str, int], int]:
+        """Return how long each attempt may live; an answer that is not to this request gives nothing any life."""
+        try:
+            return lives_of(response.renewal, asked, self._desk.joined)
+        except (TokenError, GrantRejected) as error:
+            structlog.get_logger().warning("redeem_answer_rejected", error=type(error).__name__)
+            return {}
+
+    def _answered(
+        self, record: Record, answer: RedeemAnswer, sent_at_s: float, lives: Mapping[tuple[str, int], int]
+    ) -> Record | None:
         """Return the record that follows from an answer; None when there is nothing to do."""
         log = structlog.get_logger().bind(grant_id=record.grant_id)
         order = answer.order
@@ -131,11 +146,12 @@ class Redeemer:
         if answer.outcome is not RedeemOutcome.GRANTED or order is None:
             log.info("grant_not_given", outcome=answer.outcome, code=answer.code)
             return None
+        life_s = lives.get((order.attempt_id, order.fence), 0)
         ordered = replace(
-            record, phase=Phase.ORDERED, order=order, boot_id=self._desk.boot_id, deadline_s=sent_at_s + order.ttl_s
+            record, phase=Phase.ORDERED, order=order, boot_id=self._desk.boot_id, deadline_s=sent_at_s + life_s
         )
         try:
-            check_grant(answer.grant, order, record, self._desk.joined)
+            check_grant(answer.grant, order, record, self._desk.joined, life_s)
         except GrantRejected as error:
             log.warning("grant_rejected", claim=error.claim)
             return self._ended(ordered, order, Ending(AttemptResult.FAILED, Reason.INTERNAL_ERROR, str(error)))

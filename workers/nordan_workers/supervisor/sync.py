@@ -19,7 +19,6 @@ from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import AttemptId
 from nordan_core.domain.reasons import Reason
 from nordan_core.proof.errors import TokenError
-from nordan_core.proof.tokens import RenewalItem, read_renewal
 from nordan_core.wire import AttemptReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
 from nordan_workers.api_client import ApiRefused, CredentialRefused, WorkerApi
 from nordan_workers.executors.base import Executor
@@ -27,6 +26,7 @@ from nordan_workers.faults import Faults
 from nordan_workers.joining import Joined
 from nordan_workers.supervisor.attempts import FENCED
 from nordan_workers.supervisor.fleet import Fleet
+from nordan_workers.supervisor.grants import Asked, GrantRejected, lives_of
 from nordan_workers.supervisor.noticeboard import Noticeboard
 from nordan_workers.supervisor.records import Phase, Stopping
 
@@ -43,7 +43,7 @@ MAX_REPORTS = 500
 REFUSED_NODES_S = 15.0
 #: An orderly stop waits so long for the control plane.
 LAST_WORD_S = 3.0
-FAILURES = (Unavailable, CredentialRefused, ApiRefused, TokenError, OSError)
+FAILURES = (Unavailable, CredentialRefused, ApiRefused, TokenError, GrantRejected, OSError)
 #: Files in the outputs of one request; a single report may have more.
 MAX_FILES = 20_000
 
@@ -126,7 +126,7 @@ class Syncer:
 
         Raises:
             Unavailable, CredentialRefused, ApiRefused: nothing was told.
-            TokenError: the renewal is not good; nothing was extended, the rest of the answer was carried out.
+            TokenError, GrantRejected: the renewal is not good; nothing was extended, the rest was carried out.
         """
         self._fleet.changed.clear()
         self._sent_at_s = sent_at_s = self._line.clock.monotonic()
@@ -229,22 +229,18 @@ class Syncer:
     async def _renew(self, down: SyncDown, nonce: str, sent_at_s: float) -> None:
         if not down.renewal:
             return
-        claims = read_renewal(down.renewal, keys=self._line.joined.keys)
-        asked = (self._line.joined.region, self._line.supervisor_id, nonce)
-        if (claims.region, claims.supervisor_id, claims.nonce) != asked:
-            structlog.get_logger().warning("renewal_for_another_request")
-            return
+        asked = Asked(self._line.joined.region, self._line.supervisor_id, nonce)
         deadlines = {}
-        for item in claims.items:
-            if (deadline_s := self._extended(item, sent_at_s)) is not None:
-                deadlines[AttemptId(item.attempt_id)] = deadline_s
+        for (attempt_id, fence), life_s in lives_of(down.renewal, asked, self._line.joined).items():
+            if (deadline_s := self._extended(attempt_id, fence, sent_at_s + life_s)) is not None:
+                deadlines[AttemptId(attempt_id)] = deadline_s
         if deadlines:
             await asyncio.to_thread(self._line.executor.extend, deadlines)
 
-    def _extended(self, item: RenewalItem, sent_at_s: float) -> float | None:
+    def _extended(self, attempt_id: str, fence: int, deadline_s: float) -> float | None:
         """Move one deadline in memory; returns it when the executor must know of it."""
-        held = self._fleet.get(item.attempt_id)
-        if held is None or held.order.fence != item.fence or held.is_disowned:
+        held = self._fleet.get(attempt_id)
+        if held is None or held.order.fence != fence or held.is_disowned:
             return None
-        held.deadline_s = sent_at_s + item.ttl_s
+        held.deadline_s = deadline_s
         return held.deadline_s if held.record.phase is Phase.LAUNCHED else None
