@@ -1,0 +1,72 @@
+"""Everything of `deploy/overlays/kind` runs on real nodes, and does what it is for.
+
+By hand, not by `make test`: `python -m pytest tests/kube/rehearse_on_real_nodes.py`. It takes a quarter of an hour on
+two busy cores, and the steps after the regions' start have not passed as a whole yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rehearsal import REGIONS, ROOT, wait_until
+
+from support.kube.node_cluster import NodeCluster
+from support.kube_deployment import Deployment, deploy, trouble
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)]
+ENDED = {"succeeded", "failed", "cancelled"}
+
+
+@pytest.fixture(scope="module")
+def deployment(kube_node: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    try:
+        yield deploy(kube_node, tmp_path_factory.mktemp("home"))
+    except BaseException:
+        print(trouble(kube_node))
+        raise
+
+
+def test_every_pod_is_ready(deployment: Deployment) -> None:
+    for space in ("nordan", *(region.namespace for region in REGIONS)):
+        for pod in deployment.cluster.get(f"/api/v1/namespaces/{space}/pods")["items"]:
+            if pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "nordan-migrate":
+                assert all(one["ready"] for one in pod["status"]["containerStatuses"]), pod["metadata"]["name"]
+            assert pod["spec"]["securityContext"]["runAsNonRoot"], pod["metadata"]["name"]
+
+
+def test_one_of_two_schedulers_leads(deployment: Deployment) -> None:
+    words = ("-n", "nordan", "logs", "-l", "app.kubernetes.io/name=nordan-scheduler", "--tail=-1")
+    log = deployment.kubectl(*words)
+    assert log.count("scheduler_started") >= 2
+    assert log.count("leadership_won") - log.count("leadership_lost") <= 1
+
+
+def test_a_job_runs_as_a_pod_in_its_region_and_its_log_comes_back(deployment: Deployment) -> None:
+    submitted = deployment.nordan("submit", "-o", "json", "--", "python", "-c", "print('in a pod')")
+    job = json.loads(submitted)["id"]
+
+    def state() -> dict[str, object]:
+        found: dict[str, object] = json.loads(deployment.nordan("get", job, "-o", "json"))
+        return found
+
+    wait_until(lambda: state()["state"] in ENDED, "the job to end", within_s=180)
+    assert state()["state"] == "succeeded", state()
+    assert "in a pod" in deployment.nordan("logs", job)
+
+
+def test_the_story_of_the_demo_holds_on_the_cluster(deployment: Deployment) -> None:
+    environment = {
+        **os.environ,
+        **deployment.nordan.environment(),
+        "NORDAN_DEMO_KUBECTL": json.dumps(list(deployment.kubectl.argv)),
+        "NORDAN_DEMO_RANKS": "1",
+    }
+    command = [sys.executable, str(Path(ROOT, "deploy/demo/run.py")), "--cluster"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{trouble(deployment.cluster)}"

@@ -1,0 +1,116 @@
+"""The rehearsal's overlay on real nodes of a test cluster: images made here, volumes in the nodes' folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import build_images
+import rehearsal
+import yaml
+from rehearsal import REGIONS, Kubectl, Nordan
+
+from support.kube import binaries
+from support.kube.cluster import Object
+from support.kube.node_cluster import NodeCluster
+
+IMAGES = ("nordan", "postgres", "valkey")
+#: One for the database and one for each region, on each node: which of them a pod gets is the scheduler's choice.
+VOLUMES_PER_NODE = 3
+HTTP = {"nordan-api": 8471, "nordan-gateway": 8480}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A control plane and two regions that answer."""
+
+    cluster: NodeCluster
+    kubectl: Kubectl
+    nordan: Nordan
+
+
+def deploy(cluster: NodeCluster, home: Path) -> Deployment:
+    """Do what `make kind-up` does, on nodes that are there."""
+    # 1. What kind brings: nodes, images, volumes for whoever claims them.
+    while len(cluster.node_names) < len(REGIONS):
+        cluster.add_node()
+    assert build_images.main([*IMAGES, "--into", str(home / "images")]) == 0
+    for name in IMAGES:
+        cluster.import_image(home / "images" / f"{name}.tar")
+    kubectl = Kubectl(
+        (binaries.kubectl(), f"--kubeconfig={cluster.kubeconfig}", f"--cache-dir={cluster.folder / 'kubectl-cache'}")
+    )
+    kubectl("apply", "-f", "-", text=yaml.safe_dump_all(_storage(cluster)))
+    # 2. The steps of the rehearsal. Nordan's own parts live on the same nodes as jobs: the taint that keeps others away
+    #    comes when they are there.
+    nodes = {region.code: [node] for region, node in zip(REGIONS, cluster.node_names, strict=True)}
+    rehearsal.prepare_nodes(kubectl, nodes, has_taint=False)
+    rehearsal.make_secrets(kubectl)
+    rehearsal.apply_overlay(kubectl)
+    rehearsal.wait_for_control_plane(kubectl)
+    nordan = Nordan(_reach(cluster, "nordan", "nordan-api"), rehearsal.first_key(kubectl), home)
+    rehearsal.apply_world(nordan)
+    gateways = {region.code: _reach(cluster, region.namespace, "nordan-gateway") for region in REGIONS}
+    rehearsal.join_regions(kubectl, nordan, gateways)
+    rehearsal.wait_for_regions(kubectl, nordan)
+    rehearsal.prepare_nodes(kubectl, nodes)
+    return Deployment(cluster, kubectl, nordan)
+
+
+def trouble(cluster: NodeCluster) -> str:
+    """Return how the pods are, and what those that are not ready said last."""
+    told = [cluster.try_kubectl("get", "pods", "-A", "-o", "wide").stdout]
+    for pod in cluster.get("/api/v1/pods")["items"]:
+        if pod["metadata"]["namespace"].startswith(("nordan", "region-", "jobs-")):
+            told += _last_words(cluster, pod)
+    told.append(cluster.try_kubectl("get", "events", "-A", "--field-selector=type=Warning").stdout[-3000:])
+    return "\n".join(told)
+
+
+def _last_words(cluster: NodeCluster, pod: Object) -> Iterator[str]:
+    space, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    for group in ("initContainerStatuses", "containerStatuses"):
+        for status in pod["status"].get(group, ()):
+            is_over = status.get("state", {}).get("terminated", {}).get("exitCode") == 0
+            if not status["ready"] and not is_over:
+                yield f"{space}/{name} {status['name']}: {status.get('state')}"
+                yield cluster.try_kubectl("logs", "-n", space, name, "-c", status["name"], "--tail=8").stdout
+
+
+def _reach(cluster: NodeCluster, namespace: str, service: str) -> str:
+    address = cluster.get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]["clusterIP"]
+    return f"http://127.0.0.1:{cluster.reach(address, HTTP[service])}"
+
+
+def _storage(cluster: NodeCluster) -> list[Object]:
+    """Return what a storage provider would offer: folders of the nodes, for whoever claims a volume."""
+    kind: Object = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    return [
+        kind,
+        *(_volume(cluster, node, number) for node in cluster.node_names for number in range(VOLUMES_PER_NODE)),
+    ]
+
+
+def _volume(cluster: NodeCluster, node: str, number: int) -> Object:
+    folder = cluster.nodes[node].folder / "volumes" / str(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    is_there = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"{node}-{number}"},
+        "spec": {
+            "capacity": {"storage": "20Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "standard",
+            "local": {"path": str(folder)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [is_there]}]}},
+        },
+    }
