@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -40,7 +41,10 @@ def agent_archive(folder: Path) -> Path:
     try:
         check_machine()
         _CACHE.mkdir(parents=True, exist_ok=True)
-        return IMAGES["agent"](Workshop(_CACHE, folder))
+        # One process at a time: they share the cache, and a wheel is built in the tree.
+        with (_CACHE / ".lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return IMAGES["agent"](Workshop(_CACHE, folder))
     except NotDebian as error:
         raise Unavailable(str(error)) from error
 

@@ -17,9 +17,11 @@ BOUND = replace(WAITING, node="n")
 RUNNING = replace(BOUND, is_running=True)
 
 
-def ended(code: int | None, signal: int | None = None, cause: Reason | None = None) -> PodView:
-    message = "said" if cause else ""
-    return replace(BOUND, outcome=Outcome(ExitReport(rank=0, exit_code=code, signal=signal), None, cause, message))
+def ended(
+    code: int | None, signal: int | None = None, cause: Reason | None = None, duration_s: float | None = None
+) -> PodView:
+    message, report = "said" if cause else "", ExitReport(rank=0, exit_code=code, signal=signal)
+    return replace(BOUND, outcome=Outcome(report, duration_s, cause, message))
 
 
 def gone(view: PodView) -> PodView:
@@ -60,6 +62,11 @@ CASES: dict[str, tuple[PodView | None, RankFacts, End | None]] = {
     "stopped while it staged": (ended(None, None, Reason.INTERNAL_ERROR), STOPPED, End(None, 15)),
     "stopped, and the pod is gone": (gone(RUNNING), STOPPED, End(None, 15)),
     "late, and killed without a record": (ended(None, 9), LATE, End(None, 9, None, True)),
+    "late, and the kubelet was faster than the agent": (
+        ended(None, 15, duration_s=3.0),
+        LATE,
+        End(None, 15, None, True),
+    ),
     "late, and the pod is gone": (gone(RUNNING), LATE, End(None, 9, None, True)),
     "given up, and still there": (BOUND, CONDEMNED, None),
     "given up, and gone": (gone(BOUND), CONDEMNED, End(cause=Reason.IMAGE_PULL_FAILED)),

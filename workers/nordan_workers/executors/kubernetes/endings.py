@@ -80,6 +80,9 @@ def _explained(outcome: Outcome, view: PodView | None, facts: RankFacts) -> Outc
         return replace(outcome, cause=facts.trouble.cause, message=facts.trouble.message)
     if facts.want is Want.LATE and outcome.duration_s is None:
         return Outcome(_killed(facts))
+    if facts.want is Want.LATE and outcome.report.signal is not None:
+        # Where the kubelet was faster than the agent, the helper took the deadline for a stop.
+        return replace(outcome, report=outcome.report.model_copy(update={"at_deadline": True}), cause=None, message="")
     if facts.want is not Want.RUN:
         # The stop is told by who wanted it; a pod that was ended while it staged has failed for no reason of its own.
         bare = outcome.report.exit_code is None and outcome.report.signal is None
