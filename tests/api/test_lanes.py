@@ -45,8 +45,8 @@ def crowd(lab: Lab, jam: Jam) -> Iterator[Callable[[str, str], None]]:
     base = str(lab.client.base_url).rstrip("/")
 
     def send(method: str, path: str) -> None:
-        body = {} if method == "GET" else {"json": job()}
-        httpx.request(method, f"{base}{path}", headers=headers, timeout=60, trust_env=False, **body)
+        body = None if method == "GET" else job()
+        httpx.request(method, f"{base}{path}", headers=headers, json=body, timeout=60, trust_env=False)
 
     with ThreadPoolExecutor(MANY) as pool:
 
