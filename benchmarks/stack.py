@@ -26,6 +26,7 @@ class Stack:
     key: str
     project: str
     data_dir: Path
+    pid: int
 
 
 @contextmanager
@@ -62,4 +63,4 @@ def _wait(up: subprocess.Popen[bytes], config: Path, data: Path, log: Path) -> S
             raise SystemExit(f"the stack did not start:\n{log.read_text()}")
         time.sleep(0.1)
     known = json.loads(config.read_text())
-    return Stack(known["url"], known["key"], known["project"], data)
+    return Stack(known["url"], known["key"], known["project"], data, up.pid)

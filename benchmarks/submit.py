@@ -14,6 +14,7 @@ import multiprocessing
 import socket
 import time
 
+import cpu
 import load
 import stack
 import uvicorn
@@ -30,9 +31,12 @@ def main() -> None:
         bodies = [_job(number) for number in range(arguments.jobs)]
         url = f"{running.url}/v1/projects/{running.project}/jobs"
         load.run(url, running.key, [_job(number) for number in range(50)], clients=4)
+        used = cpu.seconds(running.pid)
         submitted = load.run(url, running.key, bodies, clients=arguments.clients)
+        shares = cpu.table(used, cpu.seconds(running.pid), arguments.jobs)
         empty = _empty_route(arguments)
     print(f"submit, {arguments.clients} clients: {submitted.line()}")
+    print(f"  {shares}")
     print(f"empty FastAPI route, {arguments.clients} clients: {empty.line()}")
     print(f"ratio submit / empty route: {submitted.rate / empty.rate:.2f}")
     print(f"target: 100/s and p95 < 150 ms: {_verdict(submitted)}")
