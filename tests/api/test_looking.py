@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from nordan_core.proof.growth import growth_faults, growth_of
+from nordan_core.proof.keys import trusted
+from nordan_core.proof.leaf import commitment
+from nordan_core.proof.merkle import leaf_hash
 from nordan_core.store.epoch import ResidencyEpoch
-from support.lab import JOBS, Lab
+from support.lab import CERTIFICATE_KEY, JOBS, Lab
 from support.region_side import manifest
 
 
@@ -123,6 +127,45 @@ def test_the_log_is_read_by_pages_in_the_order_of_its_leaves(lab: Lab) -> None:
         after = page["next_after"]
     size = lab.admin("GET", "/v1/audit/checkpoint", expect=200).json()["size"]
     assert seen == list(range(size))
+
+
+def test_two_heads_of_the_log_are_proved_to_be_of_one_log(lab: Lab) -> None:
+    """For any pair that was signed, and by whoever may look."""
+    for _ in range(3):
+        lab.submit()
+        lab.seal()
+    heads = lab.admin("GET", "/v1/audit/checkpoints", expect=200).json()["items"]
+    sizes = [one["size"] for one in heads]
+    assert sizes == sorted(set(sizes))
+    assert len(sizes) >= 3
+    keys = trusted(CERTIFICATE_KEY.public)
+    for old in sizes:
+        for new in sizes:
+            path = f"/v1/audit/consistency?old={old}&new={new}"
+            if old > new:
+                lab.admin("GET", path, expect=422)
+                continue
+            growth = growth_of(lab.admin("GET", path, expect=200).json(), keys)
+            assert (growth.old.size, growth.new.size) == (old, new)
+            assert list(growth_faults(growth)) == []
+    newest = growth_of(lab.admin("GET", f"/v1/audit/consistency?old={sizes[0]}", expect=200).json(), keys)
+    assert newest.new.size == sizes[-1]
+    lab.admin("GET", "/v1/audit/consistency?old=999999", expect=404)
+    after = lab.admin("GET", f"/v1/audit/checkpoints?after={sizes[0]}&limit=1", expect=200).json()
+    assert ([one["size"] for one in after["items"]], after["next_after"]) == ([sizes[1]], sizes[1])
+
+
+def test_salts_are_shown_on_request_and_open_the_leaves(lab: Lab) -> None:
+    """So that an export can be checked leaf by leaf."""
+    lab.submit()
+    lab.seal()
+    plain = lab.admin("GET", "/v1/audit/entries", expect=200).json()["items"]
+    salted = lab.admin("GET", "/v1/audit/entries?salts=true", expect=200).json()["items"]
+    assert all("salt" not in one for one in plain)
+    assert [{name: value for name, value in one.items() if name != "salt"} for one in salted] == plain
+    leaf = lab.one("select encode(hash, 'hex') from merkle_node where level = 0 and index = 0")
+    entry = {name: value for name, value in salted[0].items() if name not in {"salt", "index"}}
+    assert leaf_hash(commitment(bytes.fromhex(salted[0]["salt"]), entry)).hex() == leaf
 
 
 def test_content_is_told_of_by_name_digest_and_place(lab: Lab) -> None:

@@ -65,7 +65,9 @@ TABLE = {
     "POST /v1/pools/{pool}/nodes/{node}:{verb}": Permission.MANAGE_PLATFORM,
     "GET /v1/keys": Permission.LOOK,
     "GET /v1/cell": Permission.LOOK,
-    "GET /v1/audit/checkpoint": Permission.READ_AUDIT,
+    "GET /v1/audit/checkpoint": Permission.LOOK,
+    "GET /v1/audit/consistency": Permission.LOOK,
+    "GET /v1/audit/checkpoints": Permission.READ_AUDIT,
     "GET /v1/audit/entries": Permission.READ_AUDIT,
 }
 IN_PROJECT = [route for route in TABLE if "{project}" in route]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -10,8 +11,12 @@ import pytest
 
 from nordan_cli.invocation import Invocation
 from nordan_core.atlas.loader import default_atlas_bytes
+from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.certificate import sign_certificate
+from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint
+from nordan_core.proof.growth import growth_document
 from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.proof.merkle import append, root
 from support.certificates import CERTIFICATE_KEY, GRANT_KEY, Story
 from support.command_line import Nordan
 from support.fake_rest import FakeRest, problem
@@ -93,6 +98,32 @@ def test_another_atlas_can_be_given(nordan: Nordan, offline: tuple[str, str], tm
     ended = nordan("certificate", "verify", paper, "--keys", keys, "--atlas", str(tmp_path / "atlas.json"))
     assert ended.code == 1
     assert "judged under the atlas" in ended.out
+
+
+def a_head(size: int) -> dict[str, object]:
+    """Return a signed head of another log, of so many equal leaves."""
+    nodes = {(one.level, one.index): one.hash for one in append(0, [b"leaf"] * size, lambda *_: b"").nodes}
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    return sign_checkpoint(Checkpoint("log", size, root(size, lambda *place: nodes[place]), at), CERTIFICATE_KEY)
+
+
+def test_a_certificate_is_compared_with_a_head_that_somebody_kept(
+    nordan: Nordan, offline: tuple[str, str], tmp_path: Path
+) -> None:
+    paper, keys = offline
+    own = Story().certificate().audit.checkpoint
+    growth = tmp_path / "growth.json"
+    words = ("certificate", "verify", paper, "--keys", keys, "--growth", str(growth))
+    growth.write_bytes(canonical_json(growth_document(own, own, ())))
+    ended = nordan(*words)
+    assert ended.code == 0
+    assert "one log" in ended.out
+    growth.write_bytes(canonical_json(growth_document(a_head(2), a_head(2), ())))
+    ended = nordan(*words)
+    assert ended.code == 1
+    assert "not about that of" in ended.out
+    growth.write_bytes(canonical_json(growth_document(a_head(2), own, ())))
+    assert "rewritten" in nordan(*words).out
 
 
 BROKEN_KEYS = {

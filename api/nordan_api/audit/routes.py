@@ -9,8 +9,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from nordan_api.auth.callers import permitted
 from nordan_api.auth.permissions import Permission
 from nordan_api.context import context_of
-from nordan_core.domain.errors import NotFound
+from nordan_core.domain.errors import Invalid, NotFound
 from nordan_core.domain.tenants import Principal
+from nordan_core.proof.growth import growth_document
+from nordan_core.proof.merkle import consistency_nodes, consistency_proof
+from nordan_core.store.ledger import Head
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 Json = dict[str, Any]  # Any: JSON
@@ -43,13 +46,51 @@ def cell(request: Request, _principal: Looker) -> Json:
 
 
 @router.get("/audit/checkpoint")
-def checkpoint(request: Request, _principal: Auditor) -> Json:
-    """Return the newest signed checkpoint of the audit log."""
+def checkpoint(request: Request, _principal: Looker) -> Json:
+    """Return the newest signed checkpoint of the audit log: no entry can be read from it, so anybody may keep one."""
     with context_of(request).store.begin() as work:
         head = work.ledger.head()
     if head is None:
         raise NotFound("checkpoint", "yet")
-    return {"size": head.size, "root": head.root.hex(), "at": head.at.isoformat(), "envelope": dict(head.envelope)}
+    return _head(head)
+
+
+@router.get("/audit/consistency")
+def consistency(
+    request: Request,
+    _principal: Looker,
+    *,
+    old: Annotated[int, Query(ge=1, lt=2**62)],
+    new: Annotated[int | None, Query(ge=1, lt=2**62)] = None,
+) -> Json:
+    """Return two signed heads and the proof that the older log begins the newer; the newest where `new` is not said."""
+    with context_of(request).store.begin() as work:
+        older = work.ledger.head_at(old)
+        newer = work.ledger.head() if new is None else work.ledger.head_at(new)
+        if older is None or newer is None:
+            raise NotFound("checkpoint of size", str(old if older is None else new))
+        if older.size > newer.size:
+            raise Invalid("old", f"is the larger of the two: {older.size} and {newer.size}")
+        nodes = work.ledger.nodes(sorted(set(consistency_nodes(older.size, newer.size))))
+    proof = consistency_proof(older.size, newer.size, lambda level, index: nodes[level, index])
+    return growth_document(older.envelope, newer.envelope, proof)
+
+
+@router.get("/audit/checkpoints")
+def checkpoints(
+    request: Request,
+    _principal: Auditor,
+    *,
+    after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Json:
+    """Return signed checkpoints larger than a size, smallest first."""
+    with context_of(request).store.begin() as work:
+        found = work.ledger.heads(after, limit)
+    return {
+        "items": [_head(one) for one in found],
+        "next_after": found[-1].size if len(found) == limit else None,
+    }
 
 
 @router.get("/audit/entries")
@@ -59,9 +100,16 @@ def entries(
     *,
     after: Annotated[int, Query(ge=-1, lt=2**62)] = -1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    salts: bool = False,
 ) -> Json:
-    """Return sealed entries in their order in the log, after an index."""
+    """Return sealed entries in the log's order, after an index; on request with the salts of their leaves."""
     with context_of(request).store.begin() as work:
         found = work.ledger.page(after + 1, limit)
-    items = [{"index": one.leaf_index, **one.document()} for one in found]
+    items = [
+        {"index": one.leaf_index, **one.document(), **({"salt": one.salt.hex()} if salts else {})} for one in found
+    ]
     return {"items": items, "next_after": found[-1].leaf_index if len(found) == limit else None}
+
+
+def _head(head: Head) -> Json:
+    return {"size": head.size, "root": head.root.hex(), "at": head.at.isoformat(), "envelope": dict(head.envelope)}

@@ -37,7 +37,7 @@ app.command("nodes")(admin_nodes.nodes)
 app.command("cordon")(admin_nodes.cordon)
 app.command("drain")(admin_nodes.drain)
 app.command("uncordon")(admin_nodes.uncordon)
-app.command("audit")(admin_audit.audit)
+app.add_typer(admin_audit.app, name="audit")
 
 FloorFile = Annotated[Path | None, typer.Option("--floor", metavar="FILE", help="Policy that holds for all in it.")]
 

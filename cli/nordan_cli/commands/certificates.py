@@ -7,7 +7,6 @@ Nordan are all it needs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -16,17 +15,16 @@ import typer
 from nordan_cli import references, render
 from nordan_cli.client import Answer, Api, connect
 from nordan_cli.decode import decode
-from nordan_cli.errors import Failed, Problem, Unreadable, WrongUse
+from nordan_cli.errors import Failed, Problem
 from nordan_cli.invocation import note
 from nordan_cli.models import IssuedCertificate, TrustedKeys
 from nordan_cli.options import OutFile, Project
 from nordan_cli.references import JobArgument
 from nordan_cli.render import Format, Output
+from nordan_cli.trust import read_bytes, read_trust
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.certificate import verify_certificate
-from nordan_core.proof.errors import KeyUnusable
-from nordan_core.proof.keys import PublicKey, trusted
 from nordan_core.proof.report import VerificationReport
 from nordan_core.residency.atlas import parse_atlas
 
@@ -79,18 +77,23 @@ def verify(
     *,
     keys_file: Annotated[Path, typer.Option("--keys", metavar="FILE", help="Public keys, of: certificate keys.")],
     atlas_file: Annotated[Path | None, typer.Option("--atlas", metavar="FILE", help="Another atlas.")] = None,
+    growth_file: Annotated[
+        Path | None,
+        typer.Option("--growth", metavar="FILE", help="Proof from a head that you kept: admin audit compare."),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Check a certificate offline: signature, place in the audit log, and every judgement again.
 
     Exits with 1 when any check fails.
     """
-    known = _known_keys(keys_file)
+    known = read_trust(keys_file)
     report = verify_certificate(
-        _bytes(file),
-        grant_keys=_keyring(known.grant_keys, keys_file),
-        certificate_keys=_keyring(known.certificate_keys, keys_file),
-        atlas=parse_atlas(_bytes(atlas_file)) if atlas_file else default_atlas(),
+        read_bytes(file),
+        grant_keys=known.grant_keys,
+        certificate_keys=known.certificate_keys,
+        atlas=parse_atlas(read_bytes(atlas_file)) if atlas_file else default_atlas(),
+        growth=read_bytes(growth_file) if growth_file else None,
     )
     render.show(_document(report), output, lambda: _describe(report))
     if not report.ok:
@@ -118,27 +121,6 @@ def _ask(api: Api, identity: str, *, wait: bool) -> IssuedCertificate | None:
         if wait and problem.code == "job_not_ended":
             return None
         raise
-
-
-def _known_keys(path: Path) -> TrustedKeys:
-    try:
-        return decode(TrustedKeys, json.loads(_bytes(path)))
-    except (ValueError, Unreadable) as error:
-        raise WrongUse(f"{path} holds no public keys; nordan certificate keys --out {path} writes them") from error
-
-
-def _keyring(pems: Mapping[str, str], path: Path) -> Mapping[str, PublicKey]:
-    try:
-        return trusted(*(PublicKey.from_pem(pem) for pem in pems.values()))
-    except KeyUnusable as error:
-        raise WrongUse(f"{path}: {error}") from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WrongUse(f"cannot read {path}: {error.strerror}") from error
 
 
 def _document(report: VerificationReport) -> Answer:

@@ -12,8 +12,10 @@ from nordan_core.domain.errors import NordanError
 from nordan_core.proof import law as legal
 from nordan_core.proof import logged
 from nordan_core.proof.canonical import canonical_json, from_canonical
+from nordan_core.proof.checkpoint import verify_checkpoint
 from nordan_core.proof.dsse import envelope_from_bytes, open_envelope, sign_envelope
 from nordan_core.proof.errors import ProofError
+from nordan_core.proof.growth import growth_faults, read_growth
 from nordan_core.proof.keys import PublicKey, SigningKey
 from nordan_core.proof.law import Law
 from nordan_core.proof.records import Certificate
@@ -66,12 +68,17 @@ def open_certificate(envelope: Mapping[str, object], keys: Keys) -> Certificate:
 
 
 def verify_certificate(
-    envelope: Mapping[str, object] | bytes, *, grant_keys: Keys, certificate_keys: Keys, atlas: Atlas
+    envelope: Mapping[str, object] | bytes,
+    *,
+    grant_keys: Keys,
+    certificate_keys: Keys,
+    atlas: Atlas,
+    growth: bytes | None = None,
 ) -> VerificationReport:
     """Check a certificate, given as an envelope or as the bytes of its file. Never raises on bad input.
 
     `grant_keys` and `certificate_keys` are the trusted public keys by id (see `keys.trusted`), `atlas` the one that
-    the certificate names.
+    the certificate names. `growth` is the file of a proof between a head that the reader kept and the certificate's.
     """
     try:
         document = envelope_from_bytes(envelope) if isinstance(envelope, bytes) else envelope
@@ -85,6 +92,9 @@ def verify_certificate(
         return VerificationReport((signed, Check("statement", ok=False, detail=str(error))))
     formed = Check("statement", ok=True, detail="an in-toto statement of residency about this job and its outputs")
     checks = _checks(certificate, grant_keys=grant_keys, certificate_keys=certificate_keys, atlas=atlas)
+    if growth is not None:
+        said = "the log under this certificate and the head that you kept are one log"
+        checks += (_run("growth", said, lambda: _growth_faults(certificate, growth, certificate_keys)),)
     return VerificationReport((signed, formed, *checks), certificate.gaps, certificate.assumptions, certificate)
 
 
@@ -106,6 +116,15 @@ def _checks(certificate: Certificate, *, grant_keys: Keys, certificate_keys: Key
         _run("outputs", "the outputs are at least as tight", lambda: legal.output_faults(law)),
         _run("gaps", "gaps and assumptions are stated", lambda: legal.gap_faults(law)),
     )
+
+
+def _growth_faults(certificate: Certificate, proof: bytes, keys: Keys) -> Iterable[str]:
+    growth = read_growth(proof, keys)
+    head = verify_checkpoint(certificate.audit.checkpoint, keys)
+    yield from growth_faults(growth)
+    if head not in (growth.old, growth.new):
+        about = f"{growth.old.size} and {growth.new.size}"
+        yield f"the proof is about heads of {about} entries, not about that of {head.size}"
 
 
 def _run(name: str, holds: str, check: Callable[[], Iterable[str]]) -> Check:

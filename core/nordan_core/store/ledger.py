@@ -10,14 +10,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import Row, Select, select, text
 from sqlmodel import Session, col
 
 from nordan_core.proof.leaf import entry_document
 from nordan_core.store.tables.proof import AuditEntryRow
 
 _HEAD = text("select size, root, envelope, at from audit_checkpoint order by size desc limit 1")
+_HEAD_AT = text("select size, root, envelope, at from audit_checkpoint where size = :size")
+_HEADS = text("select size, root, envelope, at from audit_checkpoint where size > :after order by size limit :limit")
 _NODES = text(
     """
     select n.level, n.index as position, n.hash from merkle_node n
@@ -72,7 +75,7 @@ class LoggedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest signed checkpoint."""
+    """A signed checkpoint."""
 
     size: int
     root: bytes
@@ -107,7 +110,16 @@ class Ledger:
     def head(self) -> Head | None:
         """Return the newest checkpoint; None before the first batch was sealed."""
         row = self._session.execute(_HEAD).first()
-        return None if row is None else Head(row.size, bytes(row.root), row.envelope, row.at)
+        return None if row is None else _head(row)
+
+    def head_at(self, size: int) -> Head | None:
+        """Return the checkpoint of exactly this size; None where none was signed."""
+        row = self._session.execute(_HEAD_AT, {"size": size}).first()
+        return None if row is None else _head(row)
+
+    def heads(self, after: int, limit: int) -> tuple[Head, ...]:
+        """Return checkpoints larger than a size, smallest first."""
+        return tuple(_head(row) for row in self._session.execute(_HEADS, {"after": after, "limit": limit}))
 
     def nodes(self, named: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """Return the hashes of complete nodes by (level, index), in one query."""
@@ -133,6 +145,10 @@ class Ledger:
 
     def _entries(self, statement: Select[AuditEntryRow]) -> tuple[LoggedEntry, ...]:
         return tuple(_entry(row) for row in self._session.scalars(statement))
+
+
+def _head(row: Row[Any]) -> Head:  # Any: a row's columns are what the statement says
+    return Head(row.size, bytes(row.root), row.envelope, row.at)
 
 
 def _entry(row: AuditEntryRow) -> LoggedEntry:
