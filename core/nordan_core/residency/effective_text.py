@@ -7,29 +7,38 @@ Read back, the stored derivation is taken as it was written, so that a change of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from nordan_core.residency.atlas import Atlas
+from nordan_core.residency.derogations import Covering, parse_derogation
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.facets import FACETS, PLACE_FACETS, Policy
-from nordan_core.residency.layers import KINDS, Effective, Layer, LayerKind, effective
+from nordan_core.residency.layers import (
+    KINDS,
+    Effective,
+    Layer,
+    LayerKind,
+    covering_documents,
+    effective,
+    layer_documents,
+)
 from nordan_core.residency.policy import parse_policy, policy_document
-from nordan_core.residency.reading import read_flag, read_list, read_mapping, read_word
+from nordan_core.residency.reading import read_flag, read_list, read_mapping, read_text, read_word
 
-_FIELDS = ("policy", "layers", "stated_by", "missing", "has_content", "digest")
+_FIELDS = ("policy", "layers", "stated_by", "missing", "has_content", "derogations", "digest")
 
 
 def effective_document(of: Effective) -> dict[str, object]:
     """Return the effective policy with its derivation as JSON values."""
     return {
         "policy": policy_document(of.policy),
-        "layers": [
-            {"kind": layer.kind.value, "name": layer.name, "policy": policy_document(layer.policy)}
-            for layer in of.layers
-        ],
+        "layers": layer_documents(of.layers),
         "stated_by": {facet: [kind.value for kind in kinds] for facet, kinds in of.stated_by.items()},
         "missing": list(of.missing),
         "has_content": of.has_content,
+        # Left out where there are none, as by versions that knew of none.
+        **({"derogations": covering_documents(of.derogations)} if of.derogations else {}),
         "digest": of.digest,
     }
 
@@ -49,6 +58,7 @@ def parse_effective(document: Mapping[str, object], atlas: Atlas) -> Effective:
             read_word(facet, f"missing.{place}", PLACE_FACETS) for place, facet in _entries(stored, "missing")
         ),
         has_content=read_flag(stored.get("has_content"), "has_content"),
+        derogations=tuple(_covering(entry, atlas, place) for place, entry in _optional(stored, "derogations")),
     )
     if stored.get("digest") != parsed.digest:
         raise PolicyError("digest", "the digest does not fit the policy: one of the two was changed")
@@ -61,11 +71,29 @@ def repeats(of: Effective) -> bool:
         again = effective(of.layers, has_content=of.has_content)
     except PolicyError:
         return False
-    return again == of
+    return replace(again, derogations=of.derogations) == of
 
 
 def _entries(stored: Mapping[str, object], field: str) -> enumerate[object]:
     return enumerate(read_list(stored.get(field), field))
+
+
+def _optional(stored: Mapping[str, object], field: str) -> enumerate[object]:
+    return enumerate(read_list(stored.get(field, ()), field))
+
+
+def _covering(value: object, atlas: Atlas, place: int) -> Covering:
+    field = f"derogations.{place}"
+    entry = read_mapping(value, field, ("text", "inputs"))
+    try:
+        derogation = parse_derogation(read_mapping(entry.get("text"), ""), atlas)
+    except PolicyError as error:
+        raise error.under(f"{field}.text") from None
+    inputs = entry.get("inputs")
+    if inputs is None:
+        return Covering(derogation, None)
+    names = enumerate(read_list(inputs, f"{field}.inputs"))
+    return Covering(derogation, frozenset(read_text(name, f"{field}.inputs.{number}") for number, name in names))
 
 
 def _policy(value: object, atlas: Atlas, field: str) -> Policy:

@@ -17,7 +17,11 @@ from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts, Service
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import DataClass, Evidence, Tenancy
 from nordan_core.residency.places import Atlas
+from nordan_core.residency.policy import facet_document
+from nordan_core.residency.reading import print_instant
+from nordan_core.residency.sets import SetExpression
 from nordan_core.residency.verdicts import FacetRefusal, Verdict
+from nordan_core.residency.widening import holding, in_force
 
 #: What running on a pool asks, in the order of the facets. The two ends come first: past them nothing else matters.
 RUN_CHECKS: tuple[checks.Check, ...] = (
@@ -64,9 +68,9 @@ NOT_FOR_STORAGE = frozenset({"process"})
 
 def judge(effective: Effective, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
     """Return whether a job under `effective` may run on a pool at `instant`, with every facet that fails."""
-    case = checks.Case(effective.policy, facts, atlas, instant, RUN_SERVICES)
+    case = checks.Case(in_force(effective, atlas, instant), facts, atlas, instant, RUN_SERVICES)
     refusals = (*_not_stated(effective, effective.missing), *_refusals(RUN_CHECKS, case))
-    return Verdict(refusals, _good_until(case), _gaps(case))
+    return Verdict(refusals, _sooner(effective, _good_until(case), instant), (*_used(effective, instant), *_gaps(case)))
 
 
 def judge_storage(effective: Effective, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
@@ -74,9 +78,10 @@ def judge_storage(effective: Effective, facts: PoolFacts, atlas: Atlas, instant:
 
     Everything is asked that running asks, save `process`, `compute`, `tenancy`, `egress` and the place of logs.
     """
-    case = checks.Case(effective.policy, facts, atlas, instant, STORAGE_SERVICES)
+    case = checks.Case(in_force(effective, atlas, instant), facts, atlas, instant, STORAGE_SERVICES)
     missing = tuple(facet for facet in effective.missing if facet not in NOT_FOR_STORAGE)
-    return Verdict((*_not_stated(effective, missing), *_refusals(STORAGE_CHECKS, case)), _good_until(case))
+    refusals = (*_not_stated(effective, missing), *_refusals(STORAGE_CHECKS, case))
+    return Verdict(refusals, _sooner(effective, _good_until(case), instant))
 
 
 def permits(policy: Policy, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
@@ -87,16 +92,15 @@ def permits(policy: Policy, facts: PoolFacts, atlas: Atlas, instant: datetime) -
 
 def judge_control_plane(effective: Effective, facts: ControlPlaneFacts, atlas: Atlas, instant: datetime) -> Verdict:
     """Return whether this control plane may hold the description of a job: names, command, states, bill."""
-    policy = effective.policy
+    policy = in_force(effective, atlas, instant)
     refusals = (
         *_not_stated(effective, [facet for facet in effective.missing if facet == "describe"]),
         *checks.expired_policy(policy, instant),
         *_description_outside(policy, facts, atlas, instant),
         *checks.exposed(policy, {facts.operator: exposure(facts.operator, facts.entities)}, atlas),
     )
-    return Verdict(
-        refusals, _earliest(instant, (policy.valid_until, _next_change(policy, ("describe",), atlas, instant)))
-    )
+    ends = (policy.valid_until, _next_change(policy, ("describe",), atlas, instant))
+    return Verdict(refusals, _sooner(effective, _earliest(instant, ends), instant))
 
 
 def judge_reader(effective: Effective, territory: str | None, atlas: Atlas, instant: datetime) -> Verdict:
@@ -104,15 +108,14 @@ def judge_reader(effective: Effective, territory: str | None, atlas: Atlas, inst
 
     An unknown territory is denied above `internal`; below, and where `access` is not stated, it is let through.
     """
-    policy = effective.policy
+    policy = in_force(effective, atlas, instant)
     refusals = (
         *_not_stated(effective, [facet for facet in effective.missing if facet == "access"]),
         *checks.expired_policy(policy, instant),
-        *_reader_outside(effective, territory, atlas, instant),
+        *_reader_outside(effective.class_, policy.access, territory, atlas, instant),
     )
-    return Verdict(
-        refusals, _earliest(instant, (policy.valid_until, _next_change(policy, ("access",), atlas, instant)))
-    )
+    ends = (policy.valid_until, _next_change(policy, ("access",), atlas, instant))
+    return Verdict(refusals, _sooner(effective, _earliest(instant, ends), instant))
 
 
 def _refusals(which: Iterable[checks.Check], case: checks.Case) -> tuple[FacetRefusal, ...]:
@@ -146,17 +149,16 @@ def _description_outside(
 
 
 def _reader_outside(
-    effective: Effective, territory: str | None, atlas: Atlas, instant: datetime
+    class_: DataClass, expression: SetExpression | None, territory: str | None, atlas: Atlas, instant: datetime
 ) -> Iterator[FacetRefusal]:
-    expression = effective.policy.access
     want = "a territory on record" if expression is None else str(expression)
     if territory is None:
-        if effective.class_ > DataClass.INTERNAL:
+        if class_ > DataClass.INTERNAL:
             yield FacetRefusal(
                 "access",
                 want,
                 checks.NOT_RECORDED,
-                f"the reader's territory is not on record, and the data are {effective.class_.word}; "
+                f"the reader's territory is not on record, and the data are {class_.word}; "
                 "an administrator can record it on the member or service account",
             )
     elif expression is not None and territory not in expression.expand(atlas, instant):
@@ -173,6 +175,19 @@ def _gaps(case: checks.Case) -> tuple[str, ...]:
     if facts.evidence is Evidence.E0:
         gaps.append(f"evidence: the place of {facts.pool} is its provider's word (E0)")
     return tuple(gaps)
+
+
+def _used(effective: Effective, instant: datetime) -> Iterator[str]:
+    for one in holding(effective, instant):
+        it = one.derogation
+        enough = facet_document(it.to, it.facet)
+        yield f"{it.facet}: {enough} was enough until {print_instant(it.not_after)}, by derogation {it.id}"
+
+
+def _sooner(effective: Effective, until: datetime | None, instant: datetime) -> datetime | None:
+    """Return the first later instant at which the answer may differ, the edges of derogations among them."""
+    edges = [edge for one in effective.derogations for edge in (one.derogation.not_before, one.derogation.not_after)]
+    return _earliest(instant, (until, *edges))
 
 
 def _good_until(case: checks.Case) -> datetime | None:

@@ -13,6 +13,7 @@ from functools import reduce
 from types import MappingProxyType
 
 from nordan_core.residency.canonical import digest_of
+from nordan_core.residency.derogations import Covering, derogation_document
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.facets import EMPTY, FACETS, PLACE_FACETS, UNENFORCED, Egress, Policy, meet
 from nordan_core.residency.levels import DataClass
@@ -58,11 +59,17 @@ class Effective:
     """Place facets that an owner or a floor must state and did not; the judge denies for each."""
     has_content: bool
     """Whether the job has an input, secret or file."""
+    derogations: tuple[Covering, ...] = ()
+    """Used on it, in order of their ids. `policy` is what it is without them; see `widening.in_force`."""
     digest: str = field(init=False)
-    """SHA-256 of what a judgement depends on: the policy and what is missing. Names of layers do not count."""
+    """SHA-256 of what a judgement depends on: the policy and what is missing. Names of layers do not count, unless a
+    derogation tells layers apart."""
 
     def __post_init__(self) -> None:
-        judged = {"policy": policy_document(self.policy), "missing": list(self.missing)}
+        judged: dict[str, object] = {"policy": policy_document(self.policy), "missing": list(self.missing)}
+        if self.derogations:
+            judged["derogations"] = covering_documents(self.derogations)
+            judged["layers"] = layer_documents(self.layers)
         object.__setattr__(self, "digest", digest_of(judged))
 
     @property
@@ -73,6 +80,19 @@ class Effective:
     def layers_stating(self, facet: str) -> tuple[Layer, ...]:
         """Return the layers that state a facet."""
         return tuple(layer for layer in self.layers if layer.policy.facet(facet) is not None)
+
+
+def layer_documents(layers: Iterable[Layer]) -> list[dict[str, object]]:
+    """Return layers as JSON values."""
+    return [{"kind": one.kind.value, "name": one.name, "policy": policy_document(one.policy)} for one in layers]
+
+
+def covering_documents(covered: Iterable[Covering]) -> list[dict[str, object]]:
+    """Return derogations, each with the inputs that it covers, as JSON values; null is everything."""
+    return [
+        {"text": derogation_document(one.derogation), "inputs": None if one.inputs is None else sorted(one.inputs)}
+        for one in covered
+    ]
 
 
 def effective(layers: Iterable[Layer], *, has_content: bool) -> Effective:

@@ -1,0 +1,370 @@
+"""What a derogation may say, whom it covers, and what it changes: its facet, for its subjects, in its time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nordan_core.residency.derogations import (
+    LONGEST,
+    LONGEST_BREAK_GLASS,
+    Covering,
+    choices,
+    coverings,
+    derogation_document,
+    parse_derogation,
+)
+from nordan_core.residency.effective_text import effective_document, parse_effective, repeats
+from nordan_core.residency.errors import PolicyError
+from nordan_core.residency.facets import EMPTY, FACETS, PLACE_FACETS, attribute_of
+from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts
+from nordan_core.residency.joins import DEROGABLE, joined
+from nordan_core.residency.judge import judge, judge_control_plane, judge_reader, judge_storage, permits
+from nordan_core.residency.layers import Effective, Layer
+from nordan_core.residency.widening import derogated
+from support.derogations import DATASET, PROJECT, a_derogation, a_text, bearings
+from support.residency import (
+    ATLAS,
+    ENTITIES,
+    NOW,
+    a_layer,
+    a_policy,
+    a_pool,
+    a_swedish_pool,
+    endpoints,
+    in_force,
+)
+from support.residency_strategies import FACET_VALUES, instants, owner_and_floor_layers, pools
+
+FIVE = {facet: ["FR"] for facet in PLACE_FACETS}
+END = NOW + timedelta(days=7)
+NONE = object()
+
+steady = settings(
+    max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+def of_project(**facets: Any) -> Effective:
+    """Return the policy of a job under a floor that allows France alone, for everything."""
+    return in_force(a_layer("project", "default", **{**FIVE, "class_": "internal", **facets}))
+
+
+def used(of: Effective, *, inputs: Any = None, **changes: Any) -> Effective:
+    """Return a policy under one derogation."""
+    return derogated(of, [Covering(a_derogation(**changes), inputs)])
+
+
+def german(**changes: Any) -> PoolFacts:
+    """Return a pool that differs from the French one by where it computes, and by nothing else."""
+    return a_pool(territory="DE", **changes)
+
+
+class TestTheText:
+    """What can be asked for at all."""
+
+    def test_it_reads_back_as_it_was_written(self) -> None:
+        """The document is the text that the digest is taken over."""
+        one = a_derogation(subjects=["dataset/dts_b", "job/job_a"], to=["NO", "DE"])
+        assert parse_derogation(derogation_document(one), ATLAS) == one
+
+    @pytest.mark.parametrize("field", sorted(set(a_text()) - {"break_glass"}))
+    def test_each_part_of_the_text_is_needed_and_digested(self, field: str) -> None:
+        """Without it there is no text, and with another word it is another text."""
+        with pytest.raises(PolicyError) as caught:
+            parse_derogation({name: value for name, value in a_text().items() if name != field}, ATLAS)
+        assert caught.value.field.startswith(field) or field == "to"
+        other = {
+            "facet": "store",
+            "to": ["NO"],
+            "subjects": ["job/job_x"],
+            "max_uses": 4,
+            "not_before": (NOW + timedelta(seconds=1)).isoformat(),
+            "not_after": (NOW + timedelta(hours=1)).isoformat(),
+        }.get(field, "something else")
+        assert a_derogation(**{field: other}).digest != a_derogation().digest
+
+    def test_breaking_glass_is_part_of_the_text(self) -> None:
+        """So that nobody approves one and gets the other."""
+        short = {"not_after": (NOW + LONGEST_BREAK_GLASS).isoformat()}
+        assert a_derogation(break_glass=True, **short).digest != a_derogation(**short).digest
+
+    @pytest.mark.parametrize(
+        ("changes", "field", "word"),
+        [
+            ({"facet": "class", "to": "public"}, "facet", "cannot be widened"),
+            ({"facet": "valid_until", "to": "2030-01-01"}, "facet", "cannot be widened"),
+            ({"facet": "non_derogable", "to": []}, "facet", "cannot be widened"),
+            ({"facet": "proces"}, "facet", "did you mean 'process'"),
+            ({"to": ["Germany"]}, "to.0", "did you mean 'DE'"),
+            ({"facet": "egress", "to": "unenforced"}, "to", "only the owner"),
+            ({"facet": "egress", "to": ["hub"], "subjects": [f"dataset/{DATASET}"]}, "subjects", "whole job"),
+            ({"subjects": []}, "subjects", "from 1"),
+            ({"subjects": ["dataset/*"]}, "subjects.0", "one thing"),
+            ({"subjects": ["everything"]}, "subjects.0", "one thing"),
+            ({"subjects": ["pool/x"]}, "subjects.0", "not one of"),
+            ({"max_uses": 0}, "max_uses", "within"),
+            ({"not_after": NOW.isoformat()}, "not_after", "before it begins"),
+            ({"not_after": (NOW + LONGEST + timedelta(seconds=1)).isoformat()}, "not_after", "30 days"),
+            (
+                {"break_glass": True, "not_after": (NOW + LONGEST_BREAK_GLASS + timedelta(seconds=1)).isoformat()},
+                "not_after",
+                "4 hours",
+            ),
+            ({"reason": "x" * 4001}, "reason", "at most"),
+            ({"surprise": 1}, "surprise", "no such field"),
+        ],
+    )
+    def test_what_cannot_be_asked_for(self, changes: dict[str, Any], field: str, word: str) -> None:
+        """Each is refused with the field at fault and what would be right."""
+        with pytest.raises(PolicyError) as caught:
+            a_derogation(**changes)
+        assert caught.value.field == field
+        assert word in caught.value.message
+
+    def test_the_longest_times_are_allowed(self) -> None:
+        """Thirty days; four hours behind glass."""
+        assert a_derogation(not_after=(NOW + LONGEST).isoformat()).not_after == NOW + LONGEST
+        a_derogation(break_glass=True, not_after=(NOW + LONGEST_BREAK_GLASS).isoformat())
+
+
+class TestWhomItCovers:
+    """Subjects are ids; what they do not name is not covered."""
+
+    @pytest.mark.parametrize(
+        ("subject", "expected"),
+        [
+            (f"project/{PROJECT}", None),
+            ("job/job_one", None),
+            (f"dataset/{DATASET}", frozenset({"patients"})),
+            ("job/job_two", NONE),
+            ("dataset/dts_other", NONE),
+            ("project/prj_two", NONE),
+        ],
+    )
+    def test_a_subject_covers_its_own(self, subject: str, expected: Any) -> None:
+        """A project or a job everything that is met; a dataset what it states; another one nothing."""
+        found = coverings([a_derogation(subjects=[subject])], bearings(patients=DATASET, other="dts_second"))
+        assert [one.inputs for one in found] == ([] if expected is NONE else [expected])
+
+    def test_another_projects_derogation_covers_nothing(self) -> None:
+        """Even where it names the same job."""
+        assert coverings([a_derogation(project="prj_two", subjects=["job/job_one"])], bearings()) == ()
+
+    def test_a_job_that_has_no_id_yet_is_no_subject(self) -> None:
+        """While it is being submitted only its project and its datasets count."""
+        assert coverings([a_derogation(subjects=["job/job_one"])], bearings(None)) == ()
+
+    def test_the_fewest_come_first(self) -> None:
+        """Each alone in order of id, then all; so none is used without need."""
+        two = coverings([a_derogation(id="drg_b"), a_derogation(id="drg_a")], bearings())
+        ids = [[one.derogation.id for one in some] for some in choices(two)]
+        assert ids == [["drg_a"], ["drg_b"], ["drg_a", "drg_b"]]
+        assert len(list(choices(two[:1]))) == 1
+
+
+class TestTheJudgement:
+    """One judge; the derogation is a step after the meet."""
+
+    def test_it_lets_through_what_only_its_facet_kept_out(self) -> None:
+        """And the verdict says so among its gaps."""
+        plain = judge(of_project(), german(), ATLAS, NOW)
+        assert plain.failing == {"process", "describe"}
+        widened = of_project(describe=["FR", "DE"])
+        assert judge(widened, german(), ATLAS, NOW).failing == {"process"}
+        verdict = judge(used(widened), german(), ATLAS, NOW)
+        assert verdict.allowed
+        assert any("process: ['DE'] was enough" in gap and "drg_one" in gap for gap in verdict.gaps)
+
+    def test_it_touches_no_other_facet(self) -> None:
+        """What else fails still fails."""
+        assert judge(used(of_project()), german(), ATLAS, NOW).failing == {"describe"}
+
+    @pytest.mark.parametrize(
+        ("at", "allowed", "until"),
+        [
+            (NOW - timedelta(seconds=1), False, NOW),
+            (NOW, True, END),
+            (END - timedelta(microseconds=1), True, END),
+            (END, False, None),
+        ],
+    )
+    def test_it_begins_and_ends_by_itself(self, at: datetime, allowed: bool, until: datetime | None) -> None:
+        """Each verdict tells until when it is good, so running work is judged again at the very instant."""
+        verdict = judge(used(of_project(describe=["FR", "DE"])), german(), ATLAS, at)
+        assert verdict.allowed is allowed
+        assert verdict.good_until == (a_pool().valid_until if until is None else until)
+
+    def test_a_facet_that_nobody_may_touch_stays_as_it_is(self) -> None:
+        """Whoever of the layers said so."""
+        closed = in_force(
+            a_layer("project", "default", **{**FIVE, "describe": ["FR", "DE"], "class_": "internal"}),
+            a_layer("input", "patients", non_derogable=["process"]),
+        )
+        assert judge(used(closed), german(), ATLAS, NOW).failing == {"process"}
+        other = replace(closed, policy=replace(closed.policy, non_derogable=frozenset({"store"})))
+        assert judge(used(other), german(), ATLAS, NOW).allowed
+
+    def test_what_nobody_stated_is_still_missing(self) -> None:
+        """A derogation stands in for no owner's word."""
+        unsaid = in_force(a_layer("job", "x", process=["FR"]), has_content=True)
+        refusals = judge(used(unsaid), a_pool(), ATLAS, NOW)
+        assert "process" in refusals.failing
+
+    def test_one_for_a_dataset_widens_nothing_that_others_state(self) -> None:
+        """The second dataset of the job never agreed."""
+        both = in_force(
+            a_layer("input", "patients", **{**FIVE, "describe": ["FR", "DE"]}),
+            a_layer("input", "staff", **{**FIVE, "describe": ["FR", "DE"]}),
+        )
+        relaxed = replace(german(), enforces=frozenset({"egress", "isolation"}))
+        one = used(both, inputs=frozenset({"patients"}))
+        assert judge(one, relaxed, ATLAS, NOW).failing == {"process"}
+        assert judge(used(both, inputs=frozenset({"patients", "staff"})), relaxed, ATLAS, NOW).allowed
+        assert judge(used(both), relaxed, ATLAS, NOW).allowed
+
+    def test_one_for_a_dataset_does_not_touch_a_floor_of_the_same_name(self) -> None:
+        """Names are told apart by who speaks."""
+        floor = in_force(
+            a_layer("project", "patients", **{**FIVE, "describe": ["FR", "DE"], "class_": "internal"}),
+        )
+        assert judge(used(floor, inputs=frozenset({"patients"})), german(), ATLAS, NOW).failing == {"process"}
+
+    def test_storing_reading_and_describing_are_judged_by_the_same_step(self) -> None:
+        """Each by its facet."""
+        of = of_project()
+        abroad = a_pool(endpoints=tuple(replace(one, territory="SE") for one in endpoints("FR")))
+        with_keys = of_project(key=["FR", "SE"])
+        assert judge_storage(with_keys, abroad, ATLAS, NOW).failing == {"store"}
+        stored = judge_storage(used(with_keys, facet="store", to=["SE"]), abroad, ATLAS, NOW)
+        assert (stored.allowed, stored.good_until) == (True, END)
+        reader = judge_reader(used(of, facet="access", to=["NO"]), "NO", ATLAS, NOW)
+        assert (judge_reader(of, "NO", ATLAS, NOW).allowed, reader.allowed, reader.good_until) == (False, True, END)
+        here = ControlPlaneFacts(territory="SE", operator="auvergne-calcul", entities=ENTITIES)
+        described = judge_control_plane(used(of, facet="describe", to=["SE"]), here, ATLAS, NOW)
+        assert judge_control_plane(of, here, ATLAS, NOW).failing == {"describe"}
+        assert (described.allowed, described.good_until) == (True, END)
+
+
+class TestTheRecord:
+    """An effective policy carries what was used on it."""
+
+    @pytest.mark.parametrize("inputs", [None, frozenset({"patients"})])
+    def test_it_is_written_and_read_back(self, inputs: frozenset[str] | None) -> None:
+        """With its digest, and derived again from its layers."""
+        of = used(in_force(a_layer("input", "patients", **FIVE)), inputs=inputs)
+        again = parse_effective(effective_document(of), ATLAS)
+        assert again == of
+        assert repeats(again)
+
+    def test_it_is_another_policy_than_without(self) -> None:
+        """Also by digest, so that no mask or verdict of one is taken for the other's."""
+        of = of_project()
+        digests = {of.digest, used(of).digest, used(of, to=["SE"]).digest, used(of, inputs=frozenset({"x"})).digest}
+        assert len(digests) == 4
+
+    def test_where_single_inputs_are_covered_the_layers_count(self) -> None:
+        """The same meet from other layers is widened otherwise."""
+        one = in_force(a_layer("input", "a", **FIVE), a_layer("input", "b"))
+        two = in_force(a_layer("input", "a"), a_layer("input", "b", **FIVE))
+        assert one.digest == two.digest
+        covered = {"inputs": frozenset({"a"})}
+        assert used(one, **covered).digest != used(two, **covered).digest
+
+    def test_a_document_without_any_is_as_it_always_was(self) -> None:
+        """Digests of policies that were accepted before derogations existed still fit."""
+        assert "derogations" not in effective_document(of_project())
+
+
+#: For each facet that can be widened: a statement, and one that is neither stronger nor weaker.
+def _values(facet: str) -> st.SearchStrategy[Any]:
+    return FACET_VALUES[facet].map(lambda value: a_policy(**{facet: value}).facet(facet))
+
+
+def test_what_can_be_widened_is_every_limit() -> None:
+    """And nothing else: a new facet has to be thought about."""
+    assert {*DEROGABLE, "class", "valid_until", "non_derogable"} == set(FACETS)
+
+
+@pytest.mark.parametrize("facet", DEROGABLE)
+def test_a_join_lets_through_all_that_either_side_does(facet: str) -> None:
+    """For each facet, over drawn pools; and it is commutative, idempotent and no wider than asking nothing."""
+    seen: Counter[bool] = Counter()
+
+    @steady
+    @given(_values(facet), _values(facet), pools, instants)
+    def check(one: Any, two: Any, pool: PoolFacts, instant: datetime) -> None:
+        both = joined(facet, one, two, ATLAS)
+        assert both == joined(facet, two, one, ATLAS)
+        assert joined(facet, one, one, ATLAS) == one
+        sides = [_allows(facet, value, pool, instant) for value in (one, two)]
+        assert _allows(facet, both, pool, instant) or not any(sides)
+        seen[sides[0] != sides[1]] += 1
+
+    check()
+    assert seen[True], seen
+
+
+def _allows(facet: str, value: Any, pool: PoolFacts, instant: datetime) -> bool:
+    policy = replace(EMPTY, **{attribute_of(facet): value})
+    return facet not in permits(policy, pool, ATLAS, instant).failing
+
+
+def test_the_join_of_places_is_their_union() -> None:
+    """Not wider: a place that neither side allows stays out."""
+
+    @steady
+    @given(_values("process"), _values("process"), instants)
+    def check(one: Any, two: Any, instant: datetime) -> None:
+        both = joined("process", one, two, ATLAS).expand(ATLAS, instant)
+        assert both == one.expand(ATLAS, instant) | two.expand(ATLAS, instant)
+
+    check()
+
+
+def test_a_weaker_certificate_is_asked_for_where_it_was_said_to_be_enough() -> None:
+    """It does not fall away altogether."""
+    strong, weak = (a_policy(certifications={"c5": level}).certifications for level in ("type2", "type1"))
+    assert joined("certifications", strong, weak, ATLAS) == weak
+    other = a_policy(certifications={"hds": "v2"}).certifications
+    assert joined("certifications", strong, other, ATLAS) == frozenset()
+
+
+def test_a_derogation_never_takes_anything_away() -> None:
+    """Over drawn layers and pools: allowed without is allowed with, and only its facet can change to allowed."""
+    helped: Counter[str] = Counter()
+
+    @steady
+    @given(
+        owner_and_floor_layers,
+        st.sampled_from(DEROGABLE).flatmap(lambda facet: st.tuples(st.just(facet), _documents(facet))),
+        pools,
+        st.sampled_from([None, frozenset({"owner-0"})]),
+    )
+    def check(layers: list[Layer], what: tuple[str, Any], pool: PoolFacts, inputs: frozenset[str] | None) -> None:
+        facet, to = what
+        of = in_force(*layers, has_content=True)
+        plain = judge(of, pool, ATLAS, NOW)
+        subject = f"project/{PROJECT}" if inputs is None else "job/job_one"
+        widened = judge(used(of, inputs=inputs, facet=facet, to=to, subjects=[subject]), pool, ATLAS, NOW)
+        assert widened.failing <= plain.failing
+        assert plain.failing - widened.failing <= {facet}
+        helped[facet] += plain.failing != widened.failing
+
+    check()
+    assert sum(helped.values()) >= 3, helped
+
+
+def _documents(facet: str) -> st.SearchStrategy[Any]:
+    return FACET_VALUES[facet].filter(lambda value: value != "unenforced")
+
+
+def test_a_swedish_pool_is_no_german_one() -> None:
+    """The builders above differ where they should."""
+    assert a_swedish_pool().territory != german().territory
