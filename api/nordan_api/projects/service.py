@@ -119,6 +119,7 @@ def create_key(context: Context, principal: Principal, organisation: str, wanted
             _project(work, principal, owner, wanted.get("project")),
             territory,
             _expiry(wanted.get("expires_in_s"), now),
+            principal.key,
         )
         secret = new_secret("nk")
         work.tenants.add_key(key, secret, now)

@@ -58,3 +58,5 @@ class Principal:
     territory: str | None = None
     """Where the holder sits, as recorded; None means unknown, which reads nothing above internal."""
     expires_at: datetime | None = None
+    made_by: KeyId | None = None
+    """The key that made this one; None for a first key."""

@@ -32,6 +32,18 @@ _PROJECT = text(
 )
 
 
+_MEMBER = text(
+    """
+    with recursive line as (
+        select id, made_by, 0 as step from api_key where id = :key
+        union all
+        select m.id, m.made_by, line.step + 1 from line join api_key m on m.id = line.made_by and m.role <> 'admin'
+    )
+    select id from line order by step desc limit 1
+    """
+)
+
+
 class Tenants:
     """Reads and writes tenants."""
 
@@ -116,6 +128,7 @@ class Tenants:
                 territory=principal.territory,
                 created_at=created_at,
                 expires_at=principal.expires_at,
+                made_by=principal.made_by,
             )
         )
         self._session.flush()
@@ -136,6 +149,13 @@ class Tenants:
             .order_by(col(ApiKeyRow.id))
         )
         return [_principal(row) for row in self._session.scalars(statement)]
+
+    def member_of(self, key: KeyId) -> KeyId:
+        """Return the key of the member that a key belongs to.
+
+        A key that another made belongs to whoever holds that one; only administrators hand keys to others.
+        """
+        return KeyId(self._session.execute(_MEMBER, {"key": key}).scalar_one())
 
     def revoke_key(self, organisation: OrganisationId, key: KeyId, now: datetime) -> bool:
         """Revoke a key; False when the organisation has no such live key."""
@@ -191,4 +211,5 @@ def _principal(row: ApiKeyRow) -> Principal:
         ProjectId(row.project_id) if row.project_id else None,
         row.territory,
         row.expires_at,
+        KeyId(row.made_by) if row.made_by else None,
     )

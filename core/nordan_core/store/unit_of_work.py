@@ -17,6 +17,7 @@ from nordan_core.store.attempts import Attempts
 from nordan_core.store.audit import Audit
 from nordan_core.store.certificates import Certificates
 from nordan_core.store.contents import Contents
+from nordan_core.store.derogations import Derogations
 from nordan_core.store.epoch import ResidencyEpoch
 from nordan_core.store.idempotency import Idempotency
 from nordan_core.store.jobs import Jobs
@@ -64,6 +65,11 @@ class UnitOfWork:
     def contents(self) -> Contents:
         """Datasets, artifacts, locations, uploads."""
         return Contents(self._session)
+
+    @cached_property
+    def derogations(self) -> Derogations:
+        """Leave to fall short of a facet."""
+        return Derogations(self._session)
 
     @cached_property
     def scheduling(self) -> Scheduling:

@@ -42,6 +42,8 @@ class ApiKeyRow(SQLModel, table=True):
     project_id: str | None = Field(default=None, foreign_key="project.id")
     role: str
     territory: str | None = None
+    made_by: str | None = Field(default=None, foreign_key="api_key.id")
+    """The key that made it; None for a first key."""
     created_at: datetime = instant()
     expires_at: datetime | None = optional_instant()
     revoked_at: datetime | None = optional_instant()
