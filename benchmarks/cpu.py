@@ -1,33 +1,33 @@
 """Where the processor's time went: seconds per service of a stack, read from /proc.
 
-Wall-clock figures move with everything else that a shared machine does; seconds of processor per job do not, or much less. So a
-benchmark prints both, and two versions are compared by the second.
+Wall-clock figures move with everything else that a shared machine does; seconds of processor per job do not,
+or much less. So a benchmark prints both, and two versions are compared by the second.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def seconds(root: int) -> Counter[str]:
+def seconds(root: int) -> dict[str, float]:
     """Return the seconds used so far by every process under `root`, their ended children with them, by service."""
     children: dict[int, list[int]] = {}
     used: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (numbers := _numbers(entry)) is not None:
-            children.setdefault(numbers[0], []).append(int(entry.name))
-            used[int(entry.name)] = numbers[1]
-    totals: Counter[str] = Counter()
+        if entry.name.isdigit() and (found := _process(entry)) is not None:
+            parent, used[int(entry.name)] = found
+            children.setdefault(parent, []).append(int(entry.name))
+    totals: dict[str, float] = {}
     waiting = [root]
     while waiting:
         pid = waiting.pop()
         waiting += children.get(pid, [])
-        totals[_service(pid)] += used.get(pid, 0.0)
+        service = _service(pid)
+        totals[service] = totals.get(service, 0.0) + used.get(pid, 0.0)
     return totals
 
 
@@ -39,7 +39,7 @@ def table(before: Mapping[str, float], after: Mapping[str, float], jobs: int) ->
     return f"processor: {sum(spent.values()):.1f} ms a job ({shown})"
 
 
-def _numbers(entry: Path) -> tuple[int, float] | None:
+def _process(entry: Path) -> tuple[int, float] | None:
     """Return a process's parent and its seconds, None when it has just ended."""
     try:
         fields = (entry / "stat").read_text().rpartition(")")[2].split()

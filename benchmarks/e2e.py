@@ -82,7 +82,7 @@ def _burst(client: httpx.Client, running: stack.Stack, jobs: int) -> tuple[float
 
 
 def _any_unfinished(client: httpx.Client) -> bool:
-    """Ask for one job only: a page of five hundred costs the api as much as forty submissions, on the cores measured."""
+    """Ask for one job only: a page of five hundred costs the api what forty submissions cost, on the same cores."""
     states = ["queued", "starting", "running", "recovering", "cancelling"]
     return bool(client.get("/jobs", params={"state": states, "limit": 1}).json()["items"])
 

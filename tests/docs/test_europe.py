@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -14,8 +13,8 @@ from nordan_core.facts import FactsBook, build_facts
 from nordan_core.residency.judge import judge, judge_control_plane
 from nordan_core.residency.layers import Effective, Layer, LayerKind, effective
 from nordan_core.residency.policy import parse_policy
-from nordan_core.store.places import WorldState
 from nordan_core.world import parse_world
+from nordan_core.world_facts import state_of
 from support.pages import ROOT
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -25,20 +24,8 @@ PATIENTS = {"class": "restricted", "residency": ["FR", "SE"], "forbid_exposure":
 
 @pytest.fixture(scope="module")
 def europe() -> FactsBook:
-    stored = [one.stored() for one in parse_world(list(jobfile.load_all(ROOT / "deploy" / "world" / "europe.yaml")))]
-    by_kind: dict[str, dict[str, dict[str, Any]]] = {}  # Any: JSON
-    for document in stored:
-        by_kind.setdefault(document["kind"], {})[document.get("name", "cell")] = document
-    pools = by_kind["Pool"]
-    state = WorldState(
-        cell=by_kind["ControlPlane"]["cell"],
-        entities=by_kind["Entity"],
-        regions=by_kind["Region"],
-        pools=pools,
-        facts_versions=dict.fromkeys(pools, 1),
-        offered_tenancy={},
-    )
-    return build_facts(state, ATLAS, epoch=1)
+    documents = parse_world(list(jobfile.load_all(ROOT / "deploy" / "world" / "europe.yaml")))
+    return build_facts(state_of(documents), ATLAS, epoch=1)
 
 
 def of_data(policy: Mapping[str, object]) -> Effective:

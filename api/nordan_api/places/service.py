@@ -12,7 +12,6 @@ from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import OrganisationId, ProjectId, RegionCode
 from nordan_core.domain.places import ExecutorKind
 from nordan_core.domain.tenants import Organisation, Principal, Project
-from nordan_core.facts import entity_of
 from nordan_core.identifiers import new_id, new_secret
 from nordan_core.proof.canonical import digest_of
 from nordan_core.residency.policy import policy_document
@@ -33,6 +32,7 @@ from nordan_core.world import (
     check_codes,
     parse_world,
 )
+from nordan_core.world_facts import check_references, entity_of
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -51,7 +51,7 @@ def apply_world(context: Context, principal: Principal, documents: Sequence[Json
         work.epoch.hold()
         for place in sorted(range(len(parsed)), key=lambda one: KINDS.index(parsed[one].kind)):
             results[place] = _apply_one(context, work, parsed[place], place)
-        _check_references(work)
+        check_references(work.places.world())
         if any(action != "unchanged" for action in results.values()):
             work.epoch.step()
             work.audit.write(_entry(context, principal, parsed, results))
@@ -160,26 +160,6 @@ def _check_codes(context: Context, documents: Sequence[WorldDocument]) -> None:
         check_codes(document, context.atlas, f"documents.{place}")
         if isinstance(document, EntityDocument):
             entity_of(document.stored())
-
-
-def _check_references(work: UnitOfWork) -> None:
-    world = work.places.world()
-    for name, entity in world.entities.items():
-        for owner in entity["owners"] or ():
-            _must_exist(owner["owner"], world.entities, f"entity {name} names the owner")
-    for code, region in world.regions.items():
-        ends = [one["operator"] for one in region["endpoints"].values() if one]
-        for party in filter(None, [region["operator"], region["host"], *ends]):
-            _must_exist(party, world.entities, f"region {code} names")
-    for name, pool in world.pools.items():
-        _must_exist(pool["provider"], world.entities, f"pool {name} names the provider")
-    if world.cell is not None:
-        _must_exist(world.cell["operator"], world.entities, "the control plane names the operator")
-
-
-def _must_exist(name: str, entities: object, sentence: str) -> None:
-    if name not in entities:  # type: ignore[operator]  # a mapping; typed loosely to serve both stored forms
-        raise Invalid("documents", f"{sentence} {name!r}, but there is no such Entity document")
 
 
 def join_region(context: Context, principal: Principal, code: str, request: JoinRequest) -> JoinBundle:

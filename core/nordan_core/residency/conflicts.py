@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import combinations
 
+from nordan_core.residency.covers import smallest_cover
 from nordan_core.residency.facets import PLACE_FACETS
 from nordan_core.residency.layers import Effective, Layer
 from nordan_core.residency.places import Atlas
-from nordan_core.residency.sets import SetExpression
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,7 @@ class FacetConflict:
 
     facet: str
     layers: tuple[Layer, ...]
-    """One that allows nowhere by itself, or two that share no place; all who state it where no pair is at fault."""
+    """The fewest that share no place: one that allows nowhere by itself, two, or more where no pair is at fault."""
     message: str
 
 
@@ -36,19 +34,20 @@ def empty_facets(effective: Effective, atlas: Atlas, instant: datetime) -> tuple
 
 def _at_fault(effective: Effective, facet: str, atlas: Atlas, instant: datetime) -> tuple[Layer, ...]:
     stating = effective.layers_stating(facet)
-    for size in (1, 2):
-        for group in combinations(stating, size):
-            sets = [expression.expand(atlas, instant) for expression in _expressions(group, facet)]
-            if not frozenset.intersection(*sets):
-                return group
-    return stating
+    allowed = [_expanded(layer, facet, atlas, instant) for layer in stating]
+    places = sorted(frozenset().union(*allowed))
+    # A layer takes out the places that it does not allow; those at fault are the fewest that take out all.
+    takes_out = [sum(1 << bit for bit, place in enumerate(places) if place not in one) for one in allowed]
+    for layer, one in zip(stating, allowed, strict=True):
+        if not one:
+            return (layer,)
+    cover = smallest_cover(takes_out, (1 << len(places)) - 1)
+    return stating if cover is None else tuple(stating[place] for place in cover.places)
 
 
-def _expressions(layers: tuple[Layer, ...], facet: str) -> Iterator[SetExpression]:
-    for layer in layers:
-        expression = layer.policy.places(facet)
-        if expression is not None:
-            yield expression
+def _expanded(layer: Layer, facet: str, atlas: Atlas, instant: datetime) -> frozenset[str]:
+    expression = layer.policy.places(facet)
+    return frozenset() if expression is None else expression.expand(atlas, instant)
 
 
 def _sentence(facet: str, layers: tuple[Layer, ...]) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import combinations
 
 from nordan_core.residency.conflicts import empty_facets
+from nordan_core.residency.covers import smallest_cover
 from nordan_core.residency.facets import EMPTY, FACETS, Policy, attribute_of
 from nordan_core.residency.facts import PoolFacts
 from nordan_core.residency.judge import permits
@@ -37,8 +37,7 @@ class Never:
     """Why no pool will do. Both parts may be absent: with no pools at all, or where only facts are at fault."""
 
     conflict: tuple[ConflictPart, ...]
-    """Parts that together leave no pool; without any one of them some pool would remain. One or two where that is
-    enough, else more."""
+    """The fewest parts that together leave no pool; without any one of them some pool would remain."""
     relaxation: Relaxation | None
     sentence: str
 
@@ -90,28 +89,8 @@ def _absent(facet: str) -> ConflictPart:
 
 
 def _smallest(parts: Sequence[_Part], *, everything: int) -> tuple[ConflictPart, ...]:
-    for size in (1, 2):
-        for group in combinations(parts, size):
-            if _taken_out(group) == everything:
-                return tuple(one.part for one in group)
-    return _irreducible(parts, everything=everything)
-
-
-def _irreducible(parts: Sequence[_Part], *, everything: int) -> tuple[ConflictPart, ...]:
-    # Larger conflicts: drop whatever is not needed. None smaller is inside it, though another may be smaller.
-    kept = list(parts)
-    for one in parts:
-        without = [other for other in kept if other is not one]
-        if _taken_out(without) == everything:
-            kept = without
-    return tuple(one.part for one in kept)
-
-
-def _taken_out(parts: Sequence[_Part]) -> int:
-    bits = 0
-    for one in parts:
-        bits |= one.takes_out
-    return bits
+    cover = smallest_cover([one.takes_out for one in parts], everything)
+    return () if cover is None else tuple(parts[place].part for place in cover.places)
 
 
 def _sentence(

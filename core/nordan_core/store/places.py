@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,22 +15,9 @@ from nordan_core.domain.places import ExecutorKind, Hold, Pool, Region
 from nordan_core.store.nodes import Nodes
 from nordan_core.store.tables.places import CellRow, EntityRow, PoolRow, RegionRow
 from nordan_core.world import ControlPlaneDocument, EntityDocument, PoolDocument, RegionDocument
+from nordan_core.world_facts import WorldState
 
 Document = dict[str, Any]  # Any: JSON
-
-
-@dataclass(frozen=True, slots=True)
-class WorldState:
-    """Everything that is judged, as stored documents: what `nordan_core.facts` builds its values from."""
-
-    cell: Document | None
-    entities: Mapping[str, Document]
-    regions: Mapping[str, Document]
-    pools: Mapping[str, Document]
-    facts_versions: Mapping[str, int]
-    """By pool; rises with any change of the pool, its region or an entity."""
-    offered_tenancy: Mapping[str, tuple[str, ...]]
-    """By region: what its executor said it can keep apart when it joined; absent before."""
 
 
 class Places:

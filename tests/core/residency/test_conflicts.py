@@ -35,6 +35,16 @@ EMPTY: dict[str, tuple[list[Layer], list[tuple[str, list[str]]]]] = {
         ],
         [("access", ["p", "a", "b"])],
     ),
+    "three, though five state it": (
+        [
+            a_layer("organisation", "o", access=["EU", "NO"]),
+            a_layer("project", "p", access=["FR", "SE"]),
+            a_layer("input", "a", access=["SE", "NO"]),
+            a_layer("input", "b", access=["NO", "FR"]),
+            a_layer("job", "j", access=["FR", "SE", "NO"]),
+        ],
+        [("access", ["p", "a", "b"])],
+    ),
     "several facets": (
         [
             a_layer("project", "p", residency=["FR"]),
