@@ -22,7 +22,13 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_UNFOLDED = 100_000
 
 
-class _StrictLoader(yaml.SafeLoader):
+#: Deeper documents are mistakes, and would overflow the stack of whoever reads them by recursion.
+MAX_DEPTH = 100
+#: The parser in C where PyYAML was built with it: a hundred times faster, which is what refusing large files takes.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_SafeLoader):  # type: ignore[misc]  # chosen when imported
     """The safe loader with our scalars, without merge keys, and with each key once."""
 
 
@@ -51,25 +57,25 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[str, object]
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Return the one mapping that a file holds.
 
     Raises:
         WrongUse: the file cannot be read, is not strict YAML, or holds something else; with line and column.
     """
-    documents = load_all(path)
+    documents = load_all(path, max_bytes)
     if len(documents) != 1:
         raise WrongUse(f"{path} holds {len(documents)} documents; one is wanted")
     return documents[0]
 
 
-def load_all(path: Path) -> list[dict[str, Any]]:
+def load_all(path: Path, max_bytes: int = MAX_BYTES) -> list[dict[str, Any]]:
     """Return the mappings of a file with documents parted by `---`; empty ones are passed over.
 
     Raises:
         WrongUse: as `load`.
     """
-    documents = parse(_read(path), str(path))
+    documents = parse(_read(path, max_bytes), str(path))
     for document in documents:
         if not isinstance(document, dict):
             raise WrongUse(f"{path} holds {_kind(document)} where fields with values are wanted, such as name: digits")
@@ -83,6 +89,7 @@ def parse(text: str, origin: str) -> list[Any]:
         WrongUse: the text is not strict YAML.
     """
     try:
+        _check_size(text, origin)
         documents = [one for one in yaml.load_all(text, _StrictLoader) if one is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -95,14 +102,26 @@ def parse(text: str, origin: str) -> list[Any]:
     return documents
 
 
-def _read(path: Path) -> str:
+def _check_size(text: str, origin: str) -> None:
+    """Go through a text without building anything of it, and stop where it is too deep or too long."""
+    depth = count = 0
+    for event in yaml.parse(text, _StrictLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        count += isinstance(event, yaml.NodeEvent)
+        if depth > MAX_DEPTH:
+            raise WrongUse(f"{origin}: lists and mappings stand over {MAX_DEPTH} deep in one another")
+        if count > MAX_UNFOLDED:
+            raise WrongUse(f"{origin}: it holds over {MAX_UNFOLDED} values")
+
+
+def _read(path: Path, max_bytes: int) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise WrongUse(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise WrongUse(f"{path} is over {MAX_BYTES // 1024} KiB; large values go into files that the job lists")
+    if len(data) > max_bytes:
+        raise WrongUse(f"{path} is over {max_bytes // 1024} KiB; large values go into files that the job lists")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

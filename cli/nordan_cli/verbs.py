@@ -47,6 +47,7 @@ VERBS = (
     Verb("connect", "Show where an inference job answers, and a token for it.", f"{_HERE}.connect:connect"),
     Verb("dataset", "Put, list, show and copy datasets.", f"{_HERE}.datasets:app"),
     Verb("artifact", "List, fetch and copy what jobs left.", f"{_HERE}.artifacts:app"),
+    Verb("policy", "Lint, explain, compare and try policies, without a server.", f"{_HERE}.policies:app"),
     Verb("certificate", "Get and verify residency certificates.", f"{_HERE}.certificates:app"),
     Verb("usage", "Show what jobs used and cost.", f"{_HERE}.usage:usage"),
     Verb("regions", "List regions.", f"{_HERE}.market:regions"),
