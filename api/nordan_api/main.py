@@ -13,6 +13,7 @@ from nordan_api.audit.routes import router as audit
 from nordan_api.auth.callers import PrincipalCache
 from nordan_api.context import Context
 from nordan_api.datasets.routes import router as datasets
+from nordan_api.derogations.routes import router as derogations
 from nordan_api.entrance import Entrance
 from nordan_api.jobs.routes import router as jobs
 from nordan_api.lanes import Lanes, narrow_default_lane, on_lane
@@ -21,7 +22,7 @@ from nordan_api.projects.routes import router as projects
 from nordan_api.workers.routes import router as workers
 from nordan_core.domain.errors import Unavailable
 
-_ROUTERS = (jobs, datasets, projects, places, audit, workers)
+_ROUTERS = (jobs, datasets, derogations, projects, places, audit, workers)
 
 
 def create_app(context: Context) -> FastAPI:

@@ -344,3 +344,32 @@ class AuditEntry:
     act: str = ""
     subject: str = ""
     actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DerogationText:
+    """The part of a derogation's text that tables show."""
+
+    facet: str
+    subjects: tuple[str, ...]
+    not_after: datetime
+    max_uses: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """One member's word."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Derogation:
+    """Leave to fall short of one facet."""
+
+    id: str
+    state: str
+    digest: str
+    text: DerogationText
+    approvals: tuple[Approved, ...] = ()
+    uses: int = 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.contents import ArtifactKind
@@ -47,6 +48,7 @@ from nordan_core.store.codec import spec_document
 from nordan_core.store.ledger import Head, LoggedEntry
 from nordan_core.store.scheduling import facts_subject
 from nordan_core.store.unit_of_work import Store, UnitOfWork
+from nordan_scheduler.derogations_used import Used
 
 _log = structlog.get_logger()
 #: In the order in which they happen; later judgements of one kind replace earlier ones.
@@ -69,6 +71,8 @@ class Batch:
     outputs: tuple[Artifact, ...]
     facts: Mapping[str, Json]
     """Facts of pools and of the control plane by digest, as they were logged."""
+    derogations: Mapping[str, Proposal]
+    """Those that attempts rested on."""
     pools: Mapping[PoolName, Pool]
     entries: Mapping[str, Sequence[LoggedEntry]]
     head: Head
@@ -101,6 +105,7 @@ class Certifier:
             inputs=work.contents.inputs_of(jobs),
             outputs=tuple(outputs.values()),
             facts=_logged_facts(work, [*_judged_by(attempts), *_accepted_by(entries)]),
+            derogations=work.derogations.by_ids(_derogations(attempts)),
             pools={pool.name: pool for pool in work.places.pools()},
             entries=entries,
             head=head,
@@ -123,6 +128,7 @@ class Certifier:
         assert job.finished_at is not None, "only jobs that have ended want a certificate"
         policy = str(job.effective["digest"])
         attempts = tuple(self._attempt(one, policy, batch, book) for one in batch.attempts[job.id])
+        used = Used(job, batch.attempts[job.id], batch.derogations, batch.inputs.get(job.id, ()), self._atlas)
         judged = {judgement.facts_digest for one in attempts for judgement in one.judgements}
         return Certificate(
             job=JobRecord(
@@ -137,14 +143,14 @@ class Certifier:
             ),
             control_plane=_control_plane(batch.entries[job.id], batch, book),
             versions=VersionsRecord(self._version, self._atlas.version, self._atlas.digest),
-            policies={policy: job.effective},
+            policies={policy: job.effective, **used.policies()},
             facts={digest: batch.facts[digest] for digest in sorted(judged)},
             attempts=attempts,
             inputs=tuple(
                 self._input(name, artifact) for name, artifact in batch.inputs.get(job.id, ()) if _has_policy(artifact)
             ),
             outputs=tuple(_output(one) for one in batch.outputs if one.job == job.id),
-            derogations=(),
+            derogations=used.documents(),
             gaps=(),
             assumptions=(),
             audit=AuditRecord(batch.head.envelope, tuple(_entry(one, batch) for one in batch.entries[job.id])),
@@ -182,6 +188,11 @@ class Certifier:
         return InputRecord(name, artifact.id, artifact.digest, policy_digest(policy))
 
 
+def _derogations(attempts: Mapping[JobId, Sequence[Attempt]]) -> set[str]:
+    every = [one for group in attempts.values() for one in group]
+    return {str(name) for one in every for said in _said(one).values() for name in said.get("derogations", ())}
+
+
 def _judged_by(attempts: Mapping[JobId, Sequence[Attempt]]) -> list[object]:
     every = [one for group in attempts.values() for one in group]
     return [said.get("facts") for one in every for said in _said(one).values()]
@@ -216,7 +227,7 @@ def _judgements(attempt: Attempt, policy: str) -> tuple[JudgementRecord, ...]:
             stage=stage,  # type: ignore[arg-type]  # STAGES holds the literals
             at=datetime.fromisoformat(said["at"]),
             epoch=said["epoch"],
-            policy_digest=policy,
+            policy_digest=said.get("policy", policy),
             facts_digest=said["facts"],
             atlas_digest=said["atlas"],
             good_until=datetime.fromisoformat(said["good_until"]) if said["good_until"] else None,

@@ -15,20 +15,23 @@ from typing import Any
 import structlog
 
 from nordan_core.domain.ids import PoolName, ProjectId
-from nordan_core.domain.queueing import QueuedJob, Residency
+from nordan_core.domain.queueing import Derogated, QueuedJob, Residency
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.refusals import Refusal
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
+from nordan_core.residency.canonical import digest_of
+from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.floors import standing
 from nordan_core.residency.judge import judge_control_plane
-from nordan_core.residency.layers import Effective
+from nordan_core.residency.layers import Effective, covering_documents
 from nordan_core.residency.levels import DataClass, Tenancy
 from nordan_core.residency.masks import Mask
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.verdicts import Verdict
+from nordan_core.residency.widening import derogated
 
 _log = structlog.get_logger()
 #: Policies kept beyond those of the present queue.
@@ -45,6 +48,7 @@ class Law:
         self._policies: dict[str, Effective | None] = {}
         self._said: dict[str, tuple[tuple[Mask, ...], Residency]] = {}
         self._floors: dict[tuple[str, ProjectId], str] = {}
+        self._coverings: dict[str, Covering] = {}
 
     def unknown(self, digests: Iterable[str]) -> set[str]:
         """Return the digests whose documents it has not seen, or has let go of to stay small."""
@@ -72,17 +76,35 @@ class Law:
             self._floors[digest, project.id] = self._today(accepted, project)
         return self._floors[digest, project.id]
 
+    def cover(self, covered: Iterable[Covering]) -> tuple[str, ...]:
+        """Take derogations with what they cover of a job, and return the keys under which they are known here."""
+        if len(self._coverings) > KEPT:
+            self._coverings.clear()
+        by_key = {digest_of(covering_documents([one])): one for one in covered}
+        self._coverings.update(by_key)
+        return tuple(by_key)
+
     def residency(self, job: QueuedJob, book: FactsBook, now: datetime) -> Residency:
-        """Return the judge's word on a job's learned policies at an instant."""
+        """Return the judge's word on a job's learned policies at an instant, its derogations counted in."""
         policies = self._policies_of(job)
+        said = self._plain(job, policies, book, now)
+        covered = [self._coverings[key] for key in job.derogations if key in self._coverings]
+        for some in choices(covered) if policies else ():
+            widened = [derogated(of, some) for of in policies]
+            more = reduce(_both, (_residency(of, book.mask(of, now), book, now) for of in widened))
+            by = Derogated(widened[0].digest, tuple(one.derogation.id for one in some))
+            said = _rescued(said, more, by)
+        return said
+
+    def _plain(self, job: QueuedJob, policies: tuple[Effective, ...], book: FactsBook, now: datetime) -> Residency:
         if not policies:
             return Residency(frozenset(), epoch=book.epoch, atlas=book.atlas.digest)
         masks = tuple(book.mask(of, now) for of in policies)
-        kept = self._said.get(job.residency_key)
+        kept = self._said.get(job.policies_key)
         if kept is None or not _are_same(kept[0], masks) or not _holds(kept[1], book, now):
             said = (_residency(of, mask, book, now) for of, mask in zip(policies, masks, strict=True))
             kept = (masks, reduce(_both, said))
-            self._said[job.residency_key] = kept
+            self._said[job.policies_key] = kept
         return kept[1]
 
     def sentences(self, job: QueuedJob, book: FactsBook, now: datetime) -> dict[tuple[PoolName, str], str]:
@@ -135,6 +157,19 @@ def _both(one: Residency, other: Residency) -> Residency:
         refusals=refusals,
         is_exclusive=one.is_exclusive or other.is_exclusive,
         is_sensitive=one.is_sensitive or other.is_sensitive,
+        good_until=min(ends, default=None),
+    )
+
+
+def _rescued(plain: Residency, more: Residency, by: Derogated) -> Residency:
+    """Return what is lawful without and with derogations; each pool by as few of them as will do."""
+    new = more.allowed - plain.allowed
+    ends = [end for end in (plain.good_until, more.good_until) if end is not None]
+    return replace(
+        plain,
+        allowed=plain.allowed | new,
+        refusals={pool: refused for pool, refused in plain.refusals.items() if pool not in new},
+        derogated={**plain.derogated, **dict.fromkeys(new, by)},
         good_until=min(ends, default=None),
     )
 

@@ -19,6 +19,7 @@ from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.residency.places import Atlas
 from nordan_core.store.scheduling import JobData, WaitingJob
 from nordan_core.store.unit_of_work import Store, UnitOfWork
+from nordan_scheduler.derogating import read_coverings
 from nordan_scheduler.engine.snapshot import Snapshot
 from nordan_scheduler.law import Law
 
@@ -62,6 +63,8 @@ class Loader:
         self._jobs: dict[JobId, QueuedJob] = {}
         self._with_data: set[JobId] = set()
         self._projects: dict[ProjectId, Project] = {}
+        self._atlas = atlas
+        self._derogations: dict[JobId, tuple[str, ...]] = {}
         self._floors_epoch = 0
         self._reread_at = clock.monotonic() + REREAD_S
         self.law = Law(atlas)
@@ -80,7 +83,7 @@ class Loader:
             if guard is not None:
                 guard(work)
             read = self._read(work)
-        jobs = tuple(self._with_floors(self._with_regions(self._jobs[one.id], read.data)) for one in read.waiting)
+        jobs = tuple(self.as_today(self._with_regions(self._jobs[one.id], read.data)) for one in read.waiting)
         # 2. The judge, once per policy.
         by_key = {job.residency_key: job for job in jobs}
         book = self._facts.at(read.epoch, self._store) if by_key else None
@@ -90,12 +93,21 @@ class Loader:
         return Picture(snapshot, read.epoch, taken_at)
 
     def renew(self, jobs: Iterable[QueuedJob]) -> tuple[int, FactsBook, tuple[QueuedJob, ...]]:
-        """Return the present residency epoch, its facts, and the jobs under today's floors."""
+        """Return the present residency epoch, its facts, and the jobs under today's floors and derogations."""
         kept = tuple(jobs)
         with self._store.begin() as work:
             epoch = work.epoch.share()
             self._read_floors(work, epoch, {job.project for job in kept})
-        return epoch, self._facts.at(epoch, self._store), tuple(self._with_floors(job) for job in kept)
+            self._read_derogations(work, kept)
+        return epoch, self._facts.at(epoch, self._store), tuple(self.as_today(job) for job in kept)
+
+    def as_today(self, job: QueuedJob) -> QueuedJob:
+        """Return a job under the floors and derogations of the last reading."""
+        floors = self.law.floors_digest(job.policy_digest, self._projects.get(job.project))
+        derogations = self._derogations.get(job.id, ())
+        if (job.floors_digest, job.derogations) == (floors, derogations):
+            return job
+        return replace(job, floors_digest=floors, derogations=derogations)
 
     def book(self, epoch: int) -> FactsBook:
         """Return the facts at a residency epoch, or at the newer one that has replaced it."""
@@ -106,6 +118,7 @@ class Loader:
         waiting = work.scheduling.waiting(QUEUE_LIMIT)
         self._read_jobs(work, waiting)
         self._read_floors(work, epoch, {self._jobs[one.id].project for one in waiting})
+        self._read_derogations(work, [self._jobs[one.id] for one in waiting])
         return _Read(
             epoch=epoch,
             waiting=waiting,
@@ -152,9 +165,9 @@ class Loader:
         if unknown := projects - self._projects.keys():
             self._projects.update(work.tenants.projects_by_id(unknown))
 
-    def _with_floors(self, job: QueuedJob) -> QueuedJob:
-        digest = self.law.floors_digest(job.policy_digest, self._projects.get(job.project))
-        return job if job.floors_digest == digest else replace(job, floors_digest=digest)
+    def _read_derogations(self, work: UnitOfWork, jobs: Iterable[QueuedJob]) -> None:
+        found = read_coverings(work, jobs, self._atlas, self._clock.now())
+        self._derogations = {job: self.law.cover(covered) for job, covered in found.items()}
 
     @staticmethod
     def _with_regions(job: QueuedJob, data: dict[JobId, JobData]) -> QueuedJob:

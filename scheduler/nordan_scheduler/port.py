@@ -130,6 +130,7 @@ class Answers:
         now = self._clock.now()
         self._loader.law.learn({digest: documents[digest] for digest in self._loader.law.unknown(documents)})
         book = self._loader.book(picture.epoch)
+        job = self._loader.as_today(job)
         said = self._loader.law.residency(job, book, now)
         snapshot = replace(picture.snapshot, residency={job.residency_key: said})
         age_s = self._clock.monotonic() - picture.taken_at

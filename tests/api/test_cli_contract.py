@@ -24,6 +24,7 @@ from nordan_scheduler.load import Loader
 from nordan_scheduler.metrics import Metrics
 from nordan_scheduler.port import Answers, build_port
 from support.command_line import Nordan, Result
+from support.derogating import Members, a_wish
 from support.lab import EUROPE, JOBS, Lab
 from support.region_side import manifest
 from support.serving import serving
@@ -325,3 +326,25 @@ def _plan_of_patients(lab: Lab) -> list[Json]:
     body = {"name": "a", "command": ["true"], "inputs": ["dataset/patients"]}
     rows: list[Json] = lab.admin("POST", f"{JOBS}:plan", body, expect=200).json()["regions"]
     return rows
+
+
+def test_members_ask_for_a_derogation_approve_and_revoke_it(lab: Lab, nordan: Nordan, tmp_path: Path) -> None:
+    """From the text in a file to the digest that two others approve."""
+    members, as_member = Members.of(lab), ["--project", "default"]
+    wish = tmp_path / "derogation.yaml"
+    wish.write_text(yaml.safe_dump(a_wish(lab)))
+
+    def say(key: str, *words: str) -> Json:
+        ended = ok(nordan("--key", key, "admin", "derogations", *words, *as_member, "-o", "json"))
+        answer: Json = json.loads(ended)
+        return answer
+
+    asked = say(members.asks, "request", "-f", str(wish))
+    drawn = ok(nordan("--key", members.first, "admin", "derogations", "get", asked["id"], *as_member))
+    assert asked["digest"] in drawn
+    assert "forbid_exposure" in drawn
+    for key in (members.first, members.second):
+        asked = say(key, "approve", asked["id"], "--digest", asked["digest"])
+    assert asked["state"] == "approved"
+    assert "0 of 5" in ok(nordan("admin", "derogations", "list", *as_member))
+    assert say(members.second, "revoke", asked["id"])["state"] == "revoked"

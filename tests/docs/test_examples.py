@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nordan_cli.verbs import LazyCommand, load
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.documents import parse_job
 from nordan_core.domain.jobs import JobSpec
+from nordan_core.residency.derogations import parse_derogation
 from nordan_core.residency.policy import parse_policy
 from support.pages import ROOT, Block, Page, pages
 
@@ -54,6 +56,13 @@ def test_a_job_document_shown_is_valid(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks("yaml policy"), ids=at)
 def test_a_policy_shown_is_valid(block: Block) -> None:
     parse_policy(document_in(block), default_atlas())
+
+
+@pytest.mark.parametrize("block", blocks("yaml derogation"), ids=at)
+def test_a_derogation_shown_can_be_asked_for(block: Block) -> None:
+    now = datetime(2026, 12, 20, tzinfo=UTC)
+    given = {"id": "drg_x", "project": "prj_x", "requested_by": "key_x", "not_before": now.isoformat()}
+    assert parse_derogation({**given, **document_in(block)}, default_atlas()).holds_at(now)
 
 
 def test_no_yaml_is_shown_without_saying_what_it_is() -> None:

@@ -21,6 +21,10 @@ class Permission(StrEnum):
     PUT_DATA = "put_data"
     COPY_DATA = "copy_data"
     """Bring bytes from one region into another: a transfer, so never a part of anything else."""
+    REQUEST_WIDENING = "request_widening"
+    """Ask for a derogation or a declassification."""
+    APPROVE_WIDENING = "approve_widening"
+    """Give one of the two approvals, of one's own organisation, or take either back."""
     MANAGE_PROJECTS = "manage_projects"
     MANAGE_KEYS = "manage_keys"
     MANAGE_PLATFORM = "manage_platform"
@@ -28,8 +32,14 @@ class Permission(StrEnum):
 
 
 _VIEWER = frozenset({Permission.LOOK, Permission.READ_JOBS, Permission.READ_CONTENT})
-_SUBMITTER = _VIEWER | {Permission.SUBMIT, Permission.EXEC, Permission.PUT_DATA, Permission.COPY_DATA}
-_OWNER = _SUBMITTER | {Permission.MANAGE_PROJECTS, Permission.MANAGE_KEYS}
+_SUBMITTER = _VIEWER | {
+    Permission.SUBMIT,
+    Permission.EXEC,
+    Permission.PUT_DATA,
+    Permission.COPY_DATA,
+    Permission.REQUEST_WIDENING,
+}
+_OWNER = _SUBMITTER | {Permission.MANAGE_PROJECTS, Permission.MANAGE_KEYS, Permission.APPROVE_WIDENING}
 
 ALLOWED: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _VIEWER,

@@ -9,6 +9,7 @@ from typing import Any
 from nordan_api.access import PUT_S, READ_S, grant_access
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
+from nordan_api.derogating import at_rest
 from nordan_api.jobs.inputs import resolve_inputs
 from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
@@ -24,6 +25,7 @@ from nordan_core.identifiers import new_id
 from nordan_core.residency.layers import Effective, output_policy
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import Access
 
 Json = dict[str, Any]  # Any: JSON
@@ -99,9 +101,9 @@ def allow_dataset_put(context: Context, principal: Principal, project_name: str,
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
         dataset = work.contents.dataset(project.id, name)
-    if dataset is None:
-        raise NotFound("dataset", name)
-    of = effective_of_data(project, name, dict(dataset.policy), context.atlas)
+        if dataset is None:
+            raise NotFound("dataset", name)
+        of = _of_data(context, work, project, name=name, policy=dict(dataset.policy), dataset=dataset.id)
     what = _Put(_code(region), ArtifactKind.DATASET, name, dict(dataset.policy), dataset.id)
     return _allow_put(context, principal, project, of, what)
 
@@ -132,12 +134,20 @@ def allow_copy(context: Context, principal: Principal, project_name: str, artifa
         raise Refused(Reason.FENCED, f"artifact {found.id} is fenced: its place became unlawful")
     if target in found.regions:
         raise Conflict("already_there", f"{target} holds the bytes of {found.id} already")
+    policy = dict(found.policy)
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-    policy = dict(found.policy)
-    of = effective_of_data(project, found.name, policy, context.atlas)
+        of = _of_data(context, work, project, name=found.name, policy=policy, dataset=found.dataset)
     what = _Put(target, found.kind, found.name, policy, found.dataset, copies=found.id)
     return _allow_put(context, principal, project, of, what)
+
+
+def _of_data(
+    context: Context, work: UnitOfWork, project: Project, *, name: str, policy: Json, dataset: str | None
+) -> Effective:
+    of = effective_of_data(project, name, policy, context.atlas)
+    now = context.clock.now()
+    return at_rest(work, of, project.id, name=name, dataset=dataset, atlas=context.atlas, now=now)
 
 
 def _allow_put(context: Context, principal: Principal, project: Project, of: Effective, what: _Put) -> Access:
@@ -221,7 +231,7 @@ def allow_read(context: Context, principal: Principal, project_name: str, artifa
         project = find_project(work, principal, project_name)
         epoch = work.epoch.current()
         holding = [region for code in found.regions if (region := work.places.region(code)) is not None]
-    of = effective_of_data(project, found.name, dict(found.policy), context.atlas)
+        of = _of_data(context, work, project, name=found.name, policy=dict(found.policy), dataset=found.dataset)
     check_reader(context, principal, [of], subject=found.id)
     region = where_lawful(context.facts(epoch), of, holding, context.clock.now())
     path, obj = f"/v1/manifests/{found.digest}", f"manifest:{found.digest}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from nordan_api.access import CALL_S, READ_S, grant_access
 from nordan_api.context import Context
+from nordan_api.derogating import Derogating
 from nordan_api.jobs import service
 from nordan_api.jobs.policy import policies_of
 from nordan_api.jobs.service import JobView
@@ -18,6 +19,7 @@ from nordan_core.domain.places import Region
 from nordan_core.domain.states import TERMINAL, AttemptState
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.layers import Effective
+from nordan_core.residency.widening import derogated
 from nordan_core.wire import Access
 
 Json = dict[str, Any]  # Any: JSON
@@ -102,7 +104,8 @@ def _attempt(view: JobView, number: int | None) -> Attempt:
 def _policies(context: Context, job: Job) -> tuple[Effective, ...]:
     with context.store.begin() as work:
         project = work.tenants.project(None, job.project)
-    return policies_of(job, project, context.atlas)
+        covered = Derogating(work, context.atlas, context.clock.now()).lasting(job)
+    return tuple(derogated(of, covered) for of in policies_of(job, project, context.atlas))
 
 
 def _region(context: Context, code: str) -> Region:

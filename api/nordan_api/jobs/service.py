@@ -9,6 +9,7 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
+from nordan_api.derogating import Derogating
 from nordan_api.idempotency import IdempotencyKey
 from nordan_api.jobs.inputs import choose_files, resolve_inputs, stored_files
 from nordan_api.jobs.policy import NamedInput, check_described_here, check_not_empty, check_possible, effective_of_job
@@ -23,10 +24,12 @@ from nordan_core.domain.states import AttemptResult, AttemptState, JobState
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
+from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.facts import control_plane_document
 from nordan_core.residency.layers import Effective, output_policy
 from nordan_core.residency.policy import policy_document
+from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.idempotency import StoredAnswer
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -44,6 +47,8 @@ class Prepared:
     inputs: tuple[NamedInput, ...]
     effective: Effective
     facts: FactsBook
+    covered: tuple[Covering, ...]
+    """Derogations that cover it; the scheduler uses what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +76,39 @@ def prepare(
         inputs = resolve_inputs(work, project.id, spec)
         stored = stored_files(work, project.id, spec) if with_files else []
         epoch = work.epoch.current()
+        datasets = {one.name: one.artifact.dataset for one in inputs if one.artifact.dataset is not None}
+        covered = Derogating(work, context.atlas, context.clock.now()).submitted(project.id, datasets)
     facts = context.facts(epoch)
     of = effective_of_job(project, spec, inputs, context.atlas)
     files = choose_files(stored, policy_document(output_policy(of)))
-    return Prepared(project, spec, (*inputs, *files), of, facts)
+    return Prepared(project, spec, (*inputs, *files), of, facts, covered)
 
 
 def judge_submission(context: Context, prepared: Prepared, now: datetime) -> None:
-    """Refuse what can never run.
+    """Refuse what can never run, derogations counted in.
 
     Raises:
         Refused: with the reason, the conflict and what would help.
     """
-    check_not_empty(prepared.effective, prepared.facts, now)
-    check_described_here(prepared.effective, prepared.facts, context.atlas, now)
-    check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
+    try:
+        check_not_empty(prepared.effective, prepared.facts, now)
+        _judge(context, prepared, prepared.effective, now)
+    except Refused:
+        if not any(_is_possible(context, prepared, some, now) for some in choices(prepared.covered)):
+            raise
+
+
+def _is_possible(context: Context, prepared: Prepared, some: tuple[Covering, ...], now: datetime) -> bool:
+    try:
+        _judge(context, prepared, derogated(prepared.effective, some), now)
+    except Refused:
+        return False
+    return True
+
+
+def _judge(context: Context, prepared: Prepared, of: Effective, now: datetime) -> None:
+    check_described_here(of, prepared.facts, context.atlas, now)
+    check_possible(prepared.spec, of, prepared.inputs, prepared.facts, now)
 
 
 def submit(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nordan_api.context import Context
+from nordan_api.derogating import Derogating, held_by
 from nordan_api.jobs import service
 from nordan_api.jobs.policy import policies_of
 from nordan_api.readers import why_not_to
@@ -29,6 +30,7 @@ from nordan_core.identifiers import new_id
 from nordan_core.proof.errors import TokenError, TokenExpired
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import SessionClaims, mint_session, read_session
+from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import Access
@@ -142,7 +144,10 @@ def _running(work: UnitOfWork, job: Job, wish: _Wish) -> Attempt:
 
 def _why_not(context: Context, work: UnitOfWork, judge: Judge, visit: _Visit) -> Refused | None:
     job, attempt = visit.job, visit.attempt
-    policies = policies_of(job, work.tenants.project(None, job.project), context.atlas)
+    # Those that the attempt rests on: its certificate lists them, and so tells why somebody was let in.
+    covered = Derogating(work, context.atlas, judge.now).covering(job, held_by(attempt.verdicts), may_take=False)
+    stated = policies_of(job, work.tenants.project(None, job.project), context.atlas)
+    policies = [derogated(of, covered) for of in stated]
     if refusal := why_not_to(context, visit.principal, policies, judge.now):
         return refusal
     judged = judge.locked(attempt)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from nordan_api.access import READ_S, access_for
 from nordan_api.context import Context
+from nordan_api.derogating import at_rest
 from nordan_api.jobs.policy import effective_of_data
 from nordan_api.resting import documents, sentence, where_lawful, why_not_at_rest
 from nordan_api.workers.verdicts import Judge
@@ -161,7 +162,7 @@ def copy_source(context: Context, region: RegionCode, request: CopySourceRequest
         _check_still_lawful(facts, work, upload, now)
         artifact = _copied(work, upload)
         holding = [one for code in artifact.regions if (one := work.places.region(code)) is not None]
-        source = where_lawful(facts, _policy_at_rest(facts, work, upload), holding, now)
+        source = where_lawful(facts, _policy_at_rest(facts, work, upload, now), holding, now)
     path, obj = f"/v1/manifests/{artifact.digest}", f"manifest:{artifact.digest}"
     access = access_for(context, upload.created_by, source, path=path, obj=obj, act="read", seconds=READ_S)
     return CopySource(url=access.url, token=access.token, manifest=ManifestMessage.of(artifact.manifest))
@@ -181,15 +182,16 @@ def _copied(work: UnitOfWork, upload: Upload) -> Artifact:
 
 
 def _check_still_lawful(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> None:
-    refusals = why_not_at_rest(facts, _policy_at_rest(facts, work, upload), upload.region, now)
+    refusals = why_not_at_rest(facts, _policy_at_rest(facts, work, upload, now), upload.region, now)
     if refusals is not None:
         raise Refused(Reason.FENCED, sentence(upload.region, refusals), {"refusals": documents(refusals)})
 
 
-def _policy_at_rest(facts: FactsBook, work: UnitOfWork, upload: Upload) -> Effective:
+def _policy_at_rest(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> Effective:
     project = work.tenants.project(None, upload.project)
     assert project is not None, "projects are never deleted"
-    return effective_of_data(project, upload.name, dict(upload.policy), facts.atlas)
+    of = effective_of_data(project, upload.name, dict(upload.policy), facts.atlas)
+    return at_rest(work, of, project.id, name=upload.name, dataset=upload.dataset, atlas=facts.atlas, now=now)
 
 
 def _known_bytes(work: UnitOfWork, upload: Upload, manifest: Manifest) -> Artifact | None:

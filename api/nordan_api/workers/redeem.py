@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from nordan_api.context import Context
 from nordan_api.workers.orders import Orders
 from nordan_api.workers.renewals import sign_renewal
-from nordan_api.workers.verdicts import Judge, Judged
+from nordan_api.workers.verdicts import Judge, Judged, policy_of
 from nordan_core.domain.attempts import Ending, RedeemableGrant
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.ids import GrantId, JobId, RegionCode
@@ -127,7 +127,8 @@ def _write(
                 "pool": one.grant.attempt.pool,
                 "epoch": one.judged.epoch,
                 "facts_version": one.judged.document["facts_version"],
-                "policy_digest": str(one.job.effective["digest"]),
+                "policy_digest": policy_of(one.judged.document, one.job),
+                **({"derogations": used} if (used := one.judged.document.get("derogations")) else {}),
             },
         )
         for one in new
@@ -165,7 +166,7 @@ def _sign(context: Context, one: _Granted) -> str:
         redemption_id=one.item.redemption_id,
         issued_at=one.redeemed_at,
         expires_at=one.alive_until,
-        policy_digest=str(one.job.effective["digest"]),
+        policy_digest=policy_of(one.judged.document, one.job),
         epoch=one.judged.epoch,
     )
     return mint_grant(claims, context.grant_key)

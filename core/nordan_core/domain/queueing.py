@@ -38,11 +38,18 @@ class QueuedJob:
     resume_from: ArtifactId | None = None
     floors_digest: str = ""
     """Today's policy, where a floor has changed since the job was accepted: both must allow."""
+    derogations: tuple[str, ...] = ()
+    """Keys of the derogations that cover it and are not used up, as the law at hand knows them."""
+
+    @property
+    def policies_key(self) -> str:
+        """Return what names the policies that bind it, derogations left aside."""
+        return f"{self.policy_digest}+{self.floors_digest}" if self.floors_digest else self.policy_digest
 
     @property
     def residency_key(self) -> str:
         """Return the key of the snapshot's `residency`."""
-        return f"{self.policy_digest}+{self.floors_digest}" if self.floors_digest else self.policy_digest
+        return "/".join((self.policies_key, *self.derogations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,16 @@ class NodeFree:
 
 
 @dataclass(frozen=True, slots=True)
+class Derogated:
+    """What makes a pool lawful that would not be so by the policy alone."""
+
+    policy_digest: str
+    """Of the policy that the job was accepted under, with the derogations."""
+    ids: tuple[str, ...]
+    """The derogations; an attempt that rests on them uses each once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Residency:
     """What the judge says about the policies of a job: which pools it lets through, and why not the others."""
 
@@ -96,6 +113,8 @@ class Residency:
     """Digest of the atlas that it was said under."""
     facts: Mapping[PoolName, str] = field(default_factory=dict)
     """Digest of each pool's facts that it was said about."""
+    derogated: Mapping[PoolName, Derogated] = field(default_factory=dict)
+    """Those of the allowed pools that only derogations make lawful."""
 
 
 @dataclass(frozen=True, slots=True)

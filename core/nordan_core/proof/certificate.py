@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from nordan_core.domain.errors import NordanError
+from nordan_core.proof import derogations, logged
 from nordan_core.proof import law as legal
-from nordan_core.proof import logged
 from nordan_core.proof.canonical import canonical_json, from_canonical
 from nordan_core.proof.checkpoint import verify_checkpoint
 from nordan_core.proof.dsse import envelope_from_bytes, open_envelope, sign_envelope
@@ -109,6 +109,11 @@ def _checks(certificate: Certificate, *, grant_keys: Keys, certificate_keys: Key
         _run("order", "the instants are in a possible order", lambda: logged.order_faults(certificate)),
         _run("grants", "every attempt had a grant for its place", lambda: logged.grant_faults(certificate, grant_keys)),
         _run("policies", "every policy follows from its layers", lambda: legal.policy_faults(law)),
+        _run(
+            "derogations",
+            "every derogation used was approved by two others",
+            lambda: derogations.derogation_faults(law),
+        ),
         _run("facts", "the facts are about the places named", lambda: legal.facts_faults(law)),
         _run("judgements", "judged again, every start was lawful", lambda: legal.judgement_faults(law)),
         _run("sessions", "only people in allowed places were let in", lambda: legal.session_faults(law)),

@@ -5,7 +5,7 @@ as sentences; none means that it holds. A document that cannot be read as law ra
 the caller reports as the check's failure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from nordan_core.proof.errors import ProofError
@@ -21,7 +21,7 @@ from nordan_core.residency.layers import OWNERS, Effective, output_policy
 from nordan_core.residency.levels import DataClass
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import meet, parse_policy, policy_digest
-from nordan_core.residency.verdicts import Verdict
+from nordan_core.residency.verdicts import FacetRefusal, Verdict
 
 Faults = Iterator[str]
 _SKEW = timedelta(seconds=SKEW_S)
@@ -60,6 +60,11 @@ class Law:
                 raise ProofError(f"the policy filed under {digest[:12]}… is really {found.digest[:12]}…")
             self._policies[digest] = found
         return self._policies[digest]
+
+    def under(self, *attempts: AttemptRecord) -> list[Effective]:
+        """Return the job's policy, then the ones under derogations that these attempts were judged by."""
+        judged = (judgement.policy_digest for attempt in attempts for judgement in attempt.judgements)
+        return [self.policy(digest) for digest in dict.fromkeys((self.certificate.job.policy_digest, *judged))]
 
     def facts(self, digest: str) -> PoolFacts:
         """Return facts of the certificate.
@@ -128,7 +133,10 @@ def judgement_faults(law: Law) -> Faults:
     """Judged again, each start must come out allowed, for no longer than it was; so must the control plane."""
     job = law.certificate.job
     described = parse_control_plane(law.certificate.control_plane, law.atlas)
-    for refusal in judge_control_plane(law.policy(job.policy_digest), described, law.atlas, job.submitted_at).refusals:
+    held = [
+        judge_control_plane(of, described, law.atlas, job.submitted_at) for of in law.under(*law.certificate.attempts)
+    ]
+    for refusal in _unless_any_allows(held):
         yield f"the control plane might not hold this job's description: {refusal.message}"
     for attempt in law.certificate.attempts:
         yield from _stage_faults(attempt)
@@ -148,8 +156,8 @@ def session_faults(law: Law) -> Faults:
         attempt = attempts.get(one.attempt_id)
         if attempt is None:
             continue  # act_faults says so
-        verdict = judge_reader(law.policy(certificate.job.policy_digest), one.territory, law.atlas, one.at)
-        for refusal in verdict.refusals:
+        let_in = [judge_reader(of, one.territory, law.atlas, one.at) for of in law.under(attempt)]
+        for refusal in _unless_any_allows(let_in):
             yield f"{one.by} might not be let into {_name(attempt)} at {one.at}: {refusal.message}"
         if attempt.started_at is None or not attempt.started_at - _SKEW <= one.at <= attempt.ended_at + _SKEW:
             yield f"{one.by} was let into {_name(attempt)} at {one.at}, when it did not run"
@@ -222,6 +230,11 @@ def gap_faults(law: Law) -> Faults:
     for assumption in assumptions_of(law):
         if assumption not in law.certificate.assumptions:
             yield f"it leaves out the assumption {assumption!r}"
+
+
+def _unless_any_allows(verdicts: Sequence[Verdict]) -> tuple[FacetRefusal, ...]:
+    """Return why the first does not allow, unless one of the others, which only add derogations, does."""
+    return () if any(verdict.allowed for verdict in verdicts) else verdicts[0].refusals
 
 
 def _stage_faults(attempt: AttemptRecord) -> Faults:

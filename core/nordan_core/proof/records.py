@@ -125,6 +125,29 @@ class OutputRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedRecord:
+    """A member's word: by which key, whose it is, and when."""
+
+    by: str
+    member: str
+    """Key of the member that `by` belongs to; keys that one member made count as one."""
+    at: AwareDatetime
+
+
+@dataclass(frozen=True, slots=True)
+class DerogationRecord:
+    """A derogation that a judgement rested on."""
+
+    text: Document
+    """The exact text (`residency.derogations`)."""
+    digest: str
+    """What the approvers approved."""
+    requested_by: SignedRecord
+    approvals: tuple[SignedRecord, ...]
+    revoked_at: AwareDatetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class VersionsRecord:
     """What judged."""
 
@@ -171,7 +194,8 @@ class Certificate:
     attempts: tuple[AttemptRecord, ...]
     inputs: tuple[InputRecord, ...]
     outputs: tuple[OutputRecord, ...]
-    derogations: tuple[Document, ...]
+    derogations: tuple[DerogationRecord, ...]
+    """Those that judgements rested on; the policies that they name say whom each covers."""
     gaps: tuple[str, ...]
     """What the policy or the data owner let go unenforced, one sentence each."""
     assumptions: tuple[str, ...]

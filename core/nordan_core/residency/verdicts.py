@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,3 +41,12 @@ class Verdict:
     def failing(self) -> frozenset[str]:
         """Return the names of the facets that fail."""
         return frozenset(refusal.facet for refusal in self.refusals)
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return one verdict that allows what all allow."""
+    every = tuple(verdicts)
+    ends = [one.good_until for one in every if one.good_until is not None]
+    refusals = dict.fromkeys(refusal for one in every for refusal in one.refusals)
+    gaps = dict.fromkeys(gap for one in every for gap in one.gaps)
+    return Verdict(tuple(refusals), min(ends, default=None), tuple(gaps))

@@ -1,4 +1,4 @@
-"""The step after the meet: what a policy asks while derogations hold. Called by the judge alone, at each judgement.
+"""The step after the meet: what a policy asks while derogations hold. The judge calls `in_force` at each judgement.
 
 Nothing is widened when a derogation is granted: the effective policy carries the derogations that cover it, and what
 they do is worked out at the instant of the question. So they end by themselves, and a policy that has become stricter,
@@ -7,17 +7,18 @@ or has made the facet non-derogable, holds at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from nordan_core.residency.derogations import Covering
+from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.facets import EMPTY, Policy, attribute_of, meet
 from nordan_core.residency.joins import joined
 from nordan_core.residency.layers import OWNERS, Effective, Layer
 from nordan_core.residency.places import Atlas
+from nordan_core.residency.verdicts import Verdict
 
 
 def derogated(of: Effective, covered: Sequence[Covering]) -> Effective:
@@ -64,3 +65,23 @@ def _layer_widened(layer: Layer, facet: str, some: Sequence[Covering], atlas: At
         if layer.kind in OWNERS and one.inputs is not None and layer.name in one.inputs:
             stated = joined(facet, stated, one.derogation.to.facet(facet), atlas)
     return replace(EMPTY, **{attribute_of(facet): stated})
+
+
+def rescued(
+    policies: tuple[Effective, ...],
+    covered: Callable[[], Sequence[Covering]],
+    ask: Callable[[tuple[Effective, ...]], Verdict],
+) -> tuple[Verdict, tuple[Covering, ...]]:
+    """Return the verdict on policies that must all allow, with the derogations that it rests on: none if none need be.
+
+    `ask` judges; `covered` is asked for derogations only where the policies alone refuse. Where no derogation helps,
+    the verdict is the one without.
+    """
+    plain = ask(policies)
+    if plain.allowed or not policies:
+        return plain, ()
+    for some in choices(covered()):
+        verdict = ask(tuple(derogated(of, some) for of in policies))
+        if verdict.allowed:
+            return verdict, some
+    return plain, ()

@@ -1,7 +1,7 @@
 """Derogations as they are asked for, approved, counted and revoked.
 
-Approving and revoking step the residency epoch; the caller does it first. A use is taken under the row's lock, last in
-the lock order, in the transaction of the act that rests on it.
+Approving and revoking step the residency epoch; the caller does it first. A use is taken under the row's lock, in the
+transaction of the act that rests on it. Acts lock their rows in different orders, so none of them waits for this one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DATASETS = text(
 
 _LOCK_LEFT = text(
     "select id, max_uses - uses as left from derogation where id = any(:ids) and revoked_at is null"
-    " order by id for update"
+    " order by id for update skip locked"
 )
 
 
@@ -109,7 +109,10 @@ class Derogations:
         )
 
     def lock_left(self, ids: Iterable[str]) -> dict[str, int]:
-        """Return how often each may still be used, locked until the transaction ends; one that is over is left out."""
+        """Return how often each may still be used, locked until the transaction ends.
+
+        One that was revoked, or that another transaction is using just now, is left out.
+        """
         wanted = sorted(set(ids))
         if not wanted:
             return {}

@@ -1,13 +1,15 @@
 """Write decisions: attempt, lease, grant, allocation, audit entry and outbox row together, or none of them.
 
 Locks come in the one order: residency epoch and lead (taken by the caller), jobs, nodes, pools, each ascending. Under
-the locks each decision is checked against the rows as they are now; one that no longer fits is dropped alone. A chunk
-costs a fixed number of statements, whatever its size.
+the locks each decision is checked against the rows as they are now; one that no longer fits is dropped alone. Nobody
+ever waits for a derogation's row: one that is being used elsewhere is not used here. A chunk costs a fixed number of
+statements, whatever its size.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +20,11 @@ from sqlmodel import Session, SQLModel, col
 
 from nordan_core.domain.ids import GrantId, JobId
 from nordan_core.domain.places import NodeState
-from nordan_core.domain.queueing import Applied, Decision, Placed, Residency
+from nordan_core.domain.queueing import Applied, Decision, Derogated, Placed, Residency
 from nordan_core.domain.states import WAITING, AttemptState, AttemptView, JobState, check_job_move, job_state
 from nordan_core.identifiers import new_id
 from nordan_core.store.audit import Act, Audit, AuditEntry
+from nordan_core.store.derogations import Derogations
 from nordan_core.store.outbox import Outbox
 from nordan_core.store.tables.jobs import AttemptRow, GrantRow, JobRow, LeaseRow
 from nordan_core.store.tables.places import NodeRow
@@ -105,8 +108,10 @@ def apply_decisions(
     # 1. Lock jobs, then nodes, each in ascending order.
     jobs = _lock_jobs(session, decisions)
     nodes = _lock_nodes(session, decisions)
+    left = Derogations(session).lock_left(name for one in decisions for name in _derogations(one, residency))
     # 2. Keep what holds against the rows as they are now.
-    starts = [start for one in decisions if (start := _check(one, jobs, nodes, residency, at)) is not None]
+    found = (_check(one, jobs, nodes, residency, at, left=left) for one in decisions)
+    starts = [start for start in found if start is not None]
     if starts:
         # 3. Write, a statement per table.
         _write(session, starts, nodes, residency, at)
@@ -149,8 +154,10 @@ def _check(
     nodes: Mapping[_NodeKey, _Node],
     residency: Mapping[str, Residency],
     at: datetime,
+    *,
+    left: dict[str, int],
 ) -> _Start | None:
-    """Take a decision's GPUs if all of it still holds; else leave everything as it was."""
+    """Take a decision's GPUs and uses of derogations if all of it still holds; else leave everything as it was."""
     job = jobs.get(decision.job.id)
     if job is None or not _may_start(job, decision) or not _is_lawful(decision, residency, at):
         return None
@@ -159,6 +166,10 @@ def _check(
         return None
     if any(nodes[pool, rank.node].row.version != rank.node_version for rank in decision.placement.ranks):
         return None
+    used = _derogations(decision, residency)
+    if any(left.get(name, 0) < 1 for name in used):
+        return None
+    left.update((name, left[name] - 1) for name in used)
     need = decision.job.resources
     for rank in decision.placement.ranks:
         node = nodes[pool, rank.node]
@@ -181,6 +192,16 @@ def _is_lawful(decision: Decision, residency: Mapping[str, Residency], at: datet
     if said is None or decision.placement.pool.name not in said.allowed:
         return False
     return said.good_until is None or at < said.good_until
+
+
+def _derogated(decision: Decision, residency: Mapping[str, Residency]) -> Derogated | None:
+    said = residency.get(decision.job.residency_key)
+    return said.derogated.get(decision.placement.pool.name) if said is not None else None
+
+
+def _derogations(decision: Decision, residency: Mapping[str, Residency]) -> tuple[str, ...]:
+    by = _derogated(decision, residency)
+    return by.ids if by is not None else ()
 
 
 def _has_room(node: _Node | None, decision: Decision, mask: int) -> bool:
@@ -215,6 +236,7 @@ def _write(
     _insert(session, LeaseRow, [_lease_values(start, at) for start in starts])
     _insert(session, GrantRow, [_grant_values(start, residency, at) for start in starts])
     _send(session, _MOVE_JOBS, [_job_values(start, at) for start in starts])
+    Derogations(session).take(Counter(name for start in starts for name in _derogations(start.decision, residency)))
     Audit(session).write_all(_entry(start, residency, at) for start in starts)
     Outbox(session).add((start.grant, start.decision.placement.pool.region) for start in starts)
 
@@ -262,7 +284,10 @@ def _attempt_values(start: _Start, residency: Mapping[str, Residency], at: datet
 
 def _verdict(decision: Decision, residency: Mapping[str, Residency], at: datetime) -> dict[str, Any]:
     said = residency[decision.job.residency_key]
+    by = _derogated(decision, residency)
     return {
+        # Only where there are any: most judgements rest on the policy alone.
+        **({} if by is None else {"policy": by.policy_digest, "derogations": list(by.ids)}),
         "allowed": True,
         "epoch": said.epoch,
         "facts_version": decision.placement.pool.facts_version,
@@ -315,6 +340,7 @@ def _job_values(start: _Start, at: datetime) -> dict[str, Any]:
 
 def _entry(start: _Start, residency: Mapping[str, Residency], at: datetime) -> AuditEntry:
     job, place = start.decision.job, start.decision.placement
+    by = _derogated(start.decision, residency)
     return AuditEntry(
         act=Act.GRANT_ISSUED,
         subject=job.id,
@@ -329,7 +355,7 @@ def _entry(start: _Start, residency: Mapping[str, Residency], at: datetime) -> A
             "region": place.pool.region,
             "pool": place.pool.name,
             "nodes": [rank.node for rank in place.ranks],
-            "policy_digest": job.policy_digest,
+            "policy_digest": job.policy_digest if by is None else by.policy_digest,
             "verdict": _verdict(start.decision, residency, at),
         },
     )

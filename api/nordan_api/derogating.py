@@ -1,0 +1,91 @@
+"""Which derogations cover what is judged in a transaction, and the uses that an act takes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from nordan_core.domain.approvals import Proposal
+from nordan_core.domain.errors import Unavailable
+from nordan_core.domain.ids import JobId, ProjectId
+from nordan_core.domain.jobs import Job
+from nordan_core.granted import granted
+from nordan_core.residency.derogations import Bearings, Covering, coverings
+from nordan_core.residency.layers import Effective
+from nordan_core.residency.places import Atlas
+from nordan_core.residency.widening import derogated
+from nordan_core.store.unit_of_work import UnitOfWork
+
+AGAIN_S = 0.5
+"""Long enough for the act that is using a derogation to be over."""
+
+
+class Derogating:
+    """The derogations of one transaction, each project's read once."""
+
+    def __init__(self, work: UnitOfWork, atlas: Atlas, now: datetime) -> None:
+        self._work = work
+        self._atlas = atlas
+        self._now = now
+        self._open: dict[ProjectId, list[Proposal]] = {}
+        self._taken: dict[str, int] = {}
+
+    def covering(self, job: Job, held: frozenset[str], *, may_take: bool) -> tuple[Covering, ...]:
+        """Return what covers an attempt of a job: those that it rests on already and, where it may, any not used up."""
+        usable = [one for one in self._of(job.project) if one.id in held or (may_take and not self._is_used_up(one))]
+        if not usable:
+            return ()
+        datasets = self._work.derogations.datasets_of([job.id])
+        return coverings(granted(usable, self._atlas), Bearings(job.project, job.id, datasets.get(JobId(job.id), {})))
+
+    def lasting(self, job: Job) -> tuple[Covering, ...]:
+        """Return what covers a job as long as it lasts, used up or not: for reading what its attempts left."""
+        found = self._of(job.project)
+        datasets = self._work.derogations.datasets_of([job.id]) if found else {}
+        return coverings(granted(found, self._atlas), Bearings(job.project, job.id, datasets.get(JobId(job.id), {})))
+
+    def submitted(self, project: ProjectId, datasets: Mapping[str, str]) -> tuple[Covering, ...]:
+        """Return what covers a job that has no id yet."""
+        usable = [one for one in self._of(project) if not one.is_used_up]
+        return coverings(granted(usable, self._atlas), Bearings(project, None, datasets))
+
+    def take(self, used: Iterable[Covering], held: frozenset[str]) -> None:
+        """Count one use of each derogation that an attempt did not rest on before.
+
+        Raises:
+            Unavailable: another act is using one just now, so it is not known whether a use is left.
+        """
+        new = [one.derogation.id for one in used if one.derogation.id not in held]
+        if not new:
+            return
+        left = self._work.derogations.lock_left(new)
+        if any(left.get(name, 0) < 1 for name in new):
+            raise Unavailable("a derogation is being used by another act; ask again in a moment", AGAIN_S)
+        self._work.derogations.take(dict.fromkeys(new, 1))
+        for name in new:
+            self._taken[name] = self._taken.get(name, 0) + 1
+
+    def _of(self, project: ProjectId) -> Sequence[Proposal]:
+        if project not in self._open:
+            self._open[project] = self._work.derogations.open(self._now, [project])
+        return self._open[project]
+
+    def _is_used_up(self, one: Proposal) -> bool:
+        return one.uses + self._taken.get(one.id, 0) >= one.max_uses
+
+
+def held_by(verdicts: Mapping[str, Any]) -> frozenset[str]:  # Any: JSON
+    """Return the derogations that an attempt rests on already, by what was said of it at each stage."""
+    return frozenset(str(name) for said in verdicts.values() for name in said.get("derogations", ()))
+
+
+def at_rest(
+    work: UnitOfWork, of: Effective, project: ProjectId, *, name: str, dataset: str | None, atlas: Atlas, now: datetime
+) -> Effective:
+    """Return the policy of data with every derogation that covers them: they may lie, and be read, as long as it lasts.
+
+    Uses are counted by attempts alone; each put, copy and read is an entry of the log anyway.
+    """
+    bearings = Bearings(project, None, {} if dataset is None else {name: dataset})
+    return derogated(of, coverings(granted(work.derogations.open(now, [project]), atlas), bearings))

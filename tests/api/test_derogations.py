@@ -1,0 +1,317 @@
+"""Derogations over a job's whole life: who may grant them, what they let run, and that they end what they began."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from nordan_core.domain.ids import KeyId
+from support.certificates import failing
+from support.derogating import DEROGATIONS, Members, a_wish
+from support.lab import PATIENTS, Lab
+from support.region_side import manifest
+from support.soundness import assert_sound
+
+DATA = manifest(a__csv="1")
+#: A US company buys the French operator of pools.
+BOUGHT = {
+    "kind": "Entity",
+    "name": "auvergne-calcul",
+    "seat": "FR",
+    "presences": ["SE"],
+    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
+}
+
+
+@pytest.fixture(autouse=True)
+def _control_plane_of_somebody_else(lab: Lab) -> None:
+    """So that what happens to the operator of pools leaves the control plane lawful."""
+    lab.apply({"kind": "ControlPlane", "territory": "FR", "operator": "caisse-du-rhone"})
+
+
+@pytest.fixture
+def members(lab: Lab) -> Members:
+    """Return three members."""
+    return Members.of(lab)
+
+
+def _epoch(lab: Lab) -> int:
+    return int(lab.one("select epoch from residency_epoch"))
+
+
+def _entries(lab: Lab, act: str) -> int:
+    return int(lab.one("select count(*) from audit_entry where act = :act", act=act))
+
+
+def _patients(lab: Lab) -> dict[str, Any]:
+    lab.put("patients", "fr-bru-1", DATA)
+    return {"inputs": ["dataset/patients"]}
+
+
+class TestDualControl:
+    """One asks, two others approve the digest of the exact text."""
+
+    def test_it_counts_from_the_second_approval_on(self, lab: Lab, members: Members) -> None:
+        """Asking and the first approval change nothing; the second steps the epoch. One entry for each act."""
+        before = _epoch(lab)
+        asked = members.ask()
+        assert (asked["state"], asked["uses"], asked["text"]["requested_by"]) == ("requested", 0, asked["requested_by"])
+        assert members.approve(asked, members.first)["state"] == "requested"
+        assert _epoch(lab) == before
+        granted = members.approve(asked, members.second)
+        assert (granted["state"], len(granted["approvals"])) == ("approved", 2)
+        assert _epoch(lab) == before + 1
+        assert (_entries(lab, "derogation_requested"), _entries(lab, "derogation_approved")) == (1, 2)
+        members.revoke(granted)
+        assert members.revoke(granted)["state"] == "revoked"
+        assert _epoch(lab) == before + 2
+        assert _entries(lab, "derogation_revoked") == 1
+        [listed] = lab.call("GET", DEROGATIONS, key=members.asks, expect=200).json()["items"]
+        assert listed == members.show(granted)
+
+    def test_who_asked_cannot_approve(self, members: Members) -> None:
+        """Not even for the second time."""
+        asked = members.ask()
+        assert members.approve(asked, members.asks, expect=403)["code"] == "forbidden"
+        members.approve(asked, members.first)
+        members.approve(asked, members.asks, expect=403)
+        assert members.show(asked)["state"] == "requested"
+
+    def test_nobody_approves_twice(self, members: Members) -> None:
+        """Two approvals are two members."""
+        asked = members.ask()
+        members.approve(asked, members.first)
+        members.approve(asked, members.first, expect=403)
+
+    @pytest.mark.parametrize("maker", ["asks", "first"])
+    def test_a_key_that_a_member_made_is_that_member(self, lab: Lab, members: Members, maker: str) -> None:
+        """At whatever remove: an owner may make keys, but no other members."""
+        asked = members.ask()
+        members.approve(asked, members.first)
+        path = "/v1/organisations/home/keys"
+        child = lab.call("POST", path, {"role": "owner"}, key=getattr(members, maker), expect=201).json()["key"]
+        grandchild = lab.call("POST", path, {"role": "owner"}, key=child, expect=201).json()["key"]
+        for key in (child, grandchild):
+            members.approve(asked, key, expect=403)
+        assert members.approve(asked, members.second)["state"] == "approved"
+
+    def test_a_key_of_an_administrator_is_a_member_of_its_own(self, lab: Lab) -> None:
+        """As is every key that an administrator handed out."""
+        secret = lab.key("home", "owner")
+        key, admin = (KeyId(lab.call("GET", "/v1/me", key=one).json()["key"]) for one in (secret, lab.admin_key))
+        with lab.context.store.begin() as work:
+            assert (work.tenants.member_of(key), work.tenants.member_of(admin)) == (key, admin)
+
+    def test_an_administrator_of_another_organisation_cannot_approve(self, lab: Lab, members: Members) -> None:
+        """Whoever runs the platform has no say in whose data it is."""
+        lab.admin("POST", "/v1/organisations", {"name": "tenant"}, expect=201)
+        other = lab.key("tenant", "admin")
+        asked = members.ask()
+        members.approve(asked, other, expect=403)
+        strangers = Members.of(lab, "tenant")
+        members.approve(asked, strangers.first, expect=404)
+
+    def test_only_the_text_that_was_read_is_approved(self, members: Members) -> None:
+        """Without its digest nothing is; with another one neither."""
+        asked, other = members.ask(), members.ask(reason="another one")
+        assert (
+            members.approve(asked, members.first, expect=422, digest=other["digest"])["errors"][0]["field"] == "digest"
+        )
+        members.approve(asked, members.first, expect=422, digest=None)
+        assert members.show(asked)["approvals"] == []
+
+    def test_what_is_over_is_not_approved(self, lab: Lab, members: Members) -> None:
+        """Revoked, expired, or approved enough."""
+        revoked, old = members.ask(), members.ask(not_after=(lab.clock.now() + timedelta(hours=1)).isoformat())
+        members.revoke(revoked)
+        members.approve(revoked, members.first, expect=409)
+        lab.clock.advance(3600)
+        assert members.show(old)["state"] == "expired"
+        members.approve(old, members.first, expect=409)
+        granted = members.grant()
+        members.approve(granted, lab.key("home", "owner"), expect=409)
+
+    @pytest.mark.parametrize(
+        ("changes", "status"),
+        [
+            ({"facet": "class", "to": "public"}, 422),
+            ({"subjects": ["dataset/absent"]}, 404),
+            ({"subjects": ["job/absent"]}, 404),
+            ({"subjects": ["project/other"]}, 404),
+            ({"subjects": ["dataset/*"]}, 422),
+            ({"not_after": "2020-01-01T00:00:00Z"}, 422),
+            ({"not_after": None}, 422),
+            ({"surprise": 1}, 422),
+        ],
+    )
+    def test_what_cannot_be_asked_for(self, members: Members, changes: dict[str, Any], status: int) -> None:
+        """The text is checked when it is asked for."""
+        members.ask(expect=status, **changes)
+
+    def test_its_length_is_bounded(self, lab: Lab, members: Members) -> None:
+        """Thirty days; four hours behind glass."""
+        now = lab.clock.now()
+        for days, glass, status in ((31, False, 422), (30, False, 201), (1, True, 422)):
+            members.ask(expect=status, not_after=(now + timedelta(days=days)).isoformat(), break_glass=glass)
+        members.ask(not_after=(now + timedelta(hours=4)).isoformat(), break_glass=True)
+
+    def test_a_facet_that_somebody_closed_is_not_even_asked_for(self, lab: Lab, members: Members) -> None:
+        """The data's owner, or a floor."""
+        policy = {**PATIENTS, "non_derogable": ["forbid_exposure"]}
+        lab.put("patients", "fr-bru-1", DATA, policy)
+        answer = members.ask(expect=409, subjects=["dataset/patients"])
+        assert answer["code"] == "non_derogable"
+        members.ask(subjects=["dataset/patients"], facet="certifications", to={})
+        lab.apply({"kind": "Organisation", "name": "home", "floor": {"non_derogable": ["certifications"]}})
+        members.ask(expect=409, facet="certifications", to={})
+
+
+class TestWhatItLetsRun:
+    """Judged at submission, at apply, at redeem and at renewal."""
+
+    @pytest.mark.parametrize("subject", ["project/default", "dataset/patients"])
+    def test_a_job_runs_by_it_and_its_certificate_says_so(self, lab: Lab, members: Members, subject: str) -> None:
+        """Refused without, accepted with; one use; verified offline with the text and who approved it."""
+        wanted = _patients(lab)
+        lab.apply(BOUGHT)
+        lab.admin("POST", "/v1/projects/default/jobs", {"name": "x", "command": ["x"], **wanted}, expect=422)
+        granted = members.grant(subjects=[subject])
+        job, region, run = lab.running(**wanted)
+        assert members.show(granted)["uses"] == 1
+        region.end(run)
+        lab.seal()
+        report = lab.verify(job)
+        assert failing(report) == {}
+        assert report.certificate is not None
+        [listed] = report.certificate.derogations
+        assert (listed.digest, len(listed.approvals)) == (granted["digest"], 2)
+        assert any(granted["id"] in gap for gap in report.gaps)
+        assert members.show(granted)["uses"] == 1
+        assert_sound(lab)
+
+    def test_without_need_none_is_used(self, lab: Lab, members: Members) -> None:
+        """What is lawful by the policy alone says nothing of derogations."""
+        granted = members.grant()
+        job, region, run = lab.running(**_patients(lab))
+        region.end(run)
+        lab.seal()
+        report = lab.verify(job)
+        assert failing(report) == {}
+        assert report.certificate is not None
+        assert report.certificate.derogations == ()
+        assert members.show(granted)["uses"] == 0
+
+    def test_a_job_that_waits_gets_one_of_its_own(self, lab: Lab, members: Members) -> None:
+        """And no other job does."""
+        wanted = _patients(lab)
+        job, other = lab.submit(**wanted), lab.submit(**wanted)
+        lab.apply(BOUGHT)
+        assert lab.cycle().placed == 0
+        members.grant(subjects=[f"job/{job}"])
+        assert lab.cycle().placed == 1
+        assert (lab.state(job), lab.state(other)) == ("starting", "queued")
+
+    def test_uses_are_counted(self, lab: Lab, members: Members) -> None:
+        """Of two jobs in one chunk, one starts; the other waits and says why."""
+        wanted = _patients(lab)
+        jobs = [lab.submit(**wanted), lab.submit(**wanted)]
+        lab.apply(BOUGHT)
+        granted = members.grant(max_uses=1)
+        assert lab.cycle().placed == 1
+        assert lab.cycle().placed == 0
+        assert sorted(lab.state(job) for job in jobs) == ["queued", "starting"]
+        assert (members.show(granted)["uses"], members.show(granted)["state"]) == (1, "used_up")
+
+    def test_it_ends_what_runs_when_it_ends(self, lab: Lab, members: Members) -> None:
+        """The word that was said names the instant; from then on the attempt is fenced."""
+        wanted = _patients(lab)
+        lab.apply(BOUGHT)
+        granted = members.grant(not_after=(lab.clock.now() + timedelta(hours=1)).isoformat())
+        job, region, _ = lab.running(**wanted)
+        until = lab.one("select verdicts -> 'redeem' ->> 'good_until' from attempt")
+        assert until.replace("+00:00", "Z") == granted["text"]["not_after"].replace("+00:00", "Z")
+        lab.pass_time(3590)
+        assert region.sync()["stop"] == []
+        lab.pass_time(10)
+        assert [one["reason"] for one in region.sync()["stop"]] == ["fenced"]
+        assert members.show(granted)["state"] == "expired"
+        assert_sound(lab)
+        assert lab.show(job)["state"] != "succeeded"
+
+    def test_it_ends_between_apply_and_redeem_too(self, lab: Lab, members: Members) -> None:
+        """No spec leaves the control plane after its end."""
+        wanted = _patients(lab)
+        lab.apply(BOUGHT)
+        members.grant(not_after=(lab.clock.now() + timedelta(minutes=1)).isoformat())
+        job = lab.place(**wanted)
+        grant, code = lab.grant_of(job)
+        lab.clock.advance(60)
+        assert lab.region(code).redeem(grant)["outcome"] == "refused"
+        assert lab.state(job) == "fenced"
+
+    def test_taken_back_it_ends_at_once(self, lab: Lab, members: Members) -> None:
+        """At the next sync, as any change of law."""
+        wanted = _patients(lab)
+        lab.apply(BOUGHT)
+        granted = members.grant()
+        _, region, _ = lab.running(**wanted)
+        members.revoke(granted)
+        assert [one["reason"] for one in region.sync()["stop"]] == ["fenced"]
+
+    def test_a_running_attempt_takes_one_when_the_law_leaves_it(self, lab: Lab, members: Members) -> None:
+        """Once, however often it is judged again; and nothing stops."""
+        granted = members.grant(max_uses=1)
+        job, region, run = lab.running(**_patients(lab))
+        lab.apply(BOUGHT)
+        assert region.sync()["stop"] == []
+        lab.apply({"kind": "Entity", "name": "newcomer", "seat": "PT"})
+        assert region.sync()["stop"] == []
+        assert members.show(granted)["uses"] == 1
+        region.end(run)
+        lab.seal()
+        assert failing(lab.verify(job)) == {}
+
+    def test_a_floor_that_closes_the_facet_ends_it(self, lab: Lab, members: Members) -> None:
+        """Derogations never stand above `non_derogable`, whenever that was said."""
+        wanted = _patients(lab)
+        lab.apply(BOUGHT)
+        members.grant()
+        _, region, _ = lab.running(**wanted)
+        lab.apply({"kind": "Organisation", "name": "home", "floor": {"non_derogable": ["forbid_exposure"]}})
+        assert [one["reason"] for one in region.sync()["stop"]] == ["fenced"]
+
+    def test_it_is_for_its_project_alone(self, lab: Lab, members: Members) -> None:
+        """Another project's jobs wait."""
+        lab.admin("POST", "/v1/projects", {"name": "second"}, expect=201)
+        lab.put("patients", "fr-bru-1", DATA, project="second")
+        members.grant()
+        lab.submit(project="second", inputs=["dataset/patients"])
+        lab.apply(BOUGHT)
+        assert lab.cycle().placed == 0
+
+    def test_data_may_be_put_and_read_while_it_lasts(self, lab: Lab, members: Members) -> None:
+        """And not before or after."""
+        path = "/v1/projects/default/datasets"
+        lab.put("patients", "fr-bru-1", DATA)
+        lab.apply(BOUGHT)
+        put = {"region": "fr-bru-1"}
+        lab.admin("POST", f"{path}/patients:put", put, expect=422)
+        granted = members.grant(subjects=["dataset/patients"])
+        access = lab.admin("POST", f"{path}/patients:put", put, expect=201).json()
+        stored = lab.region("fr-bru-1").commit(access["upload_id"], manifest(b__csv="2"))
+        read = f"/v1/projects/default/artifacts/{stored['artifact_id']}:read"
+        lab.call("POST", read, {}, key=members.asks, expect=200)
+        members.revoke(granted)
+        lab.admin("POST", f"{path}/patients:put", put, expect=422)
+        assert lab.call("POST", read, {}, key=members.asks, expect=422).json()["code"] == "fenced"
+
+
+def test_a_viewer_sees_what_was_asked_and_cannot_ask(lab: Lab, members: Members) -> None:
+    """Visible to everybody in the project at once; a body is checked only for who may send it."""
+    asked = members.ask()
+    viewer = lab.key("home", "viewer")
+    shown = lab.call("GET", f"{DEROGATIONS}/{asked['id']}", key=viewer, expect=200).json()
+    assert shown == asked
+    lab.call("POST", DEROGATIONS, a_wish(lab), key=viewer, expect=403)
