@@ -71,7 +71,7 @@ async def _principal(request: Request) -> Principal:
 
 
 def _look_up(context: Context, secret: str) -> Principal:
-    with context.store.begin() as work:
+    with context.store.look() as work:
         principal = work.tenants.principal(secret, context.clock.now())
     if principal is None:
         raise Unauthenticated("this API key is unknown, revoked or expired; `nordan login` takes another")
@@ -97,7 +97,7 @@ async def region_caller(request: Request) -> RegionCode:
 
 
 def _region(context: Context, credential_hash: str) -> RegionCode:
-    with context.store.begin() as work:
+    with context.store.look() as work:
         region = work.places.region_of_credential(credential_hash)
     if region is None:
         raise Unauthenticated("this region credential is unknown or was replaced; join the region again")

@@ -71,7 +71,7 @@ def prepare(
         Invalid: a malformed document or policy. NotFound: an input that this project does not have.
     """
     spec = parse_job(document)
-    with context.store.begin() as work:
+    with context.store.look() as work:
         project = find_project(work, principal, project_name)
         inputs = resolve_inputs(work, project.id, spec)
         stored = stored_files(work, project.id, spec) if with_files else []
@@ -143,7 +143,7 @@ def submit(
 
 
 def _known_answer(context: Context, key: IdempotencyKey) -> StoredAnswer | None:
-    with context.store.begin() as work:
+    with context.store.look() as work:
         return work.idempotency.answer(key.scope, key.request_digest)
 
 
@@ -212,7 +212,7 @@ def view(context: Context, principal: Principal, project: str, job_id: str) -> J
     Raises:
         NotFound: this caller has no such job.
     """
-    with context.store.begin() as work:
+    with context.store.look() as work:
         job = find_job(work, principal, project, job_id)
         return JobView(job, tuple(work.attempts.of_job(job.id)), tuple(work.contents.of_job(job.id)))
 
@@ -255,7 +255,7 @@ def cancel(context: Context, principal: Principal, project: str, job_id: str, gr
             _stop(work, job, principal, grace_s, now)
             entry = AuditEntry(Act.CANCEL_REQUESTED, job.id, principal.key, now, job.organisation)
             work.audit.write(entry)
-    with context.store.begin() as work:
+    with context.store.look() as work:
         return find_job(work, principal, project, found.id)
 
 
@@ -284,7 +284,7 @@ def page(
     limit: int,
 ) -> tuple[list[Job], str | None]:
     """Return a page of jobs, newest first, and where the next one begins."""
-    with context.store.begin() as work:
+    with context.store.look() as work:
         owner = find_project(work, principal, project)
         jobs = work.jobs.page(owner.id, states=states, name=name, before=before, limit=limit)
     return jobs[:limit], jobs[limit - 1].id if len(jobs) > limit else None

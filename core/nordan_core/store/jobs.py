@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, insert, select, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.ids import JobId, OrganisationId, ProjectId
@@ -28,11 +28,13 @@ class Jobs:
         self, job: Job, *, policy_digest: str, klass: str, inputs: Mapping[str, str], wait_until: datetime | None
     ) -> None:
         """Insert a queued job with its inputs (artifact id by name) and wake the scheduler at commit."""
-        self._session.connection().execute(insert(_JOBS), [_row(job, policy_digest, klass, wait_until)])
+        row = _row(job, policy_digest, klass, wait_until)
+        # Inserted and told in one round: every submission passes here.
+        told = insert(_JOBS).returning(func.pg_notify("nordan_queue", ""))
+        self._session.connection().execute(told, row)
         rows = [{"job_id": job.id, "name": name, "artifact_id": one} for name, one in inputs.items()]
         if rows:
             self._session.connection().execute(insert(_INPUTS), rows)
-        self._session.execute(text("select pg_notify('nordan_queue', '')"))
 
     def get(self, project: ProjectId, job: str) -> Job | None:
         """Return a job of a project by id."""

@@ -121,6 +121,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
@@ -128,6 +129,15 @@ class Store:
         with Session(self._engine, expire_on_commit=False, autoflush=False) as session:
             yield UnitOfWork(session)
             session.commit()
+
+    @contextmanager
+    def look(self) -> Iterator[UnitOfWork]:
+        """Read without a transaction: each statement sees what is committed when it begins, as in `begin`.
+
+        Two rounds to the database less, for requests that are many. Nothing may be locked or written here.
+        """
+        with Session(self._reading, expire_on_commit=False, autoflush=False) as session:
+            yield UnitOfWork(session)
 
     def close(self) -> None:
         """Close all connections."""
