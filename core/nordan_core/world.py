@@ -149,6 +149,7 @@ class CertificationDocument(_Document):
     scope: Annotated[tuple[Service, ...], Field(min_length=1)]
     valid_from: Until | None = None
     valid_until: Until
+    issuer: Annotated[str, Field(max_length=200)] = ""
 
 
 class PoolDocument(_Document):

@@ -150,6 +150,7 @@ def _certification(document: Document) -> Certification:
         frozenset(Service(one) for one in document["scope"]),
         datetime.fromisoformat(since) if since else None,
         datetime.fromisoformat(document["valid_until"]),
+        document.get("issuer", ""),
     )
 
 

@@ -72,6 +72,8 @@ class Certification:
     """None when it has always counted."""
     valid_until: datetime
     """The first instant at which it no longer counts."""
+    issuer: str = ""
+    """Who issued it, as its paper says; for people, never judged."""
 
     def covers(self, services: frozenset[Service], instant: datetime) -> bool:
         """Return whether it counts for all of `services` at `instant`."""
@@ -193,4 +195,6 @@ def _certification_document(one: Certification) -> dict[str, object]:
         "scope": sorted(one.scope),
         "valid_from": None if one.valid_from is None else print_instant(one.valid_from),
         "valid_until": print_instant(one.valid_until),
+        # Only where it is known: facts that never had one keep their digest.
+        **({"issuer": one.issuer} if one.issuer else {}),
     }

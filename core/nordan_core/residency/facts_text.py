@@ -24,7 +24,7 @@ from nordan_core.residency.levels import Compute, Encryption, Evidence, Tenancy,
 from nordan_core.residency.names import read_name
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import HIGHEST_SEAL
-from nordan_core.residency.reading import read_instant, read_integer, read_list, read_mapping, read_word
+from nordan_core.residency.reading import read_instant, read_integer, read_list, read_mapping, read_text, read_word
 
 _POOL_FIELDS = (
     *("pool", "region", "territory", "access_territories", "provider", "operator", "host", "endpoints"),
@@ -87,7 +87,7 @@ def parse_certifications(value: object, atlas: Atlas, field: str) -> tuple[Certi
 
 
 def _certification(value: object, atlas: Atlas, field: str) -> Certification:
-    entry = read_mapping(value, field, ("scheme", "level", "scope", "valid_from", "valid_until"))
+    entry = read_mapping(value, field, ("scheme", "level", "scope", "valid_from", "valid_until", "issuer"))
     scheme = entry.get("scheme")
     if not isinstance(scheme, str) or scheme not in atlas.schemes:
         hint = did_you_mean(scheme, atlas.schemes) if isinstance(scheme, str) else ""
@@ -99,6 +99,7 @@ def _certification(value: object, atlas: Atlas, field: str) -> Certification:
         scope=frozenset(_services(entry.get("scope"), f"{field}.scope")),
         valid_from=None if since is None else read_instant(since, f"{field}.valid_from"),
         valid_until=read_instant(entry.get("valid_until"), f"{field}.valid_until"),
+        issuer=read_text(entry["issuer"], f"{field}.issuer") if "issuer" in entry else "",
     )
 
 

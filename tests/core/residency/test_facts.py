@@ -69,6 +69,15 @@ def test_one_offered_tenancy_may_be_written_as_a_word() -> None:
     }
 
 
+def test_who_issued_a_certificate_is_kept_and_facts_without_keep_their_form() -> None:
+    said = {"scheme": "c5", "level": "type2", "scope": ["compute"], "valid_until": "2028-03-31", "issuer": "Prüfer"}
+    facts = parse_pool_facts({**LEAST, "certifications": [said]}, ATLAS)
+    assert facts.certifications[0].issuer == "Prüfer"
+    assert parse_pool_facts(facts_document(facts), ATLAS) == facts
+    plain = replace(facts, certifications=(replace(facts.certifications[0], issuer=""),))
+    assert "issuer" not in str(facts_document(plain))
+
+
 def test_certificates_are_read_with_their_scope_and_dates() -> None:
     certificate = {"scheme": "c5", "level": "type2", "scope": ["compute", "storage"], "valid_until": date(2028, 3, 31)}
     facts = parse_pool_facts({**LEAST, "certifications": [certificate]}, ATLAS)
