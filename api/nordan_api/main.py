@@ -17,12 +17,13 @@ from nordan_api.derogations.routes import router as derogations
 from nordan_api.entrance import Entrance
 from nordan_api.jobs.routes import router as jobs
 from nordan_api.lanes import Lanes, narrow_default_lane, on_lane
+from nordan_api.lineage.routes import router as lineage
 from nordan_api.places.routes import router as places
 from nordan_api.projects.routes import router as projects
 from nordan_api.workers.routes import router as workers
 from nordan_core.domain.errors import Unavailable
 
-_ROUTERS = (jobs, datasets, derogations, projects, places, audit, workers)
+_ROUTERS = (jobs, datasets, lineage, derogations, projects, places, audit, workers)
 
 
 def create_app(context: Context) -> FastAPI:

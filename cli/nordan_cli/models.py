@@ -373,3 +373,68 @@ class Derogation:
     text: DerogationText
     approvals: tuple[Approved, ...] = ()
     uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeclassificationText:
+    """The part of a declassification's text that tables show."""
+
+    artifact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declassification:
+    """A wider policy for what a job made."""
+
+    id: str
+    state: str
+    digest: str
+    text: DeclassificationText
+    approvals: tuple[Approved, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Widened:
+    """A declassification on a line of descent."""
+
+    id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """An artifact on a line of descent."""
+
+    id: str
+    kind: str
+    name: str
+    depth: int
+    policy_digest: str
+    job: str | None = None
+    regions: tuple[str, ...] = ()
+    declassifications: tuple[Widened, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FacetRefused:
+    """A facet that a pool does not meet."""
+
+    facet: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaidOfPool:
+    """The judge's word on a pool."""
+
+    allowed: bool
+    refusals: tuple[FacetRefused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolWord:
+    """Whether data may be computed on in a pool, and rest there."""
+
+    pool: str
+    region: str
+    run: SaidOfPool
+    rest: SaidOfPool

@@ -40,8 +40,10 @@ from nordan_core.proof.records import (
     OutputRecord,
     VersionsRecord,
 )
+from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.facts import control_plane_document
 from nordan_core.residency.facts_text import parse_pool_facts
+from nordan_core.residency.layers import OWNERS, Effective
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import parse_policy, policy_digest
 from nordan_core.store.codec import spec_document
@@ -128,6 +130,7 @@ class Certifier:
         assert job.finished_at is not None, "only jobs that have ended want a certificate"
         policy = str(job.effective["digest"])
         attempts = tuple(self._attempt(one, policy, batch, book) for one in batch.attempts[job.id])
+        accepted = parse_effective(job.effective, self._atlas)
         used = Used(job, batch.attempts[job.id], batch.derogations, batch.inputs.get(job.id, ()), self._atlas)
         judged = {judgement.facts_digest for one in attempts for judgement in one.judgements}
         return Certificate(
@@ -147,7 +150,9 @@ class Certifier:
             facts={digest: batch.facts[digest] for digest in sorted(judged)},
             attempts=attempts,
             inputs=tuple(
-                self._input(name, artifact) for name, artifact in batch.inputs.get(job.id, ()) if _has_policy(artifact)
+                self._input(name, artifact, accepted)
+                for name, artifact in batch.inputs.get(job.id, ())
+                if _has_policy(artifact)
             ),
             outputs=tuple(_output(one) for one in batch.outputs if one.job == job.id),
             derogations=used.documents(),
@@ -183,8 +188,10 @@ class Certifier:
             judgements=judgements,
         )
 
-    def _input(self, name: str, artifact: Artifact) -> InputRecord:
-        policy = parse_policy(artifact.policy, self._atlas)
+    def _input(self, name: str, artifact: Artifact, accepted: Effective) -> InputRecord:
+        # As it spoke when the job was accepted: it may have been declassified since.
+        spoke = [layer for layer in accepted.layers if layer.kind in OWNERS and layer.name == name]
+        policy = spoke[0].policy if spoke else parse_policy(artifact.policy, self._atlas)
         return InputRecord(name, artifact.id, artifact.digest, policy_digest(policy))
 
 

@@ -348,3 +348,15 @@ def test_members_ask_for_a_derogation_approve_and_revoke_it(lab: Lab, nordan: No
     assert asked["state"] == "approved"
     assert "0 of 5" in ok(nordan("admin", "derogations", "list", *as_member))
     assert say(members.second, "revoke", asked["id"])["state"] == "revoked"
+
+
+def test_the_catalogue_says_where_data_went_and_may_go(lab: Lab, nordan: Nordan) -> None:
+    """By name of a dataset and by id of an artifact."""
+    version = lab.put("patients", "fr-bru-1", manifest(a__csv="1"))
+    inside = ["--project", "default"]
+    for words in (["dataset", "lineage", "patients"], ["artifact", "lineage", version]):
+        assert version in ok(nordan(*words, *inside))
+    for words in (["dataset", "where", "patients"], ["artifact", "where", version]):
+        [line] = [one for one in ok(nordan(*words, *inside)).splitlines() if one.startswith("de-fra-1-h100")]
+        assert " no " in line
+        assert "process" in line

@@ -53,6 +53,15 @@ TABLE = {
     f"GET {P}/derogations/{{derogation}}": Permission.READ_JOBS,
     f"POST {P}/derogations/{{derogation}}:approve": Permission.APPROVE_WIDENING,
     f"POST {P}/derogations/{{derogation}}:revoke": Permission.APPROVE_WIDENING,
+    f"GET {P}/datasets/{{dataset}}/lineage": Permission.READ_JOBS,
+    f"GET {P}/datasets/{{dataset}}/where": Permission.READ_JOBS,
+    f"GET {P}/artifacts/{{artifact}}/lineage": Permission.READ_JOBS,
+    f"GET {P}/artifacts/{{artifact}}/where": Permission.READ_JOBS,
+    f"POST {P}/artifacts/{{artifact}}:declassify": Permission.REQUEST_WIDENING,
+    f"GET {P}/declassifications": Permission.READ_JOBS,
+    f"GET {P}/declassifications/{{declassification}}": Permission.READ_JOBS,
+    f"POST {P}/declassifications/{{declassification}}:approve": Permission.APPROVE_WIDENING,
+    f"POST {P}/declassifications/{{declassification}}:revoke": Permission.APPROVE_WIDENING,
     "GET /v1/me": Permission.LOOK,
     "POST /v1/organisations": Permission.MANAGE_PLATFORM,
     "GET /v1/organisations": Permission.MANAGE_PLATFORM,
@@ -81,7 +90,7 @@ IN_PROJECT = [route for route in TABLE if "{project}" in route]
 def _ask(lab: Lab, route: str, key: str | None, project: str = "default") -> tuple[int, str]:
     method, template = route.split(" ")
     path = template.replace("{project}", project).replace("{organisation}", "home").replace("{verb}", "drain")
-    for name in ("job", "dataset", "artifact", "derogation", "key", "code", "pool", "node"):
+    for name in ("job", "dataset", "artifact", "derogation", "declassification", "key", "code", "pool", "node"):
         path = path.replace(f"{{{name}}}", "absent")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     body: dict[str, Any] = {} if method == "GET" else {"json": {}}

@@ -16,6 +16,7 @@ from nordan_cli.verbs import LazyCommand, load
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.documents import parse_job
 from nordan_core.domain.jobs import JobSpec
+from nordan_core.residency.declassification import parse_declassification
 from nordan_core.residency.derogations import parse_derogation
 from nordan_core.residency.policy import parse_policy
 from support.pages import ROOT, Block, Page, pages
@@ -63,6 +64,14 @@ def test_a_derogation_shown_can_be_asked_for(block: Block) -> None:
     now = datetime(2026, 12, 20, tzinfo=UTC)
     given = {"id": "drg_x", "project": "prj_x", "requested_by": "key_x", "not_before": now.isoformat()}
     assert parse_derogation({**given, **document_in(block)}, default_atlas()).holds_at(now)
+
+
+@pytest.mark.parametrize("block", blocks("yaml declassification"), ids=at)
+def test_a_declassification_shown_can_be_asked_for(block: Block) -> None:
+    asked = dict(document_in(block))
+    given = {"id": "dcl_x", "project": "prj_x", "artifact": "art_x", "bytes": "0" * 64, "requested_by": "key_x"}
+    born = {"residency": ["FR"], "class": "confidential"}
+    parse_declassification({**given, "from": born, "to": asked.pop("policy"), **asked}, default_atlas())
 
 
 def test_no_yaml_is_shown_without_saying_what_it_is() -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_core.domain.approvals import Approval, Proposal, Signer
-from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from nordan_api.dual_control import approval_of, signer
+from nordan_core.domain.approvals import Proposal
+from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import KeyId
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
@@ -57,7 +58,7 @@ def request(context: Context, principal: Principal, project_name: str, asked: Js
             project=project.id,
             text=derogation_document(derogation),
             digest=derogation.digest,
-            requested_by=_signer(work, principal),
+            requested_by=signer(work, principal),
             requested_at=now,
             max_uses=derogation.max_uses,
         )
@@ -96,13 +97,9 @@ def approve(context: Context, principal: Principal, project_name: str, derogatio
         now = context.clock.now()
         project = find_project(work, principal, project_name)
         found = _find(work, project, derogation)
-        approval = Approval(_signer(work, principal), now)
-        if principal.organisation != found.organisation:
-            raise Forbidden("only members of the organisation whose data it is approve a derogation")
-        _check_read(found, digest)
-        _check_lasting(found, parse_derogation(found.text, context.atlas).not_after, now)
-        if why_not := found.why_not_approved_by(approval.by):
-            raise Forbidden(why_not)
+        approval = approval_of(work, principal, found, digest, now)
+        if parse_derogation(found.text, context.atlas).not_after <= now:
+            raise Conflict("expired", "the derogation is over; ask for another")
         approved = work.derogations.approve(found, approval)
         if approved.is_approved:
             _law_changed(work)
@@ -196,22 +193,6 @@ def _closing(work: UnitOfWork, project: Project, derogation: Derogation) -> Iter
             yield f"dataset {one.id}", dataset.policy if dataset is not None else {}
 
 
-def _check_read(found: Proposal, digest: object) -> None:
-    if not isinstance(digest, str):
-        raise Invalid("digest", "give the digest of the text that you approve")
-    if digest != found.digest:
-        raise Invalid("digest", "this is the digest of another text; read the derogation again")
-
-
-def _check_lasting(found: Proposal, not_after: datetime, now: datetime) -> None:
-    if found.revoked_at is not None:
-        raise Conflict("derogation_revoked", "the derogation is revoked; ask for another")
-    if not_after <= now:
-        raise Conflict("derogation_expired", "the derogation is over; ask for another")
-    if found.approved_at is not None:
-        raise Conflict("derogation_approved", "two members have approved it already")
-
-
 def _law_changed(work: UnitOfWork) -> None:
     work.epoch.step()
     # Jobs that waited for it may start.
@@ -223,10 +204,6 @@ def _find(work: UnitOfWork, project: Project, derogation: str) -> Proposal:
     if found is None:
         raise NotFound("derogation", derogation)
     return found
-
-
-def _signer(work: UnitOfWork, principal: Principal) -> Signer:
-    return Signer(principal.key, work.tenants.member_of(principal.key))
 
 
 def _entry(act: Act, proposal: Proposal, by: Principal, now: datetime) -> AuditEntry:

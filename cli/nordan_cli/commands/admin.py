@@ -9,7 +9,7 @@ import typer
 
 from nordan_cli import jobfile, render
 from nordan_cli.client import connect, path_of
-from nordan_cli.commands import admin_audit, admin_derogations, admin_nodes, admin_places
+from nordan_cli.commands import admin_audit, admin_declassifications, admin_derogations, admin_nodes, admin_places
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.invocation import note
 from nordan_cli.models import Applied, IssuedKey, Named
@@ -32,6 +32,7 @@ keys = _group("API keys.")
 for _name, _commands in (("organisations", organisations), ("projects", projects), ("keys", keys)):
     app.add_typer(_commands, name=_name)
 app.add_typer(admin_derogations.app, name="derogations")
+app.add_typer(admin_declassifications.app, name="declassifications")
 app.add_typer(admin_places.regions, name="regions")
 app.add_typer(admin_nodes.pools, name="pools")
 app.command("nodes")(admin_nodes.nodes)

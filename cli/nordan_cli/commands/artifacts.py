@@ -10,6 +10,7 @@ import typer
 
 from nordan_cli import references, render, staging
 from nordan_cli.client import Answer, Api, connect
+from nordan_cli.commands import catalogue
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.errors import Failed
 from nordan_cli.gateway import Gateway
@@ -84,6 +85,34 @@ def copy(
         found = decode(Artifact, api.get(api.within("artifacts", _id(api, artifact))))
         staging.copy(api, found, region)
     typer.echo(f"{found.id} is in {region} too")
+
+
+@app.command("lineage")
+def lineage(
+    ctx: typer.Context,
+    artifact: Annotated[str, typer.Argument(metavar="ARTIFACT", help="Id, or JOB/NAME.")],
+    *,
+    output: Output = Format.TABLE,
+    project: Project = None,
+) -> None:
+    """Show everything made of an artifact, and everything that it was made from."""
+    with connect(ctx, project) as api:
+        answer = api.get(api.within("artifacts", _id(api, artifact), "lineage"))
+    render.show(answer, output, lambda: catalogue.draw_lineage(answer))
+
+
+@app.command("where")
+def where(
+    ctx: typer.Context,
+    artifact: Annotated[str, typer.Argument(metavar="ARTIFACT", help="Id, or JOB/NAME.")],
+    *,
+    output: Output = Format.TABLE,
+    project: Project = None,
+) -> None:
+    """Show where its policy lets it be computed on and rest, pool by pool, and why not elsewhere."""
+    with connect(ctx, project) as api:
+        answer = api.get(api.within("artifacts", _id(api, artifact), "where"))
+    render.show(answer, output, lambda: catalogue.draw_where(answer))
 
 
 def _wanted(files: tuple[StoredFile, ...], directory: Path, *, force: bool) -> list[tuple[StoredFile, Path]]:

@@ -9,6 +9,7 @@ import typer
 
 from nordan_cli import localfiles, policies, render, staging
 from nordan_cli.client import Answer, Api, connect
+from nordan_cli.commands import catalogue
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.errors import Failed, Problem
 from nordan_cli.models import Access, Dataset
@@ -108,6 +109,34 @@ def copy(
             raise Failed(f"dataset {found.name} has no version yet; nordan dataset put makes one")
         staging.copy(api, found.versions[0], region)
     typer.echo(f"{found.name} is in {region} too")
+
+
+@app.command("lineage")
+def lineage(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")],
+    *,
+    output: Output = Format.TABLE,
+    project: Project = None,
+) -> None:
+    """Show everything made of a dataset."""
+    with connect(ctx, project) as api:
+        answer = api.get(api.within("datasets", dataset, "lineage"))
+    render.show(answer, output, lambda: catalogue.draw_lineage(answer))
+
+
+@app.command("where")
+def where(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")],
+    *,
+    output: Output = Format.TABLE,
+    project: Project = None,
+) -> None:
+    """Show where its policy lets it be computed on and rest, pool by pool, and why not elsewhere."""
+    with connect(ctx, project) as api:
+        answer = api.get(api.within("datasets", dataset, "where"))
+    render.show(answer, output, lambda: catalogue.draw_where(answer))
 
 
 def _ensure(api: Api, name: str, policy: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from nordan_core.store.idempotency import Idempotency
 from nordan_core.store.jobs import Jobs
 from nordan_core.store.leadership import Leadership
 from nordan_core.store.ledger import Ledger
+from nordan_core.store.lineage import Lineage
 from nordan_core.store.nodes import Nodes
 from nordan_core.store.outbox import Outbox
 from nordan_core.store.places import Places
@@ -70,6 +71,11 @@ class UnitOfWork:
     def derogations(self) -> Derogations:
         """Leave to fall short of a facet."""
         return Derogations(self._session)
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """What was made of what, and declassifications."""
+        return Lineage(self._session)
 
     @cached_property
     def scheduling(self) -> Scheduling:

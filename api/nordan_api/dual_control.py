@@ -1,0 +1,38 @@
+"""What every text under dual control goes through before a member's approval counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from nordan_core.domain.approvals import Approval, Proposal, Signer
+from nordan_core.domain.errors import Conflict, Forbidden, Invalid
+from nordan_core.domain.tenants import Principal
+from nordan_core.store.unit_of_work import UnitOfWork
+
+
+def signer(work: UnitOfWork, principal: Principal) -> Signer:
+    """Return a caller's key with the member that it belongs to."""
+    return Signer(principal.key, work.tenants.member_of(principal.key))
+
+
+def approval_of(work: UnitOfWork, principal: Principal, found: Proposal, digest: object, now: datetime) -> Approval:
+    """Return a caller's approval of the text that has this digest.
+
+    Raises:
+        Invalid: no digest, or another text's. Forbidden: the caller is of another organisation, asked for it, or has
+            approved it before. Conflict: it is revoked, or approved already.
+    """
+    if principal.organisation != found.organisation:
+        raise Forbidden("only members of the organisation whose data it is approve this")
+    if not isinstance(digest, str):
+        raise Invalid("digest", "give the digest of the text that you approve")
+    if digest != found.digest:
+        raise Invalid("digest", "this is the digest of another text; read it again")
+    if found.revoked_at is not None:
+        raise Conflict("revoked", "it is revoked; ask for another")
+    if found.approved_at is not None:
+        raise Conflict("approved", "two members have approved it already")
+    approval = Approval(signer(work, principal), now)
+    if why_not := found.why_not_approved_by(approval.by):
+        raise Forbidden(why_not)
+    return approval

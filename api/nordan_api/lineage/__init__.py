@@ -1,0 +1,1 @@
+"""What was made of what, where it may be, and how it may become wider."""

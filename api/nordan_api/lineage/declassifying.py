@@ -1,0 +1,163 @@
+"""Declassifications as members handle them: one asks with evidence, two others approve, any approver takes it back.
+
+The second approval gives the artifact its new policy; revoking gives it back the one that it was born with. Both hold
+the residency epoch and step it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from nordan_api.auth.callers import find_project
+from nordan_api.context import Context
+from nordan_api.dual_control import approval_of, signer
+from nordan_api.jobs.policy import check_described_here, effective_of_data
+from nordan_core.domain.approvals import Proposal
+from nordan_core.domain.contents import ArtifactKind
+from nordan_core.domain.errors import Conflict, Invalid, NotFound
+from nordan_core.domain.ids import ArtifactId, KeyId
+from nordan_core.domain.tenants import Principal, Project
+from nordan_core.identifiers import new_id
+from nordan_core.residency.declassification import declassification_document, parse_declassification
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.unit_of_work import QUEUE, UnitOfWork
+
+Json = dict[str, Any]  # Any: JSON
+FIELDS = ("policy", "evidence", "basis", "reason", "ticket")
+
+
+def request(context: Context, principal: Principal, project_name: str, artifact: str, asked: Json) -> Proposal:
+    """Ask that an artifact may have a wider policy; it changes nothing until two other members have approved it.
+
+    Raises:
+        PolicyError: the text cannot be accepted. NotFound: this caller has no such artifact. Invalid: it is a dataset,
+            whose policy is its owner's word, or a job's files.
+    """
+    now = context.clock.now()
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        found = work.contents.artifact(project.id, artifact)
+        if found is None:
+            raise NotFound("artifact", artifact)
+        if found.kind not in {ArtifactKind.OUTPUT, ArtifactKind.CHECKPOINT}:
+            raise Invalid("artifact", f"{found.id} is a {found.kind}; only what a job made is declassified")
+        text = {
+            "id": new_id("dcl"),
+            "project": project.id,
+            "artifact": found.id,
+            "bytes": found.digest,
+            "from": dict(found.policy),
+            "to": asked.get("policy"),
+            "requested_by": principal.key,
+            **{name: asked.get(name) for name in ("evidence", "basis", "reason", "ticket")},
+        }
+        one = parse_declassification(text, context.atlas)
+        proposal = Proposal(
+            id=one.id,
+            organisation=project.organisation,
+            project=project.id,
+            text=declassification_document(one),
+            digest=one.digest,
+            requested_by=signer(work, principal),
+            requested_at=now,
+        )
+        work.lineage.add(proposal, found.id)
+        work.audit.write(_entry(Act.DECLASSIFICATION_REQUESTED, proposal, principal, context))
+    return proposal
+
+
+def find(context: Context, principal: Principal, project_name: str, declassification: str) -> Proposal:
+    """Return one declassification.
+
+    Raises:
+        NotFound: this caller has no such declassification.
+    """
+    with context.store.begin() as work:
+        return _find(work, find_project(work, principal, project_name), declassification)
+
+
+def page(context: Context, principal: Principal, project_name: str, limit: int) -> list[Proposal]:
+    """Return a project's declassifications, newest first."""
+    with context.store.begin() as work:
+        return work.lineage.page(find_project(work, principal, project_name).id, limit)
+
+
+def approve(context: Context, principal: Principal, project_name: str, name: str, digest: object) -> Proposal:
+    """Approve the text that has this digest; the second approval gives the artifact its new policy.
+
+    Raises:
+        NotFound: this caller has no such declassification. Conflict: the artifact has another policy by now. Refused:
+            the control plane itself is outside the new policy's `describe`. And whatever `approval_of` raises.
+    """
+    with context.store.begin() as work:
+        # First in the lock order; two approvals come one after the other.
+        epoch = work.epoch.hold()
+        now = context.clock.now()
+        project = find_project(work, principal, project_name)
+        found = _find(work, project, name)
+        approved = work.lineage.approve(found, approval_of(work, principal, found, digest, now))
+        if approved.is_approved:
+            one = parse_declassification(found.text, context.atlas)
+            of = effective_of_data(project, name, dict(_policy(found, "to")), context.atlas)
+            check_described_here(of, context.facts_cache.within(work, epoch), context.atlas, now)
+            _replace(work, project, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
+        work.audit.write(_entry(Act.DECLASSIFICATION_APPROVED, approved, principal, context))
+    return approved
+
+
+def revoke(context: Context, principal: Principal, project_name: str, name: str) -> Proposal:
+    """Take a declassification back; what it was given for has its former policy again, what was made of it has not.
+
+    Raises:
+        NotFound: this caller has no such declassification. Conflict: a later one stands on it.
+    """
+    with context.store.begin() as work:
+        work.epoch.hold()
+        now = context.clock.now()
+        project = find_project(work, principal, project_name)
+        found = _find(work, project, name)
+        if found.revoked_at is not None:
+            return found
+        work.lineage.revoke(found, principal.key, now)
+        if found.is_approved:
+            artifact = ArtifactId(str(found.text["artifact"]))
+            _replace(work, project, artifact, _policy(found, "to"), _policy(found, "from"))
+        revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
+        work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, context))
+    return revoked
+
+
+def _replace(work: UnitOfWork, project: Project, artifact: ArtifactId, before: Json, after: Json) -> None:
+    found = work.contents.artifact(project.id, artifact)
+    if found is None or dict(found.policy) != before:
+        raise Conflict("policy_changed", f"{artifact} has another policy by now; ask anew")
+    work.lineage.set_policy(artifact, after)
+    work.epoch.step()
+    work.notify(QUEUE)
+
+
+def _policy(proposal: Proposal, which: str) -> Json:
+    policy = proposal.text[which]
+    assert isinstance(policy, dict), "as it was parsed"
+    return policy
+
+
+def _find(work: UnitOfWork, project: Project, name: str) -> Proposal:
+    found = work.lineage.get(project.id, name)
+    if found is None:
+        raise NotFound("declassification", name)
+    return found
+
+
+def _entry(act: Act, proposal: Proposal, by: Principal, context: Context) -> AuditEntry:
+    text = proposal.text
+    body: dict[str, object] = {
+        "digest": proposal.digest,
+        "project": proposal.project,
+        "artifact": text["artifact"],
+        "bytes": text["bytes"],
+        "evidence": text["evidence"]["digest"] if isinstance(text["evidence"], dict) else None,
+        "approvals": len(proposal.approvals),
+    }
+    return AuditEntry(act, proposal.id, by.key, context.clock.now(), proposal.organisation, body)

@@ -1,0 +1,166 @@
+"""Where data went and may go: lines of descent, where they may run and rest, and the one way to a wider policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.certificates import failing
+from support.derogating import Members
+from support.lab import JOBS, PATIENTS, Json, Lab
+from support.region_side import manifest
+
+P = "/v1/projects/default"
+DATA = manifest(a__csv="1")
+WIDER = {**PATIENTS, "residency": ["FR", "SE", "DE"]}
+EVIDENCE = {"digest": "b" * 64, "title": "membership inference, report of May"}
+
+
+def _made(lab: Lab, name: str, *inputs: str) -> tuple[str, str]:
+    """Run a job that reads these and makes a model; return the job and the model."""
+    job, region, run = lab.running(name=name, inputs=list(inputs), outputs=["model"])
+    region.end(run, outputs={"model": manifest(model__bin=name)})
+    [artifact] = lab.show(job)["artifacts"]
+    return job, str(artifact["id"])
+
+
+def _ask(lab: Lab, members: Members, artifact: str, *, expect: int = 201, **changes: Any) -> Json:
+    body = {"policy": WIDER, "evidence": EVIDENCE, "basis": "contract", "reason": "r", "ticket": "t", **changes}
+    answer: Json = lab.call(
+        "POST", f"{P}/artifacts/{artifact}:declassify", body, key=members.asks, expect=expect
+    ).json()
+    return answer
+
+
+def _say(lab: Lab, key: str, one: Json, verb: str, *, expect: int = 200) -> Json:
+    body = {"digest": one["digest"]} if verb == "approve" else {}
+    path = f"{P}/declassifications/{one['id']}:{verb}"
+    answer: Json = lab.call("POST", path, body, key=key, expect=expect).json()
+    return answer
+
+
+def _policy(lab: Lab, artifact: str) -> Json:
+    policy: Json = lab.admin("GET", f"{P}/artifacts/{artifact}", expect=200).json()["policy"]
+    return policy
+
+
+def test_everything_made_of_a_dataset_is_found(lab: Lab) -> None:
+    """At whatever remove, each once, with the steps that it took; and the way back."""
+    version = lab.put("patients", "fr-bru-1", DATA)
+    other = lab.put("staff", "fr-bru-1", manifest(b__csv="2"))
+    _, first = _made(lab, "first", "dataset/patients")
+    _, second = _made(lab, "second", f"artifact/{first}", "dataset/patients")
+    _, apart = _made(lab, "apart", "dataset/staff")
+    found = lab.admin("GET", f"{P}/datasets/patients/lineage", expect=200).json()
+    assert {one["id"]: one["depth"] for one in found["derived"]} == {version: 0, first: 1, second: 1}
+    assert found["sources"] == []
+    of_second = lab.admin("GET", f"{P}/artifacts/{second}/lineage", expect=200).json()
+    assert {one["id"]: one["depth"] for one in of_second["sources"]} == {first: 1, version: 1}
+    of_apart = lab.admin("GET", f"{P}/artifacts/{apart}/lineage", expect=200).json()
+    assert [one["id"] for one in of_apart["sources"]] == [other]
+
+
+def test_where_a_dataset_may_run_and_rest(lab: Lab) -> None:
+    """By pool, with the reasons; the same words as the judge's."""
+    lab.put("patients", "fr-bru-1", DATA)
+    items = lab.admin("GET", f"{P}/datasets/patients/where", expect=200).json()["items"]
+    by_pool = {one["pool"]: one for one in items}
+    assert {name for name, one in by_pool.items() if one["run"]["allowed"]} == {
+        name for name in by_pool if name.startswith(("fr-", "se-"))
+    }
+    refused = {one["facet"] for one in by_pool["de-fra-1-h100"]["run"]["refusals"]}
+    assert {"process", "forbid_exposure"} <= refused
+    assert "process" not in {one["facet"] for one in by_pool["de-fra-1-h100"]["rest"]["refusals"]}
+
+
+def test_an_empty_intersection_of_inputs_is_refused_with_both_named(lab: Lab) -> None:
+    """Before anything is queued."""
+    lab.put("french", "fr-bru-1", DATA, {**PATIENTS, "residency": ["FR"]})
+    places = {**dict.fromkeys(("process", "store", "access", "key"), ("SE",)), "describe": ["FR"]}
+    lab.put("swedish", "se-bor-1", DATA, {"class": "confidential", "egress": "unenforced", **places})
+    body = {"name": "x", "command": ["x"], "inputs": ["dataset/french", "dataset/swedish"]}
+    answer = lab.admin("POST", JOBS, body, expect=422).json()
+    assert answer["code"] == "residency_unsatisfiable"
+    assert "'french'" in answer["detail"]
+    assert "'swedish'" in answer["detail"]
+
+
+class TestDeclassification:
+    """Dual control with evidence; nothing else makes an output wider than what it was made from."""
+
+    @pytest.fixture
+    def model(self, lab: Lab) -> str:
+        """Return a model made of patients' data."""
+        lab.put("patients", "fr-bru-1", DATA)
+        return _made(lab, "first", "dataset/patients")[1]
+
+    def test_two_approvals_give_it_another_policy(self, lab: Lab, model: str) -> None:
+        """Not one; the epoch steps, the log has each act, the line of descent shows it, what is made of it is wider."""
+        members, born = Members.of(lab), _policy(lab, model)
+        one = _ask(lab, members, model)
+        _say(lab, members.asks, one, "approve", expect=403)
+        _say(lab, members.first, one, "approve")
+        before = lab.one("select epoch from residency_epoch")
+        assert _policy(lab, model) == born
+        _say(lab, members.first, one, "approve", expect=403)
+        assert _say(lab, members.second, one, "approve")["state"] == "approved"
+        assert lab.one("select epoch from residency_epoch") == before + 1
+        assert _policy(lab, model)["process"] == ["DE", "FR", "SE"]
+        acts = [act for (act,) in lab.rows("select act from audit_entry where subject = :one", one=one["id"])]
+        assert sorted(acts) == [*["declassification_approved"] * 2, "declassification_requested"]
+        lines = lab.admin("GET", f"{P}/datasets/patients/lineage", expect=200).json()["derived"]
+        assert [each["id"] for line in lines for each in line["declassifications"]] == [one["id"]]
+        job, child = _made(lab, "second", f"artifact/{model}")
+        assert _policy(lab, child)["process"] == ["DE", "FR", "SE"]
+        lab.seal()
+        assert failing(lab.verify(job)) == {}
+
+    def test_taken_back_it_has_its_former_policy(self, lab: Lab, model: str) -> None:
+        """And may be asked for again."""
+        members, born = Members.of(lab), _policy(lab, model)
+        one = _ask(lab, members, model)
+        for key in (members.first, members.second):
+            _say(lab, key, one, "approve")
+        assert _say(lab, members.first, one, "revoke")["state"] == "revoked"
+        assert _policy(lab, model) == born
+        _say(lab, members.second, one, "approve", expect=409)
+
+    def test_a_text_about_another_policy_is_not_carried_out(self, lab: Lab, model: str) -> None:
+        """Two asked for at once: the second was about a policy that is no longer there."""
+        members = Members.of(lab)
+        one, other = _ask(lab, members, model), _ask(lab, members, model, policy={"class": "internal"})
+        for each, expect in ((one, 200), (other, 409)):
+            _say(lab, members.first, each, "approve")
+            _say(lab, members.second, each, "approve", expect=expect)
+        assert _policy(lab, model)["process"] == ["DE", "FR", "SE"]
+
+    def test_a_job_accepted_before_keeps_what_it_was_accepted_under(self, lab: Lab, model: str) -> None:
+        """And its certificate still verifies."""
+        members = Members.of(lab)
+        job, region, run = lab.running(name="second", inputs=[f"artifact/{model}"])
+        one = _ask(lab, members, model)
+        for key in (members.first, members.second):
+            _say(lab, key, one, "approve")
+        region.end(run)
+        lab.seal()
+        assert failing(lab.verify(job)) == {}
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"policy": PATIENTS}, "to"),
+            ({"policy": None}, "to"),
+            ({"evidence": None}, "evidence"),
+            ({"evidence": {"digest": "x", "title": "t"}}, "evidence.digest"),
+        ],
+    )
+    def test_what_cannot_be_asked_for(self, lab: Lab, model: str, changes: Json, field: str) -> None:
+        """No evidence, or nothing wider."""
+        answer = _ask(lab, Members.of(lab), model, expect=422, **changes)
+        assert answer["errors"][0]["field"] == field
+
+    def test_a_dataset_is_not_declassified(self, lab: Lab) -> None:
+        """Its policy is its owner's word, and stands as long as its owner lets it."""
+        version = lab.put("patients", "fr-bru-1", DATA)
+        _ask(lab, Members.of(lab), version, expect=422)
