@@ -77,7 +77,7 @@ def test_where_a_dataset_may_run_and_rest(lab: Lab) -> None:
 def test_an_empty_intersection_of_inputs_is_refused_with_both_named(lab: Lab) -> None:
     """Before anything is queued."""
     lab.put("french", "fr-bru-1", DATA, {**PATIENTS, "residency": ["FR"]})
-    places = {**dict.fromkeys(("process", "store", "access", "key"), ("SE",)), "describe": ["FR"]}
+    places = {**dict.fromkeys(("process", "store", "key"), ("SE",)), "describe": ["FR", "SE"], "access": ["FR", "SE"]}
     lab.put("swedish", "se-bor-1", DATA, {"class": "confidential", "egress": "unenforced", **places})
     body = {"name": "x", "command": ["x"], "inputs": ["dataset/french", "dataset/swedish"]}
     answer = lab.admin("POST", JOBS, body, expect=422).json()
