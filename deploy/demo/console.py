@@ -65,8 +65,12 @@ def until(look: Callable[[], Found | None], what: str, within_s: float) -> Found
         Stopped: when nothing was found in time.
     """
     deadline = time.monotonic() + within_s
+    began = time.monotonic()
     while (found := look()) is None:
-        if time.monotonic() > deadline:
+        ended = time.monotonic()
+        if ended > deadline:
             raise Stopped(f"waited {within_s:.0f} s for {what}")
-        time.sleep(POLL_S)
+        # What is waited for needs the processors as well: looking takes half of the time at most.
+        time.sleep(max(POLL_S, ended - began))
+        began = time.monotonic()
     return found

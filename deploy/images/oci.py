@@ -22,8 +22,6 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _CHUNK = 1 << 20
-#: A layer of one gibibyte is still read in passing, never held.
-Blob = Path | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,18 @@ class Image:
     """uid or uid:gid; a number, so that `runAsNonRoot` can be judged without looking inside."""
     workdir: str = "/"
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """One of the files of a layout, named by its digest; one of a gibibyte is read in passing, never held."""
+
+    content: Path | bytes
+    digest: str
+    size: int
+
+    def descriptor(self, media_type: str) -> dict[str, object]:
+        return {"mediaType": media_type, "digest": f"sha256:{self.digest}", "size": self.size}
 
 
 def write_layer(target: Path, entries: Iterable[tuple[str, Path | bytes | str, int]]) -> None:
@@ -59,16 +69,20 @@ def write_layer(target: Path, entries: Iterable[tuple[str, Path | bytes | str, i
 
 def write_archive(target: Path, image: Image, layers: Sequence[Path]) -> str:
     """Write the archive of an image whose layers are plain tar files, the lowest first; return its digest."""
-    config = _json(_config(image, [_digest(layer) for layer in layers]))
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(_CONFIG, config),
-            "layers": [_descriptor(_LAYER, layer) for layer in layers],
-        }
+    # Read once for their digests: a layer may have hundreds of megabytes.
+    lower = [_blob(layer) for layer in layers]
+    config = _blob(_json(_config(image, [one.digest for one in lower])))
+    manifest = _blob(
+        _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MANIFEST,
+                "config": config.descriptor(_CONFIG),
+                "layers": [one.descriptor(_LAYER) for one in lower],
+            }
+        )
     )
-    entry = _descriptor(_MANIFEST, manifest) | {
+    entry = manifest.descriptor(_MANIFEST) | {
         "annotations": {
             "io.containerd.image.name": image.name,
             "org.opencontainers.image.ref.name": image.name.rpartition(":")[2],
@@ -77,10 +91,9 @@ def write_archive(target: Path, image: Image, layers: Sequence[Path]) -> str:
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
         _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}), 0o644)
         _add(archive, "index.json", _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}), 0o644)
-        blobs: list[Blob] = [config, manifest, *layers]
-        for digest, blob in {_digest(blob): blob for blob in blobs}.items():
-            _add(archive, f"blobs/sha256/{digest}", blob, 0o644)
-    return f"sha256:{_digest(manifest)}"
+        for digest, content in {one.digest: one.content for one in (config, manifest, *lower)}.items():
+            _add(archive, f"blobs/sha256/{digest}", content, 0o644)
+    return f"sha256:{manifest.digest}"
 
 
 def _config(image: Image, digests: Sequence[str]) -> dict[str, object]:
@@ -101,17 +114,12 @@ def _config(image: Image, digests: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _descriptor(media_type: str, blob: Blob) -> dict[str, object]:
-    size = blob.stat().st_size if isinstance(blob, Path) else len(blob)
-    return {"mediaType": media_type, "digest": f"sha256:{_digest(blob)}", "size": size}
-
-
-def _digest(blob: Blob) -> str:
+def _blob(content: Path | bytes) -> _Blob:
     digest = hashlib.sha256()
-    with blob.open("rb") if isinstance(blob, Path) else io.BytesIO(blob) as source:
+    with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as source:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+    return _Blob(content, digest.hexdigest(), content.stat().st_size if isinstance(content, Path) else len(content))
 
 
 def _json(document: object) -> bytes:

@@ -23,6 +23,7 @@ NODE_LABEL = "nordan.node-restriction.kubernetes.io"
 GPU = "nvidia.com/gpu"
 GPUS_PER_NODE = 8
 CONTROL_PLANE = "nordan"
+REGION_PARTS = ("nordan-region", "nordan-broker")
 #: Images are loaded, not pulled, but the first start of a dozen Pythons takes its time.
 READY_WITHIN_S = 300.0
 #: The workspace of a first job; it gets the floor of the template.
@@ -158,8 +159,9 @@ def join_regions(kubectl: Kubectl, nordan: Nordan, gateways: Mapping[str, str]) 
         words = ("admin", "regions", "join", region.code, "--namespace", region.namespace)
         secret = nordan(*words, "--gateway-url", gateways[region.code], "--broker", region.broker)
         kubectl("apply", "-f", "-", text=secret)
-        # Both read the Secret when they start.
-        kubectl("-n", region.namespace, "rollout", "restart", "statefulset/nordan-region", "deployment/nordan-broker")
+        # Both read the Secret when they start. Not `rollout restart`: a pod that waits for the Secret is looked after
+        # again after minutes only, and a StatefulSet waits for it before it makes the next.
+        kubectl("-n", region.namespace, "delete", "pod", "-l", f"app.kubernetes.io/name in ({', '.join(REGION_PARTS)})")
 
 
 def wait_for_regions(kubectl: Kubectl, nordan: Nordan) -> None:

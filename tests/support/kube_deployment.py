@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import build_images
 import rehearsal
 import yaml
 from rehearsal import REGIONS, Kubectl, Nordan
@@ -30,14 +31,12 @@ class Deployment:
     nordan: Nordan
 
 
-def deploy(cluster: NodeCluster, home: Path) -> Deployment:
-    """Do what `make kind-up` does, on nodes that are there."""
-    # 1. What kind brings: nodes, images, volumes for whoever claims them.
-    while len(cluster.node_names) < len(REGIONS):
-        cluster.add_node()
-    assert build_images.main([*IMAGES, "--into", str(home / "images")]) == 0
-    for name in IMAGES:
-        cluster.import_image(home / "images" / f"{name}.tar")
+def deploy(cluster: NodeCluster, home: Path, archives: Sequence[Path]) -> Deployment:
+    """Do what `make kind-up` does, on nodes that are there; print how long each step took."""
+    # 1. What kind brings: images, volumes for whoever claims them.
+    for archive in archives:
+        with _timed(f"import of {archive.name}"):
+            cluster.import_image(archive)
     kubectl = Kubectl(
         (binaries.kubectl(), f"--kubeconfig={cluster.kubeconfig}", f"--cache-dir={cluster.folder / 'kubectl-cache'}")
     )
@@ -45,17 +44,28 @@ def deploy(cluster: NodeCluster, home: Path) -> Deployment:
     # 2. The steps of the rehearsal. Nordan's own parts live on the same nodes as jobs: the taint that keeps others away
     #    comes when they are there.
     nodes = {region.code: [node] for region, node in zip(REGIONS, cluster.node_names, strict=True)}
-    rehearsal.prepare_nodes(kubectl, nodes, has_taint=False)
-    rehearsal.make_secrets(kubectl)
-    rehearsal.apply_overlay(kubectl)
-    rehearsal.wait_for_control_plane(kubectl)
-    nordan = Nordan(_reach(cluster, "nordan", "nordan-api"), rehearsal.first_key(kubectl), home)
-    rehearsal.apply_world(nordan)
-    gateways = {region.code: _reach(cluster, region.namespace, "nordan-gateway") for region in REGIONS}
-    rehearsal.join_regions(kubectl, nordan, gateways)
-    rehearsal.wait_for_regions(kubectl, nordan)
+    with _timed("nodes, secrets, overlay"):
+        rehearsal.prepare_nodes(kubectl, nodes, has_taint=False)
+        rehearsal.make_secrets(kubectl)
+        rehearsal.apply_overlay(kubectl)
+    with _timed("control plane ready"):
+        rehearsal.wait_for_control_plane(kubectl)
+    with _timed("login, world, join"):
+        nordan = Nordan(_reach(cluster, "nordan", "nordan-api"), rehearsal.first_key(kubectl), home)
+        rehearsal.apply_world(nordan)
+        gateways = {region.code: _reach(cluster, region.namespace, "nordan-gateway") for region in REGIONS}
+        rehearsal.join_regions(kubectl, nordan, gateways)
+    with _timed("regions ready"):
+        rehearsal.wait_for_regions(kubectl, nordan)
     rehearsal.prepare_nodes(kubectl, nodes)
     return Deployment(cluster, kubectl, nordan)
+
+
+@contextmanager
+def _timed(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - began:.1f} s", flush=True)
 
 
 def trouble(cluster: NodeCluster) -> str:

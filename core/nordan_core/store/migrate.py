@@ -1,7 +1,9 @@
-"""Bring the schema up to date: an act of deployment, `python -m nordan_core.store.migrate [check | wait]`.
+"""Bring the schema up to date: an act of deployment, `python -m nordan_core.store.migrate [check | wait | when-up]`.
 
 `check` fails when the tables and the migrations disagree. `wait` changes nothing and returns when somebody else has
 brought the schema as far as this version needs: what api and schedulers do before they start beside a migration.
+`when-up` gives a database that starts at the same time a minute to answer, then migrates: a Job that fails meanwhile
+would be kept waiting longer and longer by Kubernetes.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from nordan_core.settings import DatabaseSettings, load_settings
 
 #: Between two looks of `wait`.
 WAIT_S = 1.0
+#: Looks of `when-up`, before it says what the database says.
+PATIENT_LOOKS = 60
 
 
 def config(url: str) -> Config:
@@ -36,6 +40,19 @@ def config(url: str) -> Config:
 def upgrade(url: str) -> None:
     """Run the migrations that are missing. Two at once wait for each other."""
     command.upgrade(config(url), "head")
+
+
+def upgrade_when_up(url: str, pause: Callable[[float], None] = sleep) -> None:
+    """Run the migrations that are missing, in a database that may still be starting.
+
+    Raises:
+        OperationalError: it did not answer in time.
+    """
+    for _ in range(PATIENT_LOOKS):
+        if _answers(url):
+            break
+        pause(WAIT_S)
+    upgrade(url)
 
 
 def check(url: str) -> None:
@@ -76,12 +93,24 @@ def wait(url: str, pause: Callable[[float], None] = sleep) -> None:
         pause(WAIT_S)
 
 
+def _answers(url: str) -> bool:
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        engine.connect().close()
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+    return True
+
+
 def main() -> int:
     """Run from the command line."""
     words = sys.argv[1:]
-    act = {(): upgrade, ("check",): check, ("wait",): wait}.get(tuple(words))
+    acts = {(): upgrade, ("check",): check, ("wait",): wait, ("when-up",): upgrade_when_up}
+    act = acts.get(tuple(words))
     if act is None:
-        sys.stderr.write(f"unknown words {' '.join(words)!r}; give none, check or wait\n")
+        sys.stderr.write(f"unknown words {' '.join(words)!r}; give none, check, wait or when-up\n")
         return 2
     try:
         act(load_settings(DatabaseSettings).sqlalchemy_url())

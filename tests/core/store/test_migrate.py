@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from nordan_core.embedded.temporary import temporary_postgres
-from nordan_core.store.migrate import config, is_reached, upgrade, wait
+from nordan_core.store import migrate
+from nordan_core.store.migrate import config, is_reached, upgrade, upgrade_when_up, wait
+
+NOBODY = "postgresql+psycopg://nordan@127.0.0.1:1/nordan"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
+    with fresh_database() as found:
+        yield found
+
+
+@contextmanager
+def fresh_database() -> Iterator[str]:
     with temporary_postgres() as found:
         yield found.replace("postgresql://", "postgresql+psycopg://", 1)
 
@@ -55,5 +66,22 @@ def test_a_database_that_is_away_is_waited_for(url: str, capsys: pytest.CaptureF
         raise Enough
 
     with pytest.raises(Enough):
-        wait("postgresql+psycopg://nordan@127.0.0.1:1/nordan", pause)
+        wait(NOBODY, pause)
     assert "does not answer" in capsys.readouterr().err
+
+
+def test_a_migration_gives_a_database_time_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False, False])
+    pauses: list[float] = []
+    monkeypatch.setattr(migrate, "_answers", lambda _: next(answers, True))
+    with fresh_database() as url:
+        upgrade_when_up(url, pauses.append)
+        assert len(pauses) == 2
+        assert is_reached(url)
+
+
+def test_a_migration_says_in_the_end_that_the_database_is_away() -> None:
+    pauses: list[float] = []
+    with pytest.raises(OperationalError):
+        upgrade_when_up(NOBODY, pauses.append)
+    assert len(pauses) == migrate.PATIENT_LOOKS

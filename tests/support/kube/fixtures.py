@@ -33,25 +33,25 @@ FIXTURES = ("kube_api", "kube_control", "kube_node", "kube_node_b")
 @pytest.fixture(scope="session")
 def kube_api() -> Iterator[Cluster]:
     """Yield a cluster with an API server and nothing behind it."""
-    yield from _offered(start_api)
+    yield from offered(start_api)
 
 
 @pytest.fixture(scope="session")
 def kube_control() -> Iterator[Cluster]:
     """Yield a cluster with controllers, a scheduler and KWOK, and no nodes yet."""
-    yield from _offered(start_control)
+    yield from offered(start_control)
 
 
 @pytest.fixture(scope="session")
 def kube_node() -> Iterator[NodeCluster]:
     """Yield a cluster whose pods really run: one node, and a second one when a test adds it."""
-    yield from _offered(start_node)
+    yield from offered(start_node)
 
 
 @pytest.fixture(scope="session")
 def kube_node_b() -> Iterator[NodeCluster]:
     """Yield another cluster like `kube_node`, with an API server and a network of its own."""
-    yield from _offered(start_node)
+    yield from offered(start_node)
 
 
 def start_api(folder: Path) -> Cluster:
@@ -89,8 +89,11 @@ def check(cluster: Cluster) -> None:
         pytest.fail("the API server's OpenAPI does not know pods: it was built with the wrong Go")
 
 
-def _offered(start: Callable[[Path], C]) -> Iterator[C]:
-    """Yield a started and checked cluster, or skip; remove everything afterwards."""
+def offered(start: Callable[[Path], C]) -> Iterator[C]:
+    """Yield a started and checked cluster, or skip; remove everything afterwards.
+
+    For fixtures of other scopes as well: a module that changes nodes for good has a cluster of its own.
+    """
     remove_leftovers()
     # A short path: a socket's may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-"))
@@ -132,4 +135,14 @@ def is_kube_test(item: pytest.Item) -> bool:
     return any(name in FIXTURES for name in getattr(item, "fixturenames", ()))
 
 
-__all__ = ["FIXTURES", "is_kube_test", "kube_api", "kube_control", "kube_node", "kube_node_b", "programs"]
+__all__ = [
+    "FIXTURES",
+    "is_kube_test",
+    "kube_api",
+    "kube_control",
+    "kube_node",
+    "kube_node_b",
+    "offered",
+    "programs",
+    "start_node",
+]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from build_images import IMAGES, Workshop
-from debian import NotDebian, check_machine
 
 from nordan_core.clock import SystemClock
 from nordan_core.domain.ids import AttemptId
@@ -26,27 +21,17 @@ from nordan_workers.executors.kubernetes.executor import KubernetesExecutor
 from nordan_workers.executors.kubernetes.manifests import PodSettings
 from support.attempts import launch_order
 from support.gateways import GatewayUnderTest, gateway_under_test
-from support.kube.binaries import Unavailable
+from support.kube.built_images import image_archives
 from support.kube.node_cluster import NodeCluster
 from support.pods import laid
 
-#: Taken when the module is imported, because each test gets a home of its own.
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "nordan-images"
 IMAGE = "localhost/nordan-agent:1"
 POOL, REGION, TERRITORY = "pool-a", "fr-tst-1", "FR"
 
 
 def agent_archive(folder: Path) -> Path:
     """Make the archive of the image for stage, agent and jobs. Raises: Unavailable."""
-    try:
-        check_machine()
-        _CACHE.mkdir(parents=True, exist_ok=True)
-        # One process at a time: they share the cache, and a wheel is built in the tree.
-        with (_CACHE / ".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            return IMAGES["agent"](Workshop(_CACHE, folder))
-    except NotDebian as error:
-        raise Unavailable(str(error)) from error
+    return image_archives(["agent"], folder)[0]
 
 
 @dataclass(slots=True)

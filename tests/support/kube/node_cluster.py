@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.kube.binaries import Binaries
@@ -76,8 +77,8 @@ class NodeCluster(Cluster):
     def import_image(self, archive: Path) -> None:
         """Load an OCI archive into every node, and into those that come later."""
         self._images.append(archive)
-        for node in self.nodes.values():
-            node.import_image(archive)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: node.import_image(archive), self.nodes.values()))
 
     def add_node(self) -> str:
         """Start one more node (the second is the last); return its name when it is ready."""

@@ -1,8 +1,4 @@
-"""Everything of `deploy/overlays/kind` runs on real nodes, and does what it is for.
-
-By hand, not by `make test`: `python -m pytest tests/kube/rehearse_on_real_nodes.py`. It takes a quarter of an hour on
-two busy cores, and the steps after the regions' start have not passed as a whole yet.
-"""
+"""Everything of `deploy/overlays/kind` runs on real nodes, and does what it is for."""
 
 from __future__ import annotations
 
@@ -11,24 +7,49 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from rehearsal import REGIONS, ROOT, wait_until
 
+from support.kube.binaries import Unavailable
+from support.kube.built_images import image_archives
+from support.kube.fixtures import offered, skip_or_fail, start_node
 from support.kube.node_cluster import NodeCluster
-from support.kube_deployment import Deployment, deploy, trouble
+from support.kube_deployment import IMAGES, Deployment, deploy, trouble
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.kube, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
 ENDED = {"succeeded", "failed", "cancelled"}
 
 
 @pytest.fixture(scope="module")
-def deployment(kube_node: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[Path]]]:
+    """Make the images while the cluster starts."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(image_archives, IMAGES, tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def cluster(archives: Future[list[Path]]) -> Iterator[NodeCluster]:
+    """Start a cluster of this module's own: its nodes get labels and taints that would be in others' way."""
+    yield from offered(start_node)
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    cluster: NodeCluster, archives: Future[list[Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Deployment:
+    while len(cluster.node_names) < len(REGIONS):
+        cluster.add_node()
     try:
-        yield deploy(kube_node, tmp_path_factory.mktemp("home"))
+        made = archives.result()
+    except Unavailable as reason:
+        skip_or_fail(reason)
+    try:
+        return deploy(cluster, tmp_path_factory.mktemp("home"), made)
     except BaseException:
-        print(trouble(kube_node))
+        print(trouble(cluster))
         raise
 
 
