@@ -112,8 +112,9 @@ def plan_the_job(console: Console, stack: Stack) -> None:
 
 
 def train_through_a_loss(console: Console, stack: Stack) -> Training:
-    """Two ranks train; one is killed; a new attempt resumes from the last published checkpoint."""
-    console.heading("Train on two nodes; kill one rank with -9 in the middle")
+    """The ranks train; one is killed; a new attempt resumes from the last published checkpoint."""
+    nodes = "two nodes" if stack.ranks > 1 else "one node"
+    console.heading(f"Train on {nodes}; kill one rank with -9 in the middle")
     submitted = stack.nordan("submit", "-f", "job.yaml", "-o", "json")
     console.require(submitted.code == 0, "the job is accepted", submitted.text)
     job = str(submitted.data["id"])

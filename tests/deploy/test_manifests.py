@@ -12,12 +12,17 @@ import pytest
 
 from nordan_core import cluster_secrets
 from nordan_core.settings import ApiSettings, DatabaseSettings, RegionSettings, SchedulerSettings
-from support.manifests import OVERLAYS, Object, containers, name_of, pod_specs, rendered
+from support.manifests import DEPLOY, OVERLAYS, Object, containers, name_of, pod_specs, rendered
 
 #: Environment variables whose values may come from a Secret: what is left of a URL without its password.
 URLS_FROM_SECRETS = {"NORDAN_DATABASE_URL"}
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 Fault = Callable[[Object, Object], object]
+
+
+def test_no_overlay_is_left_out() -> None:
+    """Whatever is asked of every overlay goes through this list."""
+    assert set(OVERLAYS) == {folder.name for folder in (DEPLOY / "overlays").iterdir()}
 
 
 def faults_of(container: Object, spec: Object) -> list[str]:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from rehearsal import REGIONS, ROOT, wait_until
+from rehearsal import OVERLAY, REGIONS, ROOT, wait_until
 
 from support.kube.binaries import Unavailable
 from support.kube.built_images import image_archives
@@ -59,6 +59,11 @@ def test_every_pod_is_ready(deployment: Deployment) -> None:
             if pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "nordan-migrate":
                 assert all(one["ready"] for one in pod["status"]["containerStatuses"]), pod["metadata"]["name"]
             assert pod["spec"]["securityContext"]["runAsNonRoot"], pod["metadata"]["name"]
+
+
+def test_nothing_differs_from_what_was_applied(deployment: Deployment) -> None:
+    """Controllers have been at the objects since: a second `kubectl apply` would still change none of them."""
+    assert deployment.kubectl("diff", "-k", str(OVERLAY)) == ""
 
 
 def test_one_of_two_schedulers_leads(deployment: Deployment) -> None:
