@@ -1,7 +1,7 @@
 """Serves the digit reader that `train.py` made: GET /healthz, POST /predict with {"pixels": [[64 numbers], …]}.
 
-An example of an inference job. It finds the model wherever the input was laid, answers on NORDAN_PORT, and stops on
-SIGTERM. HOST is the address to listen on; the region's gateway is the only caller.
+An example of an inference job. It finds the model wherever the input was laid, listens where NORDAN_HOST and
+NORDAN_PORT say, and stops on SIGTERM; the region's gateway is the only caller.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def main() -> int:
         return 1
     Handler.model = Model(found[0])
     signal.signal(signal.SIGTERM, _stop)
-    with ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ["NORDAN_PORT"])), Handler) as server:
+    with ThreadingHTTPServer((os.environ["NORDAN_HOST"], int(os.environ["NORDAN_PORT"])), Handler) as server:
         print("serving", flush=True)
         server.serve_forever()
     return 0

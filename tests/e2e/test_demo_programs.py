@@ -127,7 +127,9 @@ def test_the_model_answers_requests_until_it_is_told_to_stop(by_hand: ByHand) ->
         assert rank.wait(timeout=60) == 0
     port = free_port()
     model = by_hand.root / "rank-0" / "output"
-    environment = by_hand.environment(0, port, NORDAN_PORT=str(port)) | {"NORDAN_INPUT_DIR": str(model)}
+    environment = by_hand.environment(0, port, NORDAN_HOST="127.0.0.1", NORDAN_PORT=str(port)) | {
+        "NORDAN_INPUT_DIR": str(model)
+    }
     server = by_hand.start("serve.py", environment)
     assert server.stdout is not None
     assert server.stdout.readline() == "serving\n"

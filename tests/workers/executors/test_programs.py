@@ -17,7 +17,7 @@ from nordan_core.wire import ExitReport, LaunchOrder
 from nordan_workers.executors.base import EVENTS_SOCKET, AttemptStatus, LaunchFailed
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
-from support.attempts import launch_order, needs_root
+from support.attempts import launch_order, needs_root, until
 from workers.executors.conftest import MakeExecutor
 from workers.executors.contract import ended, running, started
 
@@ -97,8 +97,9 @@ def port_of(status: AttemptStatus) -> int | None:
 def test_a_replica_gets_the_port_that_its_job_names(executor: LocalExecutor, region_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         wanted = server.getsockname()[1]
-    order = launch_order(["sh", "-c", "echo $NORDAN_PORT; sleep 60"], kind=JobKind.INFERENCE, port=wanted)
+    order = launch_order(["sh", "-c", "echo $NORDAN_HOST $NORDAN_PORT; sleep 60"], kind=JobKind.INFERENCE, port=wanted)
     assert port_of(running(executor, started(executor, order))) == wanted
+    until(lambda: log_of(region_dir, order) == f"127.0.0.1 {wanted}\n", "the replica knows where to listen")
 
 
 def test_a_replica_gets_another_port_when_the_named_one_is_taken(executor: LocalExecutor) -> None:

@@ -49,7 +49,8 @@ def rank_environment(
         "CUDA_VISIBLE_DEVICES": devices,
     }
     if service_port is not None:
-        environment["NORDAN_PORT"] = str(service_port)
+        # Only the region's gateway calls a replica, and it is on this machine.
+        environment |= {"NORDAN_HOST": MASTER_ADDR, "NORDAN_PORT": str(service_port)}
     return environment
 
 

@@ -197,10 +197,12 @@ def test_the_ranks_of_a_gang_find_rank_0_by_a_headless_service() -> None:
     ("kind", "port", "wanted"),
     [(JobKind.INFERENCE, 9000, 9000), (JobKind.INFERENCE, None, 8000), (JobKind.BATCH, 9000, None)],
 )
-def test_only_a_replica_is_told_a_port(kind: JobKind, port: int | None, wanted: int | None) -> None:
+def test_only_a_replica_is_told_where_to_listen(kind: JobKind, port: int | None, wanted: int | None) -> None:
     order = launch_order(kind=kind, port=port)
     assert manifests.service_port(order) == wanted
-    assert environment(containers(pod_of(order))["job"]).get("NORDAN_PORT") == (str(wanted) if wanted else None)
+    told = environment(containers(pod_of(order))["job"])
+    assert told.get("NORDAN_PORT") == (str(wanted) if wanted else None)
+    assert told.get("NORDAN_HOST") == ("0.0.0.0" if wanted else None), "the gateway calls from another pod"
 
 
 def test_a_job_without_an_image_gets_the_regions() -> None:

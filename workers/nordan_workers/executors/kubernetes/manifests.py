@@ -169,7 +169,8 @@ def job_environment(order: LaunchOrder, rank: RankOrder) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(order.gpus_per_rank))),
     }
     if (port := service_port(order)) is not None:
-        environment["NORDAN_PORT"] = str(port)
+        # The gateway calls from another pod; the network policies let nobody else.
+        environment |= {"NORDAN_HOST": "0.0.0.0", "NORDAN_PORT": str(port)}  # noqa: S104
     return environment
 
 
