@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import kind
 import rehearsal
 import yaml
 from rehearsal import REGIONS, Kubectl, Nordan
@@ -15,11 +16,11 @@ from rehearsal import REGIONS, Kubectl, Nordan
 from support.kube import binaries
 from support.kube.cluster import Object
 from support.kube.node_cluster import NodeCluster
+from support.kube.nodes import CONTROL_HOST
 
 IMAGES = ("nordan", "postgres", "valkey")
 #: One for the database and one for each region, on each node: which of them a pod gets is the scheduler's choice.
 VOLUMES_PER_NODE = 3
-HTTP = {"nordan-api": 8471, "nordan-gateway": 8480}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ def deploy(cluster: NodeCluster, home: Path, archives: Sequence[Path]) -> Deploy
     with _timed("control plane ready"):
         rehearsal.wait_for_control_plane(kubectl)
     with _timed("login, world, join"):
-        nordan = Nordan(_reach(cluster, "nordan", "nordan-api"), rehearsal.first_key(kubectl), home)
+        nordan = Nordan(_reach(cluster, kind.API), rehearsal.first_key(kubectl), home)
         rehearsal.apply_world(nordan)
-        gateways = {region.code: _reach(cluster, region.namespace, "nordan-gateway") for region in REGIONS}
+        gateways = {code: _reach(cluster, outside) for code, outside in kind.GATEWAYS.items()}
         rehearsal.join_regions(kubectl, nordan, gateways)
     with _timed("regions ready"):
         rehearsal.wait_for_regions(kubectl, nordan)
@@ -88,14 +89,15 @@ def _last_words(cluster: NodeCluster, pod: Object) -> Iterator[str]:
                 yield cluster.try_kubectl("logs", "-n", space, name, "-c", status["name"], "--tail=8").stdout
 
 
-def _reach(cluster: NodeCluster, namespace: str, service: str) -> str:
-    address = cluster.get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]["clusterIP"]
-    return f"http://127.0.0.1:{cluster.reach(address, HTTP[service])}"
+def _reach(cluster: NodeCluster, outside: str) -> str:
+    """Return where this process reaches a port of the nodes, which kind brings to the machine's loopback by itself."""
+    port = int(outside.rpartition(":")[2])
+    return f"http://127.0.0.1:{cluster.reach(CONTROL_HOST, port)}"
 
 
 def _storage(cluster: NodeCluster) -> list[Object]:
     """Return what a storage provider would offer: folders of the nodes, for whoever claims a volume."""
-    kind: Object = {
+    offer: Object = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
@@ -103,7 +105,7 @@ def _storage(cluster: NodeCluster) -> list[Object]:
         "volumeBindingMode": "WaitForFirstConsumer",
     }
     return [
-        kind,
+        offer,
         *(_volume(cluster, node, number) for node in cluster.node_names for number in range(VOLUMES_PER_NODE)),
     ]
 
