@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from nordan_api.context import Context
@@ -16,20 +17,28 @@ CALL_S = 60 * 60.0
 PUT_S = 60 * 60.0
 
 
-def grant_access(
-    context: Context, principal: Principal, region: Region, *, path: str, obj: str, act: str, seconds: float
-) -> Access:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One object at a gateway, one action, some seconds."""
+
+    path: str
+    obj: str
+    act: str
+    seconds: float
+    about: str = ""
+    """What else the object stands for: its fence closes this way too."""
+
+
+def grant_access(context: Context, principal: Principal, region: Region, way: Way) -> Access:
     """Return a caller's way to one object of a region, for one action, for some seconds.
 
     Raises:
         Unavailable: the region has not joined yet, so nobody knows its gateway.
     """
-    return access_for(context, principal.key, region, path=path, obj=obj, act=act, seconds=seconds)
+    return access_for(context, principal.key, region, way)
 
 
-def access_for(
-    context: Context, subject: str, region: Region, *, path: str, obj: str, act: str, seconds: float
-) -> Access:
+def access_for(context: Context, subject: str, region: Region, way: Way) -> Access:
     """Return the way to one object for whom the region's access log shall name.
 
     Raises:
@@ -37,7 +46,7 @@ def access_for(
     """
     if not region.gateway_url:
         raise Unavailable(f"region {region.code} has not joined; its gateway is not known yet", 5.0)
-    expires = context.clock.now() + timedelta(seconds=seconds)
-    claims = AccessClaims(audience=f"gateway:{region.code}", obj=obj, act=act, subject=subject, expires_at=expires)
+    expires = context.clock.now() + timedelta(seconds=way.seconds)
+    claims = AccessClaims(f"gateway:{region.code}", way.obj, way.act, subject, expires, about=way.about)
     token = mint_access(claims, context.grant_key)
-    return Access(url=f"{region.gateway_url}{path}", token=token, expires_at=expires.isoformat())
+    return Access(url=f"{region.gateway_url}{way.path}", token=token, expires_at=expires.isoformat())

@@ -10,6 +10,7 @@ from fastapi import Request
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.facts import FactsBook, FactsCache
+from nordan_core.policies import PolicyShelf
 from nordan_core.proof.keys import PublicKey, SigningKey
 from nordan_core.residency.places import Atlas
 from nordan_core.sealing import SealingKey
@@ -30,6 +31,7 @@ class Context:
     atlas: Atlas
     facts_cache: FactsCache
     sealing_key: SealingKey
+    policies: PolicyShelf
     logged: set[str] = field(default_factory=set)
     """Digests of facts that this process has seen in the log, so that it need not look again."""
 
@@ -51,6 +53,7 @@ def build_context(settings: ApiSettings, database: DatabaseSettings, clock: Cloc
         atlas=atlas,
         facts_cache=FactsCache(atlas),
         sealing_key=SealingKey.load(settings.sealing_key_file),
+        policies=PolicyShelf(atlas),
     )
 
 

@@ -31,13 +31,15 @@ class Derogating:
         self._open: dict[ProjectId, list[Proposal]] = {}
         self._taken: dict[str, int] = {}
 
-    def covering(self, job: Job, held: frozenset[str], *, may_take: bool) -> tuple[Covering, ...]:
+    def covering(
+        self, project: ProjectId, job: JobId, held: frozenset[str], *, may_take: bool
+    ) -> tuple[Covering, ...]:
         """Return what covers an attempt of a job: those that it rests on already and, where it may, any not used up."""
-        usable = [one for one in self._of(job.project) if one.id in held or (may_take and not self._is_used_up(one))]
+        usable = [one for one in self._of(project) if one.id in held or (may_take and not self._is_used_up(one))]
         if not usable:
             return ()
-        datasets = self._work.derogations.datasets_of([job.id])
-        return coverings(granted(usable, self._atlas), Bearings(job.project, job.id, datasets.get(JobId(job.id), {})))
+        datasets = self._work.derogations.datasets_of([job])
+        return coverings(granted(usable, self._atlas), Bearings(project, job, datasets.get(job, {})))
 
     def lasting(self, job: Job) -> tuple[Covering, ...]:
         """Return what covers a job as long as it lasts, used up or not: for reading what its attempts left."""

@@ -5,22 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.errors import NotFound, Refused
+from nordan_core.domain.fences import fence_sentence
 from nordan_core.domain.places import Region
 from nordan_core.domain.reasons import Reason
 from nordan_core.facts import FactsBook
-from nordan_core.residency.judge import judge_storage
 from nordan_core.residency.layers import Effective
+from nordan_core.residency.presence import may_rest
 from nordan_core.residency.verdicts import FacetRefusal
+from nordan_core.store.unit_of_work import UnitOfWork
 
 
 def why_not_at_rest(facts: FactsBook, of: Effective, region: str, now: datetime) -> tuple[FacetRefusal, ...] | None:
     """Return why bytes under a policy may not rest in a region; None when the facts of one of its pools allow it."""
     pools = [pool for pool in facts.pools if pool.region == region]
-    if not pools:
-        return (FacetRefusal("facts", "facts about the region", "none", f"region {region} has no pool to judge by"),)
-    verdicts = [judge_storage(of, pool, facts.atlas, now) for pool in pools]
-    return None if any(verdict.allowed for verdict in verdicts) else verdicts[0].refusals
+    verdict = may_rest((of,), pools, facts.atlas, now)
+    return None if verdict.allowed else verdict.refusals
+
+
+def readable_regions(work: UnitOfWork, artifact: Artifact) -> list[Region]:
+    """Return the regions where an artifact's bytes lie and may be read.
+
+    Raises:
+        Refused: they lie where they may not any more; with what the judge said.
+    """
+    holding = [region for code in artifact.readable if (region := work.places.region(code)) is not None]
+    if not holding and artifact.regions:
+        raise Refused(Reason.FENCED, _fenced(artifact), {"fences": fences_document(artifact)})
+    return holding
+
+
+def fences_document(artifact: Artifact) -> list[dict[str, object]]:
+    """Return what the judge said about each place of an artifact that is fenced."""
+    return [
+        {"region": region, "at": said.get("at"), "refusals": said.get("refusals", [])}
+        for region, said in artifact.fences.items()
+    ]
+
+
+def _fenced(artifact: Artifact) -> str:
+    why = [f"{region}: {fence_sentence(said)}" for region, said in artifact.fences.items() if said]
+    said = f" ({'; '.join(why)})" if why else ""
+    return f"artifact {artifact.id} is fenced: no place where its bytes lie is lawful any more{said}"
 
 
 def where_lawful(facts: FactsBook, of: Effective, holding: Sequence[Region], now: datetime) -> Region:

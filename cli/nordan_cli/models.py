@@ -76,6 +76,27 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """One facet that stands against something, with what was wanted and what was found."""
+
+    facet: str
+    want: str = ""
+    have: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What became unlawful about a job's last attempt."""
+
+    attempt: int
+    pool: str
+    region: str
+    at: datetime
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as its owner sees it."""
 
@@ -96,6 +117,7 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     status_history: tuple[Change, ...] = ()
     why: tuple[Why, ...] = ()
+    fence: Fence | None = None
     cost_eur: float | None = None
 
     @property
@@ -188,6 +210,14 @@ class StoredManifest:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceFence:
+    """That bytes in a region became unlawful there."""
+
+    region: str
+    refusals: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A version of a dataset, a checkpoint or an output."""
 
@@ -197,7 +227,14 @@ class Artifact:
     name: str = ""
     size_bytes: int | None = None
     regions: tuple[str, ...] = ()
+    fences: tuple[PlaceFence, ...] = ()
     created_at: datetime | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Return where its bytes lie, each with a word where nobody may read them any more."""
+        closed = {one.region for one in self.fences}
+        return tuple(f"{one} (fenced)" if one in closed else one for one in self.regions)
 
 
 @dataclass(frozen=True, slots=True)

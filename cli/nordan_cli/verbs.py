@@ -44,6 +44,7 @@ VERBS = (
     Verb("logs", "Print what a job wrote.", f"{_HERE}.logs:logs"),
     Verb("exec", "Run a command inside a running job.", f"{_HERE}.exec:exec_"),
     Verb("cancel", "Stop a job.", f"{_HERE}.jobs:cancel"),
+    Verb("retry", "Go on with a fenced job in another attempt.", f"{_HERE}.fenced:retry"),
     Verb("connect", "Show where an inference job answers, and a token for it.", f"{_HERE}.connect:connect"),
     Verb("dataset", "Put, list, show and copy datasets.", f"{_HERE}.datasets:app"),
     Verb("artifact", "List, fetch and copy what jobs left.", f"{_HERE}.artifacts:app"),

@@ -331,7 +331,7 @@ class SyncDown(Down):
     unknown: tuple[str, ...] = ()
     """Attempts that the control plane has under a newer fence, or not at all: stop them without a report."""
     fenced_objects: tuple[str, ...] = ()
-    """Objects (`attempt:…`, `manifest:…`) whose reading the gateway must refuse."""
+    """Objects (`attempt:…`, `artifact:…`, `manifest:…`) whose reading the gateway must refuse."""
 
 
 class PublishRequest(Up):

@@ -22,6 +22,15 @@ class Metrics:
         self._sealed = Counter("nordan_audit_entries_sealed", "Audit entries sealed", registry=self._registry)
         self._certified = Counter("nordan_certificates_issued", "Certificates signed", registry=self._registry)
         self._reaped = Counter("nordan_reaped", "What the reaper cleared away", ["what"], registry=self._registry)
+        self._fenced = Counter(
+            "nordan_fenced",
+            "Attempts and places of artifacts fenced, places released",
+            ["what"],
+            registry=self._registry,
+        )
+        self._revisit = Histogram(
+            "nordan_revisit_seconds", "Duration of a look at what is there", registry=self._registry
+        )
         self._leads = Gauge("nordan_leader", "1 while this process leads", registry=self._registry)
 
     def note_cycle(self, waiting: int, placed: int, dropped: int, duration_s: float) -> None:
@@ -46,6 +55,14 @@ class Metrics:
     def note_reaped(self, what: str, count: int) -> None:
         """Count what the reaper cleared away, by kind."""
         self._reaped.labels(what).inc(count)
+
+    def note_fenced(self, what: str, count: int) -> None:
+        """Count what was fenced or released: attempts, places, released."""
+        self._fenced.labels(what).inc(count)
+
+    def note_revisit(self, duration_s: float) -> None:
+        """Count one look at everything that is there."""
+        self._revisit.observe(duration_s)
 
     def text(self, *, is_leading: bool) -> bytes:
         """Return all numbers in the text format."""

@@ -24,9 +24,10 @@ from nordan_core.proof.keys import SigningKey
 from nordan_core.sealing import SealingKey
 from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings, read_secret
 from nordan_core.store.database import open_engine
-from nordan_core.store.unit_of_work import Store
+from nordan_core.store.unit_of_work import LAW, QUEUE, Store
 from nordan_scheduler.certifying import Certifier
 from nordan_scheduler.cycle import Cycle, CycleStep
+from nordan_scheduler.fencer import Fencer
 from nordan_scheduler.leader import Leader
 from nordan_scheduler.listener import listen
 from nordan_scheduler.load import Loader
@@ -107,13 +108,16 @@ class Scheduler:
         cycle = Cycle(parts.store, parts.clock, self._loader(), wake_regions=relay.wake, metrics=parts.metrics)
         step = CycleStep(cycle, parts.clock, self._settings.cycle_idle_s, parts.crew.stopping.wait)
         loop = self._lead("cycle", step)
-        parts.crew.start("listener", lambda: listen(self._database_url, loop.wake, parts.crew.stopping))
-        # 4. Sealer and reaper.
+        # 4. What is there already is judged again whenever law moves.
+        fencer = Fencer(parts.store, parts.clock, default_atlas(), parts.facts, parts.metrics)
+        wakes = {QUEUE: loop.wake, LAW: self._lead("fencer", fencer.step).wake}
+        parts.crew.start("listener", lambda: listen(self._database_url, wakes, parts.crew.stopping))
+        # 5. Sealer and reaper.
         certifier = Certifier(parts.store, default_atlas(), parts.facts)
         sealer = Sealer(parts.store, parts.clock, self._key, certifier=certifier, metrics=parts.metrics)
         self._lead("sealer", sealer.step)
         self._lead("reaper", Reaper(parts.store, parts.clock, parts.metrics).step)
-        # 5. The port, which answers on a standby too.
+        # 6. The port, which answers on a standby too.
         answers = Answers(parts.store, parts.clock, self._loader())
         app = build_port(answers, parts.metrics, health=self.health, secret=self._secret)
         parts.crew.start("port", lambda: self._serve(app))

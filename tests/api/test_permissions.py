@@ -37,6 +37,7 @@ TABLE = {
     f"GET {P}/jobs/{{job}}/usage": Permission.READ_JOBS,
     f"GET {P}/jobs/{{job}}/certificate": Permission.READ_JOBS,
     f"POST {P}/jobs/{{job}}:cancel": Permission.SUBMIT,
+    f"POST {P}/jobs/{{job}}:retry": Permission.SUBMIT,
     f"GET {P}/jobs/{{job}}/logs": Permission.READ_CONTENT,
     f"POST {P}/jobs/{{job}}:connect": Permission.READ_CONTENT,
     f"POST {P}/jobs/{{job}}:exec": Permission.EXEC,

@@ -16,6 +16,7 @@ from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import ManualClock
 from nordan_core.facts import FactsCache
 from nordan_core.identifiers import new_secret
+from nordan_core.policies import PolicyShelf
 from nordan_core.proof.keys import SigningKey
 from nordan_core.sealing import SealingKey
 from nordan_core.settings import ApiSettings
@@ -92,6 +93,7 @@ def make_control(store: Store, folder: Path, clock: ManualClock) -> Control:
         atlas=atlas,
         facts_cache=FactsCache(atlas),
         sealing_key=SealingKey.load(sealing_key),
+        policies=PolicyShelf(atlas),
     )
     key_file = folder / "admin-key"
     bootstrap(store, BootstrapSettings(admin_key_file=key_file, admin_territory="FR"))

@@ -47,10 +47,11 @@ class GatewayUnderTest:
         audience: str = f"gateway:{REGION}",
         expires_in_s: float = 60,
         key: SigningKey | None = None,
+        about: str = "",
     ) -> dict[str, str]:
         """Return the header with a pass to one object."""
         expires_at = datetime.now(UTC) + timedelta(seconds=expires_in_s)
-        claims = AccessClaims(audience=audience, obj=obj, act=act, subject="key_x", expires_at=expires_at)
+        claims = AccessClaims(audience, obj, act, "key_x", expires_at, about=about)
         return {"Authorization": f"Bearer {mint_access(claims, key or self.api.key)}"}
 
     def session_pass(

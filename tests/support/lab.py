@@ -25,6 +25,7 @@ from nordan_core.proof.report import VerificationReport
 from nordan_core.store.unit_of_work import Store
 from nordan_scheduler.certifying import Certifier
 from nordan_scheduler.cycle import Cycle, CycleReport
+from nordan_scheduler.fencer import Fencer
 from nordan_scheduler.load import Loader
 from nordan_scheduler.metrics import Metrics
 from nordan_scheduler.reaper import Reaper
@@ -135,6 +136,16 @@ class Lab(Control):
     def reap(self) -> None:
         """Run one round of the reaper."""
         Reaper(self.context.store, self.clock, Metrics()).step(self.epoch)
+
+    def revisit(self) -> None:
+        """Look once at all that is there, as a leader that has just started."""
+        atlas = default_atlas()
+        Fencer(self.context.store, self.clock, atlas, FactsCache(atlas), Metrics()).step(self.epoch)
+
+    def retry(self, job_id: str, *, expect: int = 200) -> Json:
+        """Go on with a fenced job."""
+        answer: Json = self.admin("POST", f"{JOBS}/{job_id}:retry", {}, expect=expect).json()
+        return answer
 
     def seal(self) -> None:
         """Seal all entries and issue the certificates that waited for them."""

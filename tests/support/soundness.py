@@ -81,6 +81,7 @@ def _state_follows_from_attempts(job: Row, attempts: list[Row]) -> None:
     derived = job_state(
         views,
         is_cancel_requested=job["cancel_requested_at"] is not None,
+        is_resumed=job["resumed_after"] >= len(attempts) > 0,
         has_expired=job["reason"] == "max_wait" and job["finished_at"] is not None,
     )
     assert job["state"] == derived, (job["state"], derived, views)
@@ -109,7 +110,8 @@ def _grants_and_leases_follow(lab: Lab, attempts: list[Row]) -> None:
     for attempt in attempts:
         grant, lease = grants[attempt["id"]], leases[attempt["id"]]
         is_over = attempt["state"] == "ended"
-        expected = "closed" if is_over else ("issued" if attempt["state"] == "placed" else "redeemed")
+        held = "revoked" if attempt["stop_reason"] == "fenced" else "redeemed"
+        expected = "closed" if is_over else ("issued" if attempt["state"] == "placed" else held)
         assert grant["state"] == expected, (grant, attempt["state"])
         assert (grant["redemption_id"] is None) == (attempt["redeemed_at"] is None)
         assert (lease["closed_at"] is not None) == is_over
@@ -129,6 +131,8 @@ def _every_act_has_one_entry(lab: Lab, jobs: list[Row], attempts: list[Row]) -> 
         is_over = attempt["state"] == "ended"
         assert found["grant_issued", attempt["id"]] == 1
         assert found["grant_redeemed", attempt["id"]] == (attempt["redeemed_at"] is not None)
+        assert found["grant_revoked", attempt["id"]] + found["grant_denied", attempt["id"]] <= 1
+        assert found["grant_revoked", attempt["id"]] == 1 or attempt["stop_reason"] != "fenced"
         assert found["attempt_ended", attempt["id"]] == (is_over and attempt["result"] != "fenced")
         assert found["attempt_fenced", attempt["id"]] == (is_over and attempt["result"] == "fenced")
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from nordan_api.access import PUT_S, READ_S, grant_access
+from nordan_api.access import PUT_S, READ_S, Way, grant_access
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.derogating import at_rest
 from nordan_api.jobs.inputs import resolve_inputs
 from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
-from nordan_api.resting import documents, sentence, where_lawful, why_not_at_rest
+from nordan_api.resting import documents, readable_regions, sentence, where_lawful, why_not_at_rest
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact, Dataset, Upload
 from nordan_core.domain.contents import ArtifactKind
@@ -130,14 +130,13 @@ def allow_copy(context: Context, principal: Principal, project_name: str, artifa
     """
     found = find_artifact(context, principal, project_name, artifact)
     target = _code(region)
-    if found.fenced_at is not None:
-        raise Refused(Reason.FENCED, f"artifact {found.id} is fenced: its place became unlawful")
-    if target in found.regions:
-        raise Conflict("already_there", f"{target} holds the bytes of {found.id} already")
     policy = dict(found.policy)
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
+        readable_regions(work, found)
         of = _of_data(context, work, project, name=found.name, policy=policy, dataset=found.dataset)
+    if target in found.regions:
+        raise Conflict("already_there", f"{target} holds the bytes of {found.id} already")
     what = _Put(target, found.kind, found.name, policy, found.dataset, copies=found.id)
     return _allow_put(context, principal, project, of, what)
 
@@ -174,7 +173,7 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
     # Names and digests of the files come here at the commit.
     check_described_here(of, context.facts(epoch), context.atlas, now)
     _check_may_rest(context, principal, of, upload, epoch=epoch)
-    access = grant_access(context, principal, region, path="", obj=f"upload:{upload.id}", act="put", seconds=PUT_S)
+    access = grant_access(context, principal, region, Way("", f"upload:{upload.id}", "put", PUT_S))
     with context.store.begin() as work:
         work.contents.add_upload(upload)
         allowed = Act.COPY_ALLOWED if upload.copies else Act.UPLOAD_ALLOWED
@@ -225,14 +224,12 @@ def allow_read(context: Context, principal: Principal, project_name: str, artifa
         Refused: the reader sits where `access` does not allow, or no place where the bytes lie is lawful any more.
     """
     found = find_artifact(context, principal, project_name, artifact)
-    if found.fenced_at is not None:
-        raise Refused(Reason.FENCED, f"artifact {found.id} is fenced: its place became unlawful")
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
         epoch = work.epoch.current()
-        holding = [region for code in found.regions if (region := work.places.region(code)) is not None]
+        holding = readable_regions(work, found)
         of = _of_data(context, work, project, name=found.name, policy=dict(found.policy), dataset=found.dataset)
     check_reader(context, principal, [of], subject=found.id)
     region = where_lawful(context.facts(epoch), of, holding, context.clock.now())
-    path, obj = f"/v1/manifests/{found.digest}", f"manifest:{found.digest}"
-    return grant_access(context, principal, region, path=path, obj=obj, act="read", seconds=READ_S)
+    way = Way(f"/v1/manifests/{found.digest}", f"manifest:{found.digest}", "read", READ_S, about=f"artifact:{found.id}")
+    return grant_access(context, principal, region, way)

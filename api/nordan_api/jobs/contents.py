@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nordan_api.access import CALL_S, READ_S, grant_access
+from nordan_api.access import CALL_S, READ_S, Way, grant_access
 from nordan_api.context import Context
 from nordan_api.derogating import Derogating
 from nordan_api.jobs import service
@@ -42,8 +42,8 @@ def log_access(
     check_reader(context, principal, policies, subject=found.id)
     check_place(context, policies, found.region)
     region = _region(context, found.region)
-    path = f"/v1/attempts/{found.id}/logs?rank={rank}"
-    return grant_access(context, principal, region, path=path, obj=f"attempt:{found.id}", act="read", seconds=READ_S)
+    way = Way(f"/v1/attempts/{found.id}/logs?rank={rank}", f"attempt:{found.id}", "read", READ_S)
+    return grant_access(context, principal, region, way)
 
 
 def service_access(context: Context, principal: Principal, project: str, job: str) -> Access:
@@ -64,8 +64,8 @@ def service_access(context: Context, principal: Principal, project: str, job: st
     check_reader(context, principal, policies, subject=view.job.id)
     check_place(context, policies, ready[-1].region)
     region = _region(context, ready[-1].region)
-    path, obj = f"/v1/services/{view.job.id}/", f"service:{view.job.id}"
-    return grant_access(context, principal, region, path=path, obj=obj, act="call", seconds=CALL_S)
+    way = Way(f"/v1/services/{view.job.id}/", f"service:{view.job.id}", "call", CALL_S)
+    return grant_access(context, principal, region, way)
 
 
 def usage(context: Context, principal: Principal, project: str, job: str) -> Json:

@@ -136,7 +136,7 @@ def check_possible(spec: JobSpec, of: Effective, inputs: Sequence[NamedInput], f
         raise Refused(Reason.RESIDENCY_UNSATISFIABLE, never.sentence, never_document(never))
     if spec.max_wait_s is not None:
         return
-    holding = [pool for pool in lawful if all(pool.region in one.artifact.regions for one in inputs)]
+    holding = [pool for pool in lawful if all(pool.region in one.artifact.readable for one in inputs)]
     if not holding:
         regions = ", ".join(sorted({pool.region for pool in lawful}))
         raise Refused(Reason.DATA_NOT_IN_REGION, f"no lawful region holds all inputs; put them into one of {regions}")

@@ -10,10 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from nordan_api.auth.callers import permitted
 from nordan_api.auth.permissions import Permission
-from nordan_api.bodies import document
+from nordan_api.bodies import document, only
 from nordan_api.context import context_of
 from nordan_api.idempotency import key_of
-from nordan_api.jobs import contents, planning, service, sessions
+from nordan_api.jobs import contents, planning, resume, service, sessions
 from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
 from nordan_api.lanes import lanes_of, on_lane
 from nordan_core.domain.errors import Invalid
@@ -106,6 +106,13 @@ def cancel(project: str, job: str, request: Request, principal: Submitter, body:
     if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace <= 3600):
         raise Invalid("grace_s", "give seconds from 0 to 3600")
     return job_line(service.cancel(context_of(request), principal, project, job, grace))
+
+
+@router.post("/jobs/{job}:retry")
+def retry(project: str, job: str, request: Request, principal: Submitter, body: Body) -> dict[str, Any]:  # Any: JSON
+    """Go on with a fenced job in another attempt; 422 with what stands against it where no pool may run it."""
+    only(body)
+    return job_line(resume.resume(context_of(request), principal, project, job))
 
 
 @router.get("/jobs/{job}/logs")

@@ -145,7 +145,8 @@ def _running(work: UnitOfWork, job: Job, wish: _Wish) -> Attempt:
 def _why_not(context: Context, work: UnitOfWork, judge: Judge, visit: _Visit) -> Refused | None:
     job, attempt = visit.job, visit.attempt
     # Those that the attempt rests on: its certificate lists them, and so tells why somebody was let in.
-    covered = Derogating(work, context.atlas, judge.now).covering(job, held_by(attempt.verdicts), may_take=False)
+    derogating = Derogating(work, context.atlas, judge.now)
+    covered = derogating.covering(job.project, job.id, held_by(attempt.verdicts), may_take=False)
     stated = policies_of(job, work.tenants.project(None, job.project), context.atlas)
     policies = [derogated(of, covered) for of in stated]
     if refusal := why_not_to(context, visit.principal, policies, judge.now):

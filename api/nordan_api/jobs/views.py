@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from nordan_api.jobs.service import JobView
+from nordan_api.resting import fences_document
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.money import Cost
+from nordan_core.domain.states import JobState
 from nordan_core.store.codec import spec_document
 
 Json = dict[str, Any]  # Any: JSON
@@ -31,8 +33,19 @@ def job_document(view: JobView) -> Json:
             for one in job.history
         ],
         "why": [dict(one) for one in job.why],
+        "fence": _fence(view),
         "cost_eur": str(cost.eur),
     }
+
+
+def _fence(view: JobView) -> Json | None:
+    """Return what became unlawful about the last attempt, if that is why the job stands where it does."""
+    last = view.attempts[-1] if view.attempts else None
+    said: Any = last.verdicts.get("fence") if last is not None else None  # Any: JSON
+    if said is None or last is None or view.job.state in {JobState.RECOVERING, JobState.CANCELLED}:
+        return None
+    where = {"attempt": last.number, "pool": last.pool, "region": last.region}
+    return {**where, "at": said["at"], "epoch": said["epoch"], "refusals": said["refusals"]}
 
 
 def job_line(job: Job) -> Json:
@@ -95,6 +108,7 @@ def artifact_line(artifact: Artifact) -> Json:
         "attempt": artifact.attempt,
         "created_at": _text(artifact.created_at),
         "fenced_at": _text(artifact.fenced_at),
+        "fences": fences_document(artifact),
     }
 
 

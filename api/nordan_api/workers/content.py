@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from nordan_api.access import READ_S, access_for
+from nordan_api.access import READ_S, Way, access_for
 from nordan_api.context import Context
 from nordan_api.derogating import at_rest
 from nordan_api.jobs.policy import effective_of_data
-from nordan_api.resting import documents, sentence, where_lawful, why_not_at_rest
+from nordan_api.resting import documents, readable_regions, sentence, where_lawful, why_not_at_rest
 from nordan_api.workers.verdicts import Judge
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.artifacts import Artifact, Upload
@@ -161,10 +161,11 @@ def copy_source(context: Context, region: RegionCode, request: CopySourceRequest
         facts = context.facts_cache.within(work, epoch)
         _check_still_lawful(facts, work, upload, now)
         artifact = _copied(work, upload)
-        holding = [one for code in artifact.regions if (one := work.places.region(code)) is not None]
+        holding = readable_regions(work, artifact)
         source = where_lawful(facts, _policy_at_rest(facts, work, upload, now), holding, now)
     path, obj = f"/v1/manifests/{artifact.digest}", f"manifest:{artifact.digest}"
-    access = access_for(context, upload.created_by, source, path=path, obj=obj, act="read", seconds=READ_S)
+    way = Way(path, obj, "read", READ_S, about=f"artifact:{artifact.id}")
+    access = access_for(context, upload.created_by, source, way)
     return CopySource(url=access.url, token=access.token, manifest=ManifestMessage.of(artifact.manifest))
 
 
@@ -176,8 +177,7 @@ def _copied(work: UnitOfWork, upload: Upload) -> Artifact:
     """
     assert upload.copies is not None
     artifact = work.contents.artifacts([upload.copies])[upload.copies]
-    if artifact.fenced_at is not None:
-        raise Refused(Reason.FENCED, f"artifact {artifact.id} is fenced: its place became unlawful")
+    readable_regions(work, artifact)
     return artifact
 
 

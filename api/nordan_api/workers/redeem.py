@@ -149,7 +149,10 @@ def _deny(work: UnitOfWork, region: RegionCode, denied: Sequence[_Granted], now:
         )
         for one in denied
     )
-    endings = [Ending(one.grant.attempt.id, AttemptResult.FENCED, Reason.FENCED, one.judged.message) for one in denied]
+    endings = [
+        Ending(one.grant.attempt.id, AttemptResult.FENCED, Reason.FENCED, one.judged.message, fence=one.judged.fence)
+        for one in denied
+    ]
     work.attempts.close(endings, now, actor="judge")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -11,7 +12,7 @@ from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
 from nordan_api.workers.renewals import sign_renewal
-from nordan_api.workers.verdicts import Judge
+from nordan_api.workers.verdicts import Judge, Judged
 from nordan_core.domain.attempts import Ending
 from nordan_core.domain.ids import AttemptId, RegionCode
 from nordan_core.domain.reasons import Reason
@@ -35,26 +36,38 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         judge = Judge(context, work)
         now = judge.now
         work.places.seen(region, up.supervisor_id, now)
-        # 2. Reports, jobs locked in ascending order.
-        settled = _store_reports(work, judge, region, up.reports)
-        # 3. What lives here now, judged again where the epoch moved.
-        live, fenced = _judge_live(work, judge, work.attempts.live_in(region))
-        # 4. Renew what the supervisor holds under its live fence. What its owner cancelled lives on until its grace is
+        # 2. What lives here now, judged again where the epoch moved.
+        live = work.attempts.live_in(region)
+        judged = judge.again([one for one in live if one.stop_reason is not Reason.FENCED])
+        findings = {one: said.finding for one, said in judged.items() if said.finding is not None}
+        work.scheduling.record_facts(judge.facts_used, now)
+        # 3. Reports and fences: all their jobs are locked at once, in ascending order.
+        newest = _newest(up.reports)
+        locked = work.attempts.lock_reported(region, {*newest, *findings})
+        endings = _store_reports(work, judge, locked, newest)
+        settled = {one.attempt for one in endings}
+        work.fencing.attempts({one: said for one, said in findings.items() if one not in settled}, now)
+        # 4. Ends give nodes back, which are locked after jobs.
+        work.attempts.close(endings, now, actor=f"region:{region}")
+        live = [one.stopped(Reason.FENCED, 0.0) if one.id in findings else one for one in live]
+        live = [one for one in live if one.id not in settled]
+        # 5. Renew what the supervisor holds under its live fence. What its owner cancelled lives on until its grace is
         #    over; what became unlawful does not.
         held = {(one.attempt_id, one.fence) for one in up.live}
         renewed = [one for one in live if one.stop_reason is not Reason.FENCED and (one.id, one.fence) in held]
+        work.attempts.note_renewals(_same_words(live, judged))
         work.attempts.renew(renewed, now)
-        # 5. What nobody may read any more, for as long as leave to read it may be about.
-        unreadable = work.attempts.fenced_in(region, now - timedelta(seconds=max(READ_S, CALL_S)))
+        # 6. What nobody may read any more, for as long as leave to read it may be about.
+        unreadable = _unreadable(work, region, now - timedelta(seconds=max(READ_S, CALL_S)))
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
     return SyncDown(
         renewal=sign_renewal(
             context, region, up, (RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed), now
         ),
-        stop=tuple(_stop(one) for one in [*live, *fenced] if one.stop_reason is not None),
+        stop=tuple(_stop(one) for one in live if one.stop_reason is not None),
         settled=tuple(sorted(settled)),
-        unknown=_unknown(up, [*live, *fenced], settled),
-        fenced_objects=tuple(f"attempt:{one}" for one in unreadable),
+        unknown=_unknown(up, live, settled),
+        fenced_objects=unreadable,
     )
 
 
@@ -79,27 +92,29 @@ def store_nodes(context: Context, region: RegionCode, message: NodesMessage) -> 
         )
 
 
+def _newest(reports: Sequence[AttemptReport]) -> dict[AttemptId, AttemptReport]:
+    return {AttemptId(report.attempt_id): report for report in sorted(reports, key=lambda one: one.seq)}
+
+
 def _store_reports(
-    work: UnitOfWork, judge: Judge, region: RegionCode, reports: Sequence[AttemptReport]
-) -> set[AttemptId]:
-    """Store reports and return the attempts whose last word is stored."""
-    newest = {report.attempt_id: report for report in sorted(reports, key=lambda one: one.seq)}
-    if not newest:
-        return set()
-    locked = work.attempts.lock_reported(region, [AttemptId(one) for one in newest])
-    settled: set[AttemptId] = set()
+    work: UnitOfWork,
+    judge: Judge,
+    locked: Mapping[AttemptId, LockedAttempt],
+    newest: Mapping[AttemptId, AttemptReport],
+) -> list[Ending]:
+    """Store reports about locked attempts and return the ends that they tell of."""
     endings: list[Ending] = []
     for attempt, known in locked.items():
-        report = newest[attempt]
-        if known.attempt.state in _NOT_RUNNING or report.fence != known.attempt.fence or report.seq <= known.seq:
+        report = newest.get(attempt)
+        if report is None or known.attempt.state in _NOT_RUNNING:
+            continue
+        if report.fence != known.attempt.fence or report.seq <= known.seq:
             continue
         if report.state is AttemptState.ENDED:
             endings.append(_ending(work, judge, known, report))
-            settled.add(attempt)
         else:
             _advance(work, known, report, judge.now)
-    work.attempts.close(endings, judge.now, actor=f"region:{region}")
-    return settled
+    return endings
 
 
 def _advance(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now: datetime) -> None:
@@ -112,13 +127,13 @@ def _advance(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now:
 
 
 def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: AttemptReport) -> Ending:
-    result = report.result or AttemptResult.FAILED
-    reason, message = report.reason, report.message
+    result, reason, message = report.result or AttemptResult.FAILED, report.reason, report.message
+    fence = None
     # What had become unlawful publishes nothing; `close` calls its end by that name.
     if result is AttemptResult.SUCCEEDED and known.stop_reason is not Reason.FENCED:
         judged = judge.locked(known.attempt)
         if not judged.allowed:
-            result, reason, message = AttemptResult.FENCED, Reason.FENCED, judged.message
+            result, reason, message, fence = AttemptResult.FENCED, Reason.FENCED, judged.message, judged.fence
         elif fault := store_outputs(work, known.attempt, report.outputs, judge.now):
             result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
     codes = [code for one in report.ranks if (code := _exit_code(one))]
@@ -131,6 +146,7 @@ def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: Attemp
         running_s=report.running_s,
         energy_wh=report.energy_wh,
         ranks=tuple(one.model_dump() for one in report.ranks),
+        fence=fence,
     )
 
 
@@ -139,27 +155,21 @@ def _exit_code(rank: ExitReport) -> int:
     return 128 + rank.signal if rank.signal else rank.exit_code or 0
 
 
-def _judge_live(
-    work: UnitOfWork, judge: Judge, live: Sequence[LiveAttempt]
-) -> tuple[list[LiveAttempt], list[LiveAttempt]]:
-    """Return (may go on, fenced now); a new word of the judge is kept with its attempt."""
-    lawful: list[LiveAttempt] = []
-    fenced: list[LiveAttempt] = []
-    stale = [one for one in live if not judge.holds(one.verdicts)]
-    jobs = work.jobs.region_jobs([one.job for one in stale])
-    fresh = {one.id: judge.attempt(jobs[one.job], one.pool, one.verdicts) for one in stale}
-    work.scheduling.record_facts(judge.facts_used, judge.now)
+def _same_words(
+    live: Sequence[LiveAttempt], judged: Mapping[AttemptId, Judged]
+) -> Iterator[tuple[list[AttemptId], dict[str, Any]]]:  # Any: JSON
+    """Yield each new word of the judge with all attempts that it lets go on, to be kept with them."""
+    words: dict[int, tuple[list[AttemptId], dict[str, Any]]] = {}
     for one in live:
-        judged = fresh.get(one.id)
-        if judged is None or judged.allowed:
-            lawful.append(one)
-        else:
-            work.attempts.ask_to_stop(one.id, Reason.FENCED, 0.0)
-            fenced.append(one.stopped(Reason.FENCED, 0.0))
-    work.attempts.note_verdicts(
-        [(one.id, {**one.verdicts, "renew": fresh[one.id].document}) for one in stale if fresh[one.id].allowed]
-    )
-    return lawful, fenced
+        said = judged.get(one.id)
+        if said is not None and said.allowed:
+            words.setdefault(id(said), ([], said.document))[0].append(one.id)
+    yield from words.values()
+
+
+def _unreadable(work: UnitOfWork, region: RegionCode, since: datetime) -> tuple[str, ...]:
+    attempts = [f"attempt:{one}" for one in work.attempts.fenced_in(region, since)]
+    return (*attempts, *(f"artifact:{one}" for one in work.fencing.closed_in(region, since)))
 
 
 def _unknown(up: SyncUp, live: Sequence[LiveAttempt], settled: set[AttemptId]) -> tuple[str, ...]:

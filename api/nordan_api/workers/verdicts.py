@@ -9,17 +9,18 @@ from typing import Any
 
 from nordan_api.context import Context
 from nordan_api.derogating import Derogating, held_by
-from nordan_api.jobs.policy import policies_of
 from nordan_core.domain.attempts import Attempt
-from nordan_core.domain.ids import ProjectId
+from nordan_core.domain.fences import Finding
+from nordan_core.domain.ids import AttemptId, JobId, ProjectId
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.tenants import Project
-from nordan_core.residency.derogations import Covering
-from nordan_core.residency.facts import facts_document
-from nordan_core.residency.judge import judge_control_plane
-from nordan_core.residency.layers import Effective
-from nordan_core.residency.verdicts import Verdict, together
-from nordan_core.residency.widening import derogated, rescued
+from nordan_core.policies import Standing
+from nordan_core.residency.derogations import choices
+from nordan_core.residency.facts import PoolFacts, facts_document
+from nordan_core.residency.presence import may_run
+from nordan_core.residency.verdicts import Verdict
+from nordan_core.residency.widening import derogated
+from nordan_core.store.attempts import LiveAttempt
 from nordan_core.store.unit_of_work import UnitOfWork
 
 Json = dict[str, Any]  # Any: JSON
@@ -37,6 +38,22 @@ class Judged:
     document: Json
     is_fresh: bool
     """It was judged now; False when an earlier word at the same epoch still holds."""
+    finding: Finding | None = None
+    """What is kept with an attempt that is fenced; None where it is allowed."""
+
+    @property
+    def fence(self) -> Json | None:
+        """Return the finding as it is stored."""
+        return None if self.finding is None else self.finding.document()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """May an attempt of this policy, in this project, be in this pool: equal for many."""
+
+    policy_key: str
+    project: ProjectId
+    pool: str
 
 
 class Judge:
@@ -50,6 +67,8 @@ class Judge:
         self.now = context.clock.now()
         self._projects: dict[ProjectId, Project | None] = {}
         self._derogations = Derogating(work, context.atlas, self.now)
+        self._keys: dict[JobId, str] = {}
+        self._said: dict[_Question, Judged] = {}
         self.facts_used: dict[str, Json] = {}
         """Facts judged by, by digest: whoever acts on the word sees that they are in the log."""
 
@@ -65,18 +84,34 @@ class Judge:
         """
         return self._attempt(job, pool, earlier, may_take=True)
 
+    def locked(self, attempt: Attempt) -> Judged:
+        """Say whether an attempt may still keep what it makes where it runs; it takes up no derogation for that."""
+        job = self._work.jobs.region_jobs([attempt.job])[attempt.job]
+        return self._attempt(job, attempt.pool, attempt.verdicts, may_take=False)
+
+    def again(self, live: Sequence[LiveAttempt]) -> dict[AttemptId, Judged]:
+        """Say of each whose last word does not stand any more whether it may go on: once for equal questions.
+
+        Raises:
+            Unavailable: one needs a derogation that another act is using just now.
+        """
+        stale = [one for one in live if not self.holds(one.verdicts)]
+        self._learn([one.job for one in stale])
+        said = {}
+        for one in stale:
+            question = _Question(self._keys[one.job], one.project, one.pool)
+            said[one.id] = self._word(question, one.job, one.verdicts, may_take=True)
+        return said
+
     def _attempt(self, job: Job, pool: str, earlier: Mapping[str, Any], *, may_take: bool) -> Judged:
         for stage in _STAGES:
             said = earlier.get(stage)
             if said is not None and self._still_holds(said):
                 document = {**said, "at": self.now.isoformat()}
                 return Judged(True, "", self._epoch, document, is_fresh=False)
-        return self._judge(job, pool, earlier, may_take=may_take)
-
-    def locked(self, attempt: Attempt) -> Judged:
-        """Say whether an attempt may still keep what it makes where it runs; it takes up no derogation for that."""
-        job = self._work.jobs.region_jobs([attempt.job])[attempt.job]
-        return self._attempt(job, attempt.pool, attempt.verdicts, may_take=False)
+        self._learn([job.id])
+        question = _Question(self._keys[job.id], job.project, pool)
+        return self._word(question, job.id, earlier, may_take=may_take)
 
     def _still_holds(self, said: Mapping[str, Any]) -> bool:
         end = said.get("good_until")
@@ -85,39 +120,78 @@ class Judge:
         is_same_law = (said.get("epoch"), said.get("atlas")) == (self._epoch, self._context.atlas.digest)
         return bool(said.get("allowed")) and is_same_law and in_time
 
-    def _judge(self, job: Job, pool: str, earlier: Mapping[str, Any], *, may_take: bool) -> Judged:
-        facts = self._context.facts_cache.within(self._work, self._epoch)
-        place = facts.place(pool)
-        if place is None:
-            return Judged(False, f"pool {pool} is not registered any more", self._epoch, {}, is_fresh=True)
+    def _learn(self, jobs: Sequence[JobId]) -> None:
+        """Know the policies of jobs; those that this process has seen are not read again."""
+        keys = self._work.fencing.job_keys([one for one in jobs if one not in self._keys])
+        shelf = self._context.policies
+        shelf.make_room(len(keys))
+        unknown = set(shelf.unknown_jobs(keys.values()))
+        if unknown:
+            by_key = {key: job for job, key in keys.items() if key in unknown}
+            shelf.learn_jobs(self._work.fencing.job_policies(list(by_key.values())))
+        self._keys |= keys
 
-        def ask(policies: tuple[Effective, ...]) -> Verdict:
-            return together(
-                verdict
-                for of in policies
-                for verdict in (
-                    facts.mask(of, self.now).verdicts[place],
-                    judge_control_plane(of, facts.control_plane, facts.atlas, self.now),
-                )
-            )
+    def _word(self, question: _Question, job: JobId, earlier: Mapping[str, Any], *, may_take: bool) -> Judged:
+        if question not in self._said:
+            self._said[question] = self._plain(question)
+        plain = self._said[question]
+        return plain if plain.allowed else self._rescued(plain, question, job, earlier, may_take=may_take)
 
-        policies = policies_of(job, self._project(job.project), facts.atlas)
+    def _plain(self, question: _Question) -> Judged:
+        """Return the word on all attempts of which the same is asked, without derogations."""
+        found, policies = self._facts(question), self._policies(question)
+        if found is not None:
+            self.facts_used[found.digest] = facts_document(found)
+        return self._judged(policies, found, self._verdict(policies, found), {})
+
+    def _rescued(
+        self, plain: Judged, question: _Question, job: JobId, earlier: Mapping[str, Any], *, may_take: bool
+    ) -> Judged:
+        """Return the word with the derogations that cover this very attempt where they are enough, else the plain one."""
         held = held_by(earlier)
-        verdict, used = rescued(policies, lambda: self._derogations.covering(job, held, may_take=may_take), ask)
-        self._derogations.take(used, held)
-        self.facts_used[facts.pools[place].digest] = facts_document(facts.pools[place])
-        message = "; ".join(dict.fromkeys(one.message for one in verdict.refusals))
+        covered = self._derogations.covering(question.project, job, held, may_take=may_take)
+        found, policies = self._facts(question), self._policies(question)
+        for some in choices(covered) if policies else ():
+            widened = tuple(derogated(of, some) for of in policies)
+            verdict = self._verdict(widened, found)
+            if verdict.allowed:
+                self._derogations.take(some, held)
+                used = {"policy": widened[0].digest, "derogations": [one.derogation.id for one in some]}
+                return self._judged(widened, found, verdict, used)
+        return plain
+
+    def _verdict(self, policies: Standing, found: PoolFacts | None) -> Verdict:
+        facts = self._context.facts_cache.within(self._work, self._epoch)
+        return may_run(policies, found, facts.control_plane, facts.atlas, self.now)
+
+    def _judged(self, policies: Standing, found: PoolFacts | None, verdict: Verdict, used: Json) -> Judged:
+        if found is None or not verdict.allowed:
+            finding = Finding(
+                at=self.now,
+                epoch=self._epoch,
+                atlas=self._context.atlas.digest,
+                policies=tuple(of.digest for of in policies),
+                refusals=tuple(one.document() for one in verdict.refusals),
+                facts=() if found is None else (found.digest,),
+            )
+            return Judged(False, finding.message, self._epoch, {}, is_fresh=True, finding=finding)
         said = {
-            **_derogated(policies, used),
-            "allowed": verdict.allowed,
+            **used,
+            "allowed": True,
             "epoch": self._epoch,
-            "facts_version": facts.pools[place].facts_version,
-            "facts": facts.pools[place].digest,
-            "atlas": facts.atlas.digest,
+            "facts_version": found.facts_version,
+            "facts": found.digest,
+            "atlas": self._context.atlas.digest,
             "good_until": verdict.good_until.isoformat() if verdict.good_until else None,
             "at": self.now.isoformat(),
         }
-        return Judged(verdict.allowed, message, self._epoch, said, is_fresh=True)
+        return Judged(True, "", self._epoch, said, is_fresh=True)
+
+    def _facts(self, question: _Question) -> PoolFacts | None:
+        return self._context.facts_cache.within(self._work, self._epoch).pool(question.pool)
+
+    def _policies(self, question: _Question) -> Standing:
+        return self._context.policies.of_job(question.policy_key, self._project(question.project))
 
     def _project(self, project: ProjectId) -> Project | None:
         if project not in self._projects:
@@ -128,12 +202,3 @@ class Judge:
 def policy_of(said: Mapping[str, Any], job: Job) -> str:
     """Return the digest of the policy that a word on an attempt rests on: the job's own, unless it took derogations."""
     return str(said.get("policy") or job.effective["digest"])
-
-
-def _derogated(policies: Sequence[Effective], used: Sequence[Covering]) -> Json:
-    if not used:
-        return {}
-    return {
-        "policy": derogated(policies[0], used).digest,
-        "derogations": [one.derogation.id for one in used],
-    }

@@ -39,7 +39,7 @@ def list_artifacts(
         found = decode_items(Artifact, answer)
         titles = ("name", "kind", "artifact", "size", "regions", "age")
         rows = (
-            (one.name, one.kind, one.id, render.size(one.size_bytes), one.regions, render.ago(one.created_at, now))
+            (one.name, one.kind, one.id, render.size(one.size_bytes), one.places, render.ago(one.created_at, now))
             for one in found
         )
         return render.table(titles, rows) if found else "no artifacts yet; outputs are published when a job succeeds"

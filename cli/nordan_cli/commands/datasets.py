@@ -81,7 +81,7 @@ def get(
     def draw() -> str:
         titles = ("artifact", "digest", "size", "regions", "age")
         rows = [
-            (one.id, one.digest[:12], render.size(one.size_bytes), one.regions, render.ago(one.created_at, now))
+            (one.id, one.digest[:12], render.size(one.size_bytes), one.places, render.ago(one.created_at, now))
             for one in found.versions
         ]
         about = (("dataset", f"{found.name}  {found.id}"), ("created", render.ago(found.created_at, now)))

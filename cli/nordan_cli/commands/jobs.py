@@ -9,6 +9,7 @@ import typer
 
 from nordan_cli import references, render
 from nordan_cli.client import Answer, connect
+from nordan_cli.commands import fenced
 from nordan_cli.decode import decode
 from nordan_cli.models import Attempt, Job
 from nordan_cli.options import Limit, Project, Watch, seconds
@@ -102,6 +103,7 @@ def describe(job: Job, now: datetime) -> str:
     return render.sections(
         ("", _summary(job, now)),
         ("Why", _why(job)),
+        ("Fenced", fenced.explain(job)),
         ("Policy", _policy(job)),
         ("Attempts", _attempts(job, now)),
         ("History", _history(job, now)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from nordan_core.domain.contents import ArtifactKind, Manifest
 from nordan_core.domain.ids import ArtifactId, AttemptId, JobId, OrganisationId, ProjectId, RegionCode, UploadId
@@ -40,6 +41,14 @@ class Artifact:
     attempt: AttemptId | None = None
     regions: tuple[RegionCode, ...] = ()
     fenced_at: datetime | None = None
+    """Since when all its places are fenced."""
+    fences: Mapping[RegionCode, Mapping[str, Any]] = field(default_factory=dict)  # Any: JSON
+    """By region whose place became unlawful: what the judge said (`domain.fences`)."""
+
+    @property
+    def readable(self) -> tuple[RegionCode, ...]:
+        """Return the regions where its bytes lie and may be read."""
+        return () if self.fenced_at is not None else tuple(one for one in self.regions if one not in self.fences)
 
 
 @dataclass(frozen=True, slots=True)

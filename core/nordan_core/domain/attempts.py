@@ -71,6 +71,8 @@ class Ending:
     running_s: float = 0.0
     energy_wh: float | None = None
     ranks: tuple[Mapping[str, object], ...] = ()
+    fence: Mapping[str, object] | None = None
+    """What the judge said, where it ended because that became unlawful; see `domain.fences`."""
 
 
 @dataclass(frozen=True, slots=True)

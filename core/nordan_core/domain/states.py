@@ -76,7 +76,7 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.RECOVERING: _LIVE | TERMINAL | {JobState.HELD},
     JobState.CANCELLING: TERMINAL | {JobState.FENCED},
     JobState.HELD: frozenset({JobState.QUEUED, JobState.FENCED, JobState.CANCELLED, JobState.FAILED}),
-    JobState.FENCED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
+    JobState.FENCED: frozenset({JobState.RECOVERING, JobState.CANCELLED, JobState.FAILED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
@@ -119,13 +119,13 @@ def job_state(
     *,
     is_cancel_requested: bool = False,
     is_held: bool = False,
-    is_fenced: bool = False,
+    is_resumed: bool = False,
     has_expired: bool = False,
 ) -> JobState:
     """Derive a job's state from its attempts in order of number and from what the owner asked.
 
-    A live attempt decides first: what runs is running, whatever else is true. `has_expired` says that the job
-    waited longer than `max_wait`.
+    A live attempt decides first: what runs is running, whatever else is true. `is_resumed` says that the owner chose
+    to go on after the last attempt was fenced; `has_expired`, that the job waited longer than `max_wait`.
     """
     history = list(attempts)
     last = history[-1] if history else None
@@ -137,9 +137,10 @@ def job_state(
         return JobState.CANCELLED
     if last is not None and last.result is AttemptResult.CANCELLED:
         return JobState.CANCELLED
-    if is_fenced or (last is not None and last.result is AttemptResult.FENCED):
-        return JobState.FENCED
-    if last is not None and not last.is_retryable:
+    if last is not None and last.result is AttemptResult.FENCED:
+        if not is_resumed:
+            return JobState.FENCED
+    elif last is not None and not last.is_retryable:
         return JobState.FAILED
     if has_expired:
         return JobState.FAILED

@@ -96,6 +96,8 @@ class AccessClaims:
     subject: str
     """Id of the key or member who asked, for the region's access log."""
     expires_at: datetime
+    about: str = ""
+    """What else the object stands for, `artifact:<id>` of a manifest: equal bytes may lie under another policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ class _Claim:
     name: str
     write: Callable[[Any], object]  # Any: the field's own type, which the form below pairs with it
     take: Callable[[object], Any]
+    is_optional: bool = False
+    """Left out where it is empty."""
 
 
 def _text(value: object) -> str:
@@ -247,6 +251,7 @@ _ACCESS_FORM = {
     "act": _Claim("act", _plain, _text),
     "subject": _Claim("sub", _plain, _text),
     "expires_at": _Claim("exp", unix_seconds, _instant),
+    "about": _Claim("about", _plain, _text, is_optional=True),
 }
 
 _SESSION_FORM = {
@@ -260,14 +265,20 @@ _SESSION_FORM = {
 
 
 def _written(claims: object, form: Mapping[str, _Claim]) -> dict[str, object]:
-    return {claim.name: claim.write(getattr(claims, field)) for field, claim in form.items()}
+    values = {field: getattr(claims, field) for field in form}
+    return {
+        claim.name: claim.write(values[field])
+        for field, claim in form.items()
+        if values[field] or not claim.is_optional
+    }
 
 
 def _taken(body: Mapping[str, object], form: Mapping[str, _Claim]) -> dict[str, Any]:
     """Return the constructor's arguments; `Any` because each value was checked by its own `take`."""
-    if body.keys() != {claim.name for claim in form.values()}:
+    wanted = {claim.name for claim in form.values()}
+    if not {claim.name for claim in form.values() if not claim.is_optional} <= body.keys() <= wanted:
         raise TokenMalformed(f"the token's claims are {sorted(body)}")
     try:
-        return {field: claim.take(body[claim.name]) for field, claim in form.items()}
+        return {field: claim.take(body[claim.name]) for field, claim in form.items() if claim.name in body}
     except ValueError as error:
         raise TokenMalformed(f"a claim of the token has the wrong form: {error}") from error

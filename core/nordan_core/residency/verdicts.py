@@ -20,6 +20,10 @@ class FacetRefusal:
     message: str
     """One sentence with both."""
 
+    def document(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        return {"facet": self.facet, "want": self.want, "have": self.have, "message": self.message}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

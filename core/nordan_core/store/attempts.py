@@ -7,7 +7,7 @@ of one result in the order of FROM, so the job stands first in each statement th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, select, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.attempts import Attempt, Ending, RankPlacement, RedeemableGrant
-from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, RegionCode
+from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, ProjectId, RegionCode
 from nordan_core.domain.money import Cost, Price
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import (
@@ -49,7 +49,6 @@ _UPDATE_REDEEMED = (
     .where(_ATTEMPT.c.id == bindparam("key"))
     .values(state=AttemptState.REDEEMED.value, redeemed_at=bindparam("at"), verdicts=bindparam("verdicts"))
 )
-_UPDATE_VERDICTS = update(_ATTEMPT).where(_ATTEMPT.c.id == bindparam("key")).values(verdicts=bindparam("verdicts"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,10 @@ class LiveAttempt:
 
     id: AttemptId
     job: JobId
+    project: ProjectId
     fence: int
     pool: PoolName
     ttl_s: float
-    policy_digest: str
     verdicts: dict[str, Any]  # Any: JSON
     stop_reason: Reason | None
     stop_grace_s: float
@@ -193,27 +192,34 @@ class Attempts:
 
     def live_in(self, region: RegionCode) -> list[LiveAttempt]:
         """Return the redeemed attempts of a region that have not ended, with what a renewal is judged on."""
+        columns = (
+            *(AttemptRow.id, AttemptRow.job_id, JobRow.project_id, AttemptRow.fence, AttemptRow.pool, GrantRow.ttl_s),
+            *(AttemptRow.verdicts, AttemptRow.stop_reason, AttemptRow.stop_grace_s),
+        )
         statement = (
-            select(AttemptRow, col(GrantRow.ttl_s), col(JobRow.policy_digest))
+            select(*(col(one) for one in columns))
+            .select_from(AttemptRow)
             .join(GrantRow, col(GrantRow.attempt_id) == col(AttemptRow.id))
             .join(JobRow, col(JobRow.id) == col(AttemptRow.job_id))
             .where(col(AttemptRow.region) == region, col(AttemptRow.state) != AttemptState.ENDED.value)
-            .where(col(GrantRow.state) == "redeemed")
+            .where(col(GrantRow.state).in_(["redeemed", "revoked"]))
             .order_by(col(AttemptRow.id))
         )
         return [
             LiveAttempt(
-                AttemptId(row.id),
-                JobId(row.job_id),
-                row.fence,
-                PoolName(row.pool),
+                AttemptId(attempt),
+                JobId(job),
+                ProjectId(project),
+                fence,
+                PoolName(pool),
                 ttl_s,
-                digest,
-                row.verdicts,
-                Reason(row.stop_reason) if row.stop_reason else None,
-                row.stop_grace_s,
+                verdicts,
+                Reason(stop_reason) if stop_reason else None,
+                stop_grace_s,
             )
-            for row, ttl_s, digest in self._session.execute(statement)
+            for attempt, job, project, fence, pool, ttl_s, verdicts, stop_reason, stop_grace_s in self._session.execute(
+                statement
+            )
         ]
 
     def renew(self, attempts: Sequence[LiveAttempt], now: datetime) -> None:
@@ -225,17 +231,19 @@ class Attempts:
             statement = update(GrantRow).where(col(GrantRow.attempt_id).in_(ids), col(GrantRow.state) == "redeemed")
             self._session.execute(statement.values(alive_until=now + timedelta(seconds=ttl_s)))
 
-    def note_verdicts(self, verdicts: Sequence[tuple[AttemptId, dict[str, Any]]]) -> None:
-        """Store what the judge said at renewal, for attempts whose epoch had moved."""
-        if verdicts:
-            rows = [{"key": attempt, "verdicts": document} for attempt, document in verdicts]
-            self._session.connection().execute(_UPDATE_VERDICTS, rows)
+    def note_renewals(self, said: Iterable[tuple[Sequence[AttemptId], Mapping[str, Any]]]) -> None:
+        """Store what the judge said at renewal, for attempts whose epoch had moved: the same word for many."""
+        for attempts, document in said:
+            renewed = _ATTEMPT.c.verdicts.concat({"renew": dict(document)})
+            statement = update(AttemptRow).where(col(AttemptRow.id).in_(list(attempts)))
+            self._session.execute(statement.values(verdicts=renewed))
 
     def ask_to_stop(self, attempt: AttemptId, reason: Reason, grace_s: float) -> None:
-        """Want an attempt stopped; sent down with each sync until it ended. The first reason stands, before law."""
-        statement = update(AttemptRow).where(col(AttemptRow.id) == attempt)
-        if reason is not Reason.FENCED:
-            statement = statement.where(col(AttemptRow.stop_reason).is_(None))
+        """Want an attempt stopped; sent down with each sync until it ended. The first reason stands, law excepted.
+
+        Whoever fences does so by `Fencing.attempts`.
+        """
+        statement = update(AttemptRow).where(col(AttemptRow.id) == attempt, col(AttemptRow.stop_reason).is_(None))
         self._session.execute(statement.values(stop_reason=reason.value, stop_grace_s=grace_s))
 
     def fenced_in(self, region: RegionCode, since: datetime) -> list[AttemptId]:

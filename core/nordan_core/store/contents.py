@@ -59,7 +59,10 @@ class Contents:
     def add_location(self, artifact: ArtifactId, region: RegionCode, now: datetime) -> None:
         """Note that a region holds an artifact's bytes; noting it twice changes nothing."""
         statement = upsert(LocationRow).values(artifact_id=artifact, region=region, created_at=now)
-        self._session.execute(statement.on_conflict_do_nothing())
+        added = self._session.execute(statement.on_conflict_do_nothing().returning(col(LocationRow.region)))
+        if added.first() is not None:
+            whole = update(ArtifactRow).where(col(ArtifactRow.id) == artifact, col(ArtifactRow.fenced_at).is_not(None))
+            self._session.execute(whole.values(fenced_at=None))
 
     def artifact(self, project: ProjectId, artifact: str) -> Artifact | None:
         """Return an artifact of a project by id."""
@@ -151,10 +154,10 @@ class Contents:
 
     def _many(self, statement: Select[ArtifactRow]) -> list[Artifact]:
         rows = list(self._session.scalars(statement))
-        regions = self._regions([row.id for row in rows])
-        return [_artifact(row, regions.get(row.id, ())) for row in rows]
+        places = self._places([row.id for row in rows])
+        return [_artifact(row, places.get(row.id, [])) for row in rows]
 
-    def _regions(self, artifacts: Sequence[str]) -> dict[str, tuple[RegionCode, ...]]:
+    def _places(self, artifacts: Sequence[str]) -> dict[str, list[LocationRow]]:
         if not artifacts:
             return {}
         statement = (
@@ -162,9 +165,9 @@ class Contents:
             .where(col(LocationRow.artifact_id).in_(list(artifacts)))
             .order_by(col(LocationRow.region))
         )
-        found: dict[str, tuple[RegionCode, ...]] = {}
-        for row in self._session.scalars(statement):
-            found[row.artifact_id] = (*found.get(row.artifact_id, ()), RegionCode(row.region))
+        found: dict[str, list[LocationRow]] = {}
+        for row in self._session.scalars(statement.execution_options(populate_existing=True)):
+            found.setdefault(row.artifact_id, []).append(row)
         return found
 
 
@@ -192,7 +195,7 @@ def _artifact_values(artifact: Artifact) -> dict[str, object]:
     }
 
 
-def _artifact(row: ArtifactRow, regions: tuple[RegionCode, ...]) -> Artifact:
+def _artifact(row: ArtifactRow, places: Sequence[LocationRow]) -> Artifact:
     return Artifact(
         id=ArtifactId(row.id),
         organisation=OrganisationId(row.organisation_id),
@@ -207,8 +210,9 @@ def _artifact(row: ArtifactRow, regions: tuple[RegionCode, ...]) -> Artifact:
         dataset=row.dataset_id,
         job=JobId(row.job_id) if row.job_id else None,
         attempt=AttemptId(row.attempt_id) if row.attempt_id else None,
-        regions=regions,
+        regions=tuple(RegionCode(one.region) for one in places),
         fenced_at=row.fenced_at,
+        fences={RegionCode(one.region): one.fence or {} for one in places if one.fenced_at is not None},
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.attempts import Ending
+from nordan_core.domain.fences import fence_sentence
 from nordan_core.domain.ids import JobId
 from nordan_core.domain.money import Price
 from nordan_core.domain.reasons import Reason
@@ -102,10 +103,15 @@ def _lock(session: Session, endings: Sequence[Ending], now: datetime) -> list[_C
 
 
 def _as_asked(ending: Ending, attempt: AttemptRow) -> Ending:
-    """Return the ending as fenced if the attempt had become unlawful, however it came to its end."""
-    if attempt.stop_reason != Reason.FENCED.value or ending.result is AttemptResult.FENCED:
+    """Return the ending as fenced if the attempt had become unlawful, however it came to its end.
+
+    The judge's words stand before those of the region, which knows only that it had to stop.
+    """
+    if attempt.stop_reason != Reason.FENCED.value:
         return ending
-    return replace(ending, result=AttemptResult.FENCED, reason=Reason.FENCED)
+    said = attempt.verdicts.get("fence")
+    message = ending.message if said is None else fence_sentence(said)
+    return replace(ending, result=AttemptResult.FENCED, reason=Reason.FENCED, message=message)
 
 
 def _is_retryable(job: JobRow, attempt: AttemptRow, ending: Ending) -> bool:
@@ -128,6 +134,7 @@ _CLOSE_ATTEMPT = (
         message=bindparam("new_message"),
         exit_code=bindparam("new_exit_code"),
         usage=bindparam("new_usage"),
+        verdicts=_ATTEMPT.c.verdicts.concat(bindparam("said", type_=_ATTEMPT.c.verdicts.type)),
         # A short job is never seen running: its start is worked out from how long it ran.
         running_at=func.coalesce(_ATTEMPT.c.running_at, bindparam("began")),
         ended_at=bindparam("now"),
@@ -169,6 +176,7 @@ def _attempt_values(closing: _Closing, now: datetime) -> dict[str, Any]:
         "new_reason": ending.reason.value if ending.reason else None,
         "new_message": ending.message,
         "new_exit_code": ending.exit_code,
+        "said": {} if ending.fence is None else {"fence": dict(ending.fence)},
         "began": _began(closing, now),
         "new_usage": {"running_s": ending.running_s, "ranks": [dict(rank) for rank in ending.ranks]},
         "now": now,

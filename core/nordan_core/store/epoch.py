@@ -9,6 +9,8 @@ from sqlmodel import Session
 #: would wait for ever. Locks of a table are given in the order in which they were asked for: who shares holds ROW
 #: SHARE by `for share`, and whoever comes after one who asked for EXCLUSIVE waits behind.
 _TAKE_TURN = text("lock table residency_epoch in exclusive mode")
+#: Whoever judges again what is there already looks at once when this commits.
+_WAKE = text("select pg_notify('nordan_law', '')")
 
 
 class ResidencyEpoch:
@@ -38,5 +40,6 @@ class ResidencyEpoch:
     def step(self) -> int:
         """Raise the number by one; other changes and all acts wait for this transaction. Keep it short."""
         self._session.execute(_TAKE_TURN)
+        self._session.execute(_WAKE)
         statement = text("update residency_epoch set epoch = epoch + 1 where id = 1 returning epoch")
         return int(self._session.execute(statement).scalar_one())

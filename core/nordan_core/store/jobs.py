@@ -81,6 +81,18 @@ class Jobs:
         if after in TERMINAL:
             self._session.execute(insert(CertificateRow), [{"job_id": job.id, "created_at": now}])
 
+    def resume(self, job: Job, wait_until: datetime | None, now: datetime) -> None:
+        """Let a locked fenced job wait for another attempt, as its owner chose.
+
+        Raises:
+            IllegalMove: it is not fenced.
+        """
+        statement = update(JobRow).where(col(JobRow.id) == job.id)
+        self._session.execute(
+            statement.values(resumed_after=col(JobRow.attempts_made), wait_until=wait_until, not_before=None)
+        )
+        self.move(job, JobState.RECOVERING, None, "its owner chose to go on; judged anew", now)
+
     def region_jobs(self, jobs: Sequence[JobId]) -> dict[JobId, Job]:
         """Return jobs by id, whoever owns them: for the worker API, which was told the ids by the store."""
         if not jobs:
@@ -154,6 +166,7 @@ def _row(job: Job, policy_digest: str, klass: str, wait_until: datetime | None) 
         "priority": job.spec.priority,
         "version": job.version,
         "attempts_made": 0,
+        "resumed_after": 0,
         "created_at": job.created_at,
         "submitted_by": job.submitted_by,
         "wait_until": wait_until,

@@ -76,7 +76,7 @@ _DATA = text(
     )
     select n.job_id, n.artifact_id, n.is_checkpoint,
            array(select l.region from location l join artifact b on b.id = l.artifact_id and b.fenced_at is null
-                 where l.artifact_id = n.artifact_id) as regions
+                 where l.artifact_id = n.artifact_id and l.fenced_at is null) as regions
     from needed n
     """
 )
@@ -129,7 +129,7 @@ _ABANDONED = text(
 _OVERDUE = text(
     """
     select a.id from attempt_grant g join attempt a on a.id = g.attempt_id join job j on j.id = a.job_id
-    where g.state = 'redeemed' and a.state <> 'ended'
+    where g.state in ('redeemed', 'revoked') and a.state <> 'ended'
       and g.alive_until < clock_timestamp() - make_interval(secs => :skew_s)
     order by a.job_id limit :limit for update of j, a, g skip locked
     """

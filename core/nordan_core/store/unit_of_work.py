@@ -19,6 +19,7 @@ from nordan_core.store.certificates import Certificates
 from nordan_core.store.contents import Contents
 from nordan_core.store.derogations import Derogations
 from nordan_core.store.epoch import ResidencyEpoch
+from nordan_core.store.fencing import Fencing
 from nordan_core.store.idempotency import Idempotency
 from nordan_core.store.jobs import Jobs
 from nordan_core.store.leadership import Leadership
@@ -76,6 +77,11 @@ class UnitOfWork:
     def lineage(self) -> Lineage:
         """What was made of what, and declassifications."""
         return Lineage(self._session)
+
+    @cached_property
+    def fencing(self) -> Fencing:
+        """What became unlawful, and what is lawful again."""
+        return Fencing(self._session)
 
     @cached_property
     def scheduling(self) -> Scheduling:
@@ -150,5 +156,6 @@ class Store:
         self._engine.dispose()
 
 
-#: The NOTIFY channel of the queue. It only wakes; every reader finds its work by state.
+#: The NOTIFY channels of the queue and of the residency epoch. They only wake; every reader finds its work by state.
 QUEUE = "nordan_queue"
+LAW = "nordan_law"

@@ -73,6 +73,12 @@ def test_each_kind_reads_back_as_it_was_minted() -> None:
     assert read_session(mint_session(SESSION, KEY), keys=KEYS, now=NOW) == SESSION
 
 
+def test_what_an_object_stands_for_is_said_where_there_is_something_to_say() -> None:
+    about = replace(ACCESS, about="artifact:art_1")
+    assert read_access(mint_access(about, KEY), keys=KEYS, now=NOW) == about
+    assert len(mint_access(about, KEY)) > len(mint_access(ACCESS, KEY))
+
+
 def test_a_token_is_one_word_that_a_header_can_carry() -> None:
     token = mint_grant(GRANT, KEY)
     assert token.isascii()

@@ -61,6 +61,17 @@ def test_a_fenced_object_is_refused_with_the_right_token(gateway: GatewayUnderTe
     assert gateway.http.get(f"/v1/manifests/{digest}", headers=headers).status_code == 200
 
 
+def test_a_fence_of_what_the_object_stands_for_closes_only_that_way(gateway: GatewayUnderTest, digest: str) -> None:
+    """Equal bytes may lie here under another policy, for somebody else."""
+    obj = f"manifest:{digest}"
+    mine, theirs = gateway.token(obj, about="artifact:one"), gateway.token(obj, about="artifact:two")
+    gateway.board.fences(["artifact:one"])
+    assert refusal(gateway, f"/v1/manifests/{digest}", mine) == (403, "fenced")
+    assert gateway.http.get(f"/v1/manifests/{digest}", headers=theirs).status_code == 200
+    gateway.board.fences([])
+    assert gateway.http.get(f"/v1/manifests/{digest}", headers=mine).status_code == 200
+
+
 def test_a_fence_list_that_cannot_be_read_keeps_what_it_said(gateway: GatewayUnderTest, digest: str) -> None:
     headers = gateway.token(f"manifest:{digest}")
     gateway.board.fences([f"manifest:{digest}"])

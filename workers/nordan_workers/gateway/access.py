@@ -41,7 +41,7 @@ class Doorkeeper:
             raise Problem(403, "wrong_action", f"the token is good for {claims.act}, not for {act}")
         if claims.obj != obj:
             raise Problem(403, "wrong_object", "the token is good for another object")
-        if obj in self.lists.fenced():
+        if self._is_fenced(claims):
             raise Problem(403, "fenced", "this object is fenced: its policy no longer allows it to be read here")
 
     def read(self, request: Request) -> AccessClaims:
@@ -80,7 +80,10 @@ class Doorkeeper:
 
     def is_open(self, claims: AccessClaims) -> bool:
         """Tell whether a long answer may go on: the token has not expired and the object is not fenced."""
-        return self.clock.now() < claims.expires_at and claims.obj not in self.lists.fenced()
+        return self.clock.now() < claims.expires_at and not self._is_fenced(claims)
+
+    def _is_fenced(self, claims: AccessClaims) -> bool:
+        return not self.lists.fenced().isdisjoint((claims.obj, claims.about))
 
 
 def _bearer(request: HTTPConnection) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from nordan_core.store.tables.columns import Document, document, instant, optional_instant
+from nordan_core.store.tables.columns import Document, document, instant, optional_document, optional_instant
 
 
 class DatasetRow(SQLModel, table=True):
@@ -49,15 +49,21 @@ class ArtifactRow(SQLModel, table=True):
     attempt_id: str | None = Field(default=None, foreign_key="attempt.id")
     created_at: datetime = instant()
     fenced_at: datetime | None = optional_instant()
+    """Since when all its places are fenced."""
 
 
 class LocationRow(SQLModel, table=True):
     """A region that holds an artifact's bytes."""
 
     __tablename__ = "location"
+    __table_args__ = (Index("location_fenced", "region", "fenced_at", postgresql_where=text("fenced_at is not null")),)
     artifact_id: str = Field(primary_key=True, foreign_key="artifact.id")
     region: str = Field(primary_key=True, foreign_key="region.code")
     created_at: datetime = instant()
+    fenced_at: datetime | None = optional_instant()
+    """Since when it is unlawful that they are there; they stay, and nobody reads them."""
+    fence: Document | None = optional_document()
+    """What the judge said then."""
 
 
 class UploadRow(SQLModel, table=True):

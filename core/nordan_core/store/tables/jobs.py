@@ -44,6 +44,8 @@ class JobRow(SQLModel, table=True):
     """A retry waits until then: the old grant must have run out, or the back-off passed."""
     finished_at: datetime | None = optional_instant()
     cancel_requested_at: datetime | None = optional_instant()
+    resumed_after: int = 0
+    """Number of the fenced attempt after which its owner chose to go on."""
 
 
 class JobInputRow(SQLModel, table=True):
