@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +13,7 @@ from nordan_api.auth.callers import region_caller
 from nordan_api.auth.permissions import Permission, may
 from nordan_core.domain.tenants import Role
 from support.lab import JOBS, Lab
+from support.routes import walk
 
 P = "/v1/projects/{project}"
 #: Open to anybody: they say that the process lives, and what the interface looks like.
@@ -100,13 +100,6 @@ def _ask(lab: Lab, route: str, key: str | None, project: str = "default") -> tup
     return response.status_code, str(code)
 
 
-def _routes(routes: Iterable[Any]) -> Iterator[Any]:
-    """Walk all routes; newer FastAPI keeps a router that was included as one of them."""
-    for route in routes:
-        included = getattr(route, "original_router", None)
-        yield from _routes(included.routes) if included is not None else [route]
-
-
 def _calls(dependant: Dependant) -> list[Any]:
     return [dependant.call, *(call for one in dependant.dependencies for call in _calls(one))]
 
@@ -125,7 +118,7 @@ def test_every_route_of_the_app_stands_in_the_table_with_what_it_asks(lab: Lab) 
     """A new route without a line here, or one that asks for something else, fails this test."""
     guards = {
         f"{method} {route.path}": _guard(route)
-        for route in _routes(lab.app.routes)
+        for route in walk(lab.app.routes)
         for method in sorted(route.methods - {"HEAD"})
     }
     expected = {**dict.fromkeys(OPEN), **dict.fromkeys(REGION, region_caller), **TABLE}

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,8 +24,10 @@ from nordan_core.embedded.processes import ProcessTable, wait_until
 
 
 @contextmanager
-def temporary_postgres() -> Iterator[str]:
+def temporary_postgres(*options: str) -> Iterator[str]:
     """Run a server in a new folder and yield the URL of an empty database, password included; all goes at the end.
+
+    `options` are settings of the server as `name=value`.
 
     Raises:
         OperatorError: the server cannot be started.
@@ -38,7 +41,9 @@ def temporary_postgres() -> Iterator[str]:
         prepare_data_dir(layout, identities)
         server = Postgres(layout, identities)
         server.prepare()
-        process = table.ensure(server.spec())
+        spec = server.spec()
+        chosen = tuple(word for option in options for word in ("-c", option))
+        process = table.ensure(replace(spec, command=(*spec.command, *chosen)))
         guard = _guard(process.pid, data)
         wait_until(process, server.answers, START_TIMEOUT_S)
         server.ensure_database()

@@ -16,13 +16,19 @@ from nordan_core.domain.money import Price
 from nordan_core.domain.queueing import Decision, NodeFree, Placement, PoolState, QueuedJob, Residency, Unplaced
 from nordan_core.domain.reasons import Reason, tier
 from nordan_core.domain.refusals import Refusal, tally
-from nordan_scheduler.engine.filters import FIXED, bound_to_another, short_of_nodes
+from nordan_scheduler.engine.filters import FIXED, bound_to_another, outside_residency, short_of_nodes
 from nordan_scheduler.engine.order import order
 from nordan_scheduler.engine.scores import Score, score
 from nordan_scheduler.engine.shelf import Shelf
 from nordan_scheduler.engine.snapshot import Snapshot
 
+Form = tuple[OrganisationId, Resources, int, Objective, Price | None, frozenset[str] | None]
+"""All but the law."""
 Shape = tuple[str, OrganisationId, Resources, int, Objective, Price | None, frozenset[str] | None]
+
+
+#: The law is the first of the fixed rules.
+_AFTER_LAW = FIXED[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,14 @@ class _Failure:
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """Pools that pass the fixed rules, cheapest first, and why the others do not."""
+    """Pools that pass the fixed rules after the law, cheapest first, and why the others do not.
+
+    The law is asked pool by pool as they come: jobs that differ in their policies alone share their candidates, and one
+    that is placed at the first pool asks about no other.
+    """
 
     pools: tuple[PoolState, ...]
-    refusals: tuple[tuple[int, Refusal], ...]
+    refusals: tuple[tuple[PoolState, int, Refusal], ...]
     """With the number of the rule: the further a pool came, the nearer it is to what the job waits for."""
 
 
@@ -84,7 +94,7 @@ class _Planner:
         self._shelves = shelves(snapshot.nodes, seed)
         self._tenants = {pool.name: pool.tenant for pool in snapshot.pools}
         self._busy = {pool.name for pool in snapshot.pools if not pool.is_idle}
-        self._candidates: dict[Shape, _Candidates] = {}
+        self._candidates: dict[Form, _Candidates] = {}
         self._failures: dict[Shape, _Failure] = {}
 
     def place(self, job: QueuedJob) -> Placement | _Failure:
@@ -93,31 +103,44 @@ class _Planner:
         if key in self._failures:
             return self._failures[key]
         residency = self._snapshot.verdict(job, self._now)
-        if key not in self._candidates:
-            self._candidates[key] = _candidates(job, self._snapshot.pools, residency)
-        candidates = self._candidates[key]
-        best, refusals = self._best(job, candidates.pools, residency)
+        form = key[1:]
+        if form not in self._candidates:
+            self._candidates[form] = _candidates(job, self._snapshot.pools, residency)
+        candidates = self._candidates[form]
+        best = self._best(job, candidates.pools, residency)
         if best is None:
-            self._failures[key] = _failure([*candidates.refusals, *refusals])
+            self._failures[key] = _failure(self._refusals(job, candidates, residency))
             return self._failures[key]
         return self._take(job, *best, residency)
 
     def _best(
         self, job: QueuedJob, pools: Iterable[PoolState], residency: Residency
-    ) -> tuple[tuple[PoolState, list[int]] | None, list[tuple[int, Refusal]]]:
+    ) -> tuple[PoolState, list[int]] | None:
         best: tuple[Score, PoolState, list[int]] | None = None
-        refusals: list[tuple[int, Refusal]] = []
         for pool in pools:
             if best is not None and _is_settled(job, best[0], pool):
                 break
+            if pool.name not in residency.allowed:
+                continue
             refusal, chosen = self._try(job, pool, residency)
             if refusal is not None:
-                refusals.append(refusal)
                 continue
             found = score(job.objective, pool, self._shelves[pool.name].leftover(chosen, job.resources))
             if best is None or found < best[0]:
                 best = (found, pool, chosen)
-        return (None if best is None else (best[1], best[2])), refusals
+        return None if best is None else (best[1], best[2])
+
+    def _refusals(self, job: QueuedJob, candidates: _Candidates, residency: Residency) -> list[tuple[int, Refusal]]:
+        """Return why each pool was not taken, the law's word before any other."""
+        told: list[tuple[int, Refusal]] = []
+        for pool in self._snapshot.pools:
+            unlawful = outside_residency(job, pool, residency)
+            if unlawful is not None:
+                told.append((0, unlawful))
+        told += [(number, one) for pool, number, one in candidates.refusals if pool.name in residency.allowed]
+        lawful = (pool for pool in candidates.pools if pool.name in residency.allowed)
+        tried = (self._try(job, pool, residency)[0] for pool in lawful)
+        return [*told, *(refusal for refusal in tried if refusal is not None)]
 
     def _try(
         self, job: QueuedJob, pool: PoolState, residency: Residency
@@ -153,12 +176,12 @@ def shelves(nodes: Iterable[NodeFree], seed: int) -> dict[PoolName, Shelf]:
 
 def _candidates(job: QueuedJob, pools: Iterable[PoolState], residency: Residency) -> _Candidates:
     passed: list[PoolState] = []
-    refused: list[tuple[int, Refusal]] = []
+    refused: list[tuple[PoolState, int, Refusal]] = []
     for pool in pools:
-        for number, rule in enumerate(FIXED):
+        for number, rule in enumerate(_AFTER_LAW, start=1):
             refusal = rule(job, pool, residency)
             if refusal is not None:
-                refused.append((number, refusal))
+                refused.append((pool, number, refusal))
                 break
         else:
             passed.append(pool)
