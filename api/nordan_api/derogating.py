@@ -31,9 +31,7 @@ class Derogating:
         self._open: dict[ProjectId, list[Proposal]] = {}
         self._taken: dict[str, int] = {}
 
-    def covering(
-        self, project: ProjectId, job: JobId, held: frozenset[str], *, may_take: bool
-    ) -> tuple[Covering, ...]:
+    def covering(self, project: ProjectId, job: JobId, held: frozenset[str], *, may_take: bool) -> tuple[Covering, ...]:
         """Return what covers an attempt of a job: those that it rests on already and, where it may, any not used up."""
         usable = [one for one in self._of(project) if one.id in held or (may_take and not self._is_used_up(one))]
         if not usable:

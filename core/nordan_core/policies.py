@@ -27,6 +27,8 @@ from nordan_core.residency.policy import parse_policy
 _log = structlog.get_logger()
 KEPT = 20_000
 """Of each kind, before the least used are dropped; some KiB each."""
+DATA = "data"
+"""The name of the layer that speaks for data at rest."""
 Documents = Mapping[str, Mapping[str, Any]]  # Any: JSON
 Standing = tuple[Effective, ...]
 """All that must allow; empty where one of them cannot be read, so that nothing is allowed."""
@@ -85,7 +87,7 @@ class PolicyShelf:
         stated = self._data.get(key)
         if stated is None:
             return ()
-        layer = Layer(LayerKind.INPUT, "data", stated)
+        layer = Layer(LayerKind.INPUT, DATA, stated)
         return self._kept(
             f"data {key}",
             project,

@@ -24,13 +24,16 @@ from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.policies import PolicyShelf
 from nordan_core.residency.facts import facts_document
 from nordan_core.residency.places import Atlas
+from nordan_core.residency.widening import derogated
 from nordan_core.store.unit_of_work import Store, UnitOfWork
+from nordan_scheduler.leave import Leave, read_leave
 from nordan_scheduler.metrics import Metrics
 from nordan_scheduler.revisit import (
     Memory,
     Run,
     Word,
     first_end,
+    rescued_by,
     to_close_and_open,
     to_fence,
     word_on_rest,
@@ -62,6 +65,7 @@ class _Look:
     live: Mapping[AttemptId, Run]
     resting: Sequence[RestGroup] | None
     """None: it is not yet time."""
+    leave: Leave
 
 
 class Fencer:
@@ -70,6 +74,7 @@ class Fencer:
     def __init__(self, store: Store, clock: Clock, atlas: Atlas, facts: FactsCache, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
+        self._atlas = atlas
         self._facts = facts
         self._metrics = metrics
         self._shelf = PolicyShelf(atlas)
@@ -119,8 +124,9 @@ class Fencer:
             resting = work.fencing.resting() if self._is_rest_due(law) else None
             self._learn(work, live, resting or {})
             self._read_floors(work, law, {one.project for one in (*live, *(resting or ()))})
+            leave = read_leave(work, live, self._atlas, self._clock.now())
         runs = {one.attempt: Run(self._keys[one.job], one.project, one.pool) for one in live}
-        return _Look(law, runs, None if resting is None else tuple(resting))
+        return _Look(law, runs, None if resting is None else tuple(resting), leave)
 
     def _is_rest_due(self, law: int) -> bool:
         has_ended = self._rest_end is not None and self._clock.now() >= self._rest_end
@@ -153,9 +159,15 @@ class Fencer:
             return word_on_run(run, self._shelf.of_job(run.policy_key, self._projects.get(run.project)), book, now)
 
         findings = to_fence(look.live, self._runs.ask(look.live.values(), book, now, say))
+        findings = {one: found for one, found in findings.items() if not self._is_rescued(one, book, look, now)}
         for chunk in _chunks(tuple(findings)):
             chosen = {attempt: findings[attempt] for attempt in chunk}
             self._tell("attempts", self._write(epoch, book, chosen.values(), partial(_stop, chosen, now)), book)
+
+    def _is_rescued(self, attempt: AttemptId, book: FactsBook, look: _Look, now: datetime) -> bool:
+        run, covered = look.live[attempt], look.leave.attempts.get(attempt, ())
+        policies = self._shelf.of_job(run.policy_key, self._projects.get(run.project)) if covered else ()
+        return bool(rescued_by(run, policies, covered, book, now))
 
     def _rest(self, epoch: int, book: FactsBook, look: _Look, began: float) -> None:
         if look.resting is None:
@@ -163,8 +175,10 @@ class Fencer:
         now = self._clock.now()
 
         def say(group: RestGroup) -> Word:
-            project = self._projects[group.project]
-            return word_on_rest(group, self._shelf.of_data(group.policy_key, project), book, now)
+            policies = self._shelf.of_data(group.policy_key, self._projects[group.project])
+            covered = look.leave.data(group)
+            widened = tuple(derogated(of, covered) for of in policies) if covered else policies
+            return word_on_rest(group, widened, book, now)
 
         words = self._rests.ask(look.resting, book, now, say)
         closing, opening = to_close_and_open(words)

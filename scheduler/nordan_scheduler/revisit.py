@@ -7,7 +7,7 @@ for each, and a certification that ends is found at that instant by whoever look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -16,8 +16,10 @@ from nordan_core.domain.fences import Finding, RestGroup
 from nordan_core.domain.ids import AttemptId, PoolName, ProjectId
 from nordan_core.facts import FactsBook
 from nordan_core.policies import Standing
+from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.presence import may_rest, may_run
 from nordan_core.residency.verdicts import Verdict
+from nordan_core.residency.widening import derogated
 
 Question = TypeVar("Question")
 
@@ -92,6 +94,20 @@ def to_fence(live: Mapping[AttemptId, Run], words: Mapping[Run, Word]) -> dict[A
     """Return the attempts that may not go on, each with what was found; in the order of `live`."""
     findings = {run: word.finding() for run, word in words.items() if not word.verdict.allowed}
     return {attempt: findings[run] for attempt, run in live.items() if run in findings}
+
+
+def rescued_by(
+    question: Run, policies: Standing, covered: Sequence[Covering], book: FactsBook, instant: datetime
+) -> tuple[Covering, ...]:
+    """Return the derogations that make an attempt lawful where its policies alone do not; none where none do.
+
+    They are not taken up here: the api does, at the next word of the attempt's region.
+    """
+    for some in choices(covered) if policies else ():
+        widened = tuple(derogated(of, some) for of in policies)
+        if word_on_run(question, widened, book, instant).verdict.allowed:
+            return some
+    return ()
 
 
 def to_close_and_open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_access
 from support.certificates import failing
+from support.derogating import Members
 from support.lab import JOBS, PATIENTS, Lab
 from support.region_side import manifest
 from support.soundness import assert_sound
@@ -312,3 +314,62 @@ class TestRead:
         lab.revisit()
         body = {"name": "a", "command": ["true"], "inputs": ["dataset/patients"]}
         assert lab.admin("POST", JOBS, body, expect=422).json()["code"] == "data_not_in_region"
+
+
+class TestDerogated:
+    """Leave to fall short of a facet counts for what is there, as long as it lasts."""
+
+    def test_what_a_derogation_covers_is_not_fenced_by_the_leader(self, lab: Lab) -> None:
+        """The region's next word takes the use; taken back, it ends what rests on it."""
+        members = Members.of(lab)
+        granted = members.grant()
+        job, region, _ = lab.running(**patients(lab))
+        lab.apply(BOUGHT)
+        lab.revisit()
+        assert lab.show(job)["reason"] is None
+        assert region.sync()["stop"] == []
+        assert members.show(granted)["uses"] == 1
+        lab.revisit()
+        assert lab.show(job)["reason"] is None
+        members.revoke(granted)
+        lab.revisit()
+        assert lab.show(job)["message"].startswith("forbid_exposure: ")
+        assert region.sync()["stop"][0]["reason"] == "fenced"
+        assert_sound(lab)
+
+    def test_it_ends_at_its_end_also_for_a_region_that_is_silent(self, lab: Lab) -> None:
+        """No epoch moves; what rests on it does not outlive it."""
+        members = Members.of(lab)
+        members.grant(not_after=(lab.clock.now() + timedelta(hours=1)).isoformat())
+        job, region, _ = lab.running(**patients(lab))
+        lab.apply(BOUGHT)
+        region.sync()
+        lab.pass_time(3599)
+        lab.revisit()
+        assert lab.show(job)["reason"] is None
+        lab.pass_time(1)
+        lab.revisit()
+        assert lab.show(job)["reason"] == "fenced"
+
+    def test_bytes_may_lie_and_be_read_while_it_lasts(self, lab: Lab) -> None:
+        """Also where it is for one dataset alone; another's place beside it is closed."""
+        members = Members.of(lab)
+        artifact = lab.put("patients", "fr-bru-1", DATA)
+        other = lab.put("others", "fr-bru-1", manifest(b="2"))
+        granted = members.grant(subjects=["dataset/patients"])
+        lab.apply(BOUGHT)
+        lab.revisit()
+        assert lab.rows("select artifact_id from location where fenced_at is not null") == [(other,)]
+        members.revoke(granted)
+        lab.revisit()
+        closed = lab.rows("select artifact_id from location where fenced_at is not null order by 1")
+        assert closed == sorted([(artifact,), (other,)])
+
+    def test_a_fenced_job_goes_on_under_one(self, lab: Lab) -> None:
+        """Its owner's choice is judged with it, as a submission is."""
+        job = fenced(lab)
+        lab.retry(job, expect=422)
+        Members.of(lab).grant()
+        lab.revisit()
+        lab.retry(job)
+        assert lab.cycle().placed == 1

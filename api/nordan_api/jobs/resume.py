@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nordan_api.context import Context
+from nordan_api.derogating import Derogating
 from nordan_api.jobs.policy import NamedInput, check_described_here, check_possible, policies_of
 from nordan_api.jobs.service import find_job
 from nordan_core.domain.errors import Conflict, NotFound, Refused, Unavailable
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.states import JobState
 from nordan_core.domain.tenants import Principal, Project
+from nordan_core.facts import FactsBook
+from nordan_core.residency.derogations import Covering, choices
+from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import QUEUE, UnitOfWork
 
@@ -24,6 +28,8 @@ class _Case:
     job: Job
     project: Project | None
     inputs: tuple[NamedInput, ...]
+    covered: tuple[Covering, ...]
+    """Derogations that cover it; the scheduler uses what it needs."""
     epoch: int
 
 
@@ -36,7 +42,7 @@ def resume(context: Context, principal: Principal, project: str, job_id: str) ->
     """
     for _ in range(TRIES):
         with context.store.begin() as work:
-            case = _case(work, principal, project, job_id)
+            case = _case(context, work, principal, project, job_id)
         now = context.clock.now()
         _judge(context, principal, case, now)
         if _write(context, principal, case, now):
@@ -45,13 +51,15 @@ def resume(context: Context, principal: Principal, project: str, job_id: str) ->
     raise Unavailable("law or facts are changing right now; ask again in a moment", 1.0)
 
 
-def _case(work: UnitOfWork, principal: Principal, project: str, job_id: str) -> _Case:
+def _case(context: Context, work: UnitOfWork, principal: Principal, project: str, job_id: str) -> _Case:
     epoch = work.epoch.current()
     job = find_job(work, principal, project, job_id)
     _check_fenced(job)
     inputs = work.contents.inputs_of([job.id]).get(job.id, [])
     named = tuple(NamedInput(name, artifact) for name, artifact in inputs)
-    return _Case(job, work.tenants.project(None, job.project), named, epoch)
+    derogating = Derogating(work, context.atlas, context.clock.now())
+    covered = derogating.covering(job.project, job.id, frozenset(), may_take=True)
+    return _Case(job, work.tenants.project(None, job.project), named, covered, epoch)
 
 
 def _check_fenced(job: Job) -> None:
@@ -62,15 +70,30 @@ def _check_fenced(job: Job) -> None:
 def _judge(context: Context, principal: Principal, case: _Case, now: datetime) -> None:
     facts = context.facts(case.epoch)
     try:
-        for of in policies_of(case.job, case.project, context.atlas):
-            check_described_here(of, facts, context.atlas, now)
-            check_possible(case.job.spec, of, case.inputs, facts, now)
+        _check(context, case, facts, now, ())
     except Refused as refused:
+        if any(_is_possible(context, case, facts, now, some) for some in choices(case.covered)):
+            return
         body: dict[str, object] = {"job": case.job.id, "reason": refused.reason.value, "epoch": facts.epoch}
         with context.store.begin() as work:
             entry = AuditEntry(Act.RESUME_REFUSED, case.job.project, principal.key, now, case.job.organisation, body)
             work.audit.write(entry)
         raise
+
+
+def _check(context: Context, case: _Case, facts: FactsBook, now: datetime, some: tuple[Covering, ...]) -> None:
+    for stated in policies_of(case.job, case.project, context.atlas):
+        of = derogated(stated, some) if some else stated
+        check_described_here(of, facts, context.atlas, now)
+        check_possible(case.job.spec, of, case.inputs, facts, now)
+
+
+def _is_possible(context: Context, case: _Case, facts: FactsBook, now: datetime, some: tuple[Covering, ...]) -> bool:
+    try:
+        _check(context, case, facts, now, some)
+    except Refused:
+        return False
+    return True
 
 
 def _write(context: Context, principal: Principal, case: _Case, now: datetime) -> bool:

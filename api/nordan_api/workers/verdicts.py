@@ -147,7 +147,7 @@ class Judge:
     def _rescued(
         self, plain: Judged, question: _Question, job: JobId, earlier: Mapping[str, Any], *, may_take: bool
     ) -> Judged:
-        """Return the word with the derogations that cover this very attempt where they are enough, else the plain one."""
+        """Return the word with the derogations that cover this very attempt where they are enough, else the plain."""
         held = held_by(earlier)
         covered = self._derogations.covering(question.project, job, held, may_take=may_take)
         found, policies = self._facts(question), self._policies(question)

@@ -34,6 +34,8 @@ class RestGroup:
     project: ProjectId
     region: RegionCode
     is_fenced: bool
+    dataset: str | None = None
+    """Id of the dataset that they are versions of: a derogation may be for one alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,16 +60,20 @@ _TELL = text(
 )
 _REST = text(
     """
-    select md5(a.policy::text) as key, a.project_id, l.region, l.fenced_at is not null as is_fenced, min(a.id) as sample
-    from location l join artifact a on a.id = l.artifact_id group by 1, 2, 3, 4
+    select md5(a.policy::text) as key, a.project_id, l.region, l.fenced_at is not null as is_fenced, a.dataset_id,
+           min(a.id) as sample
+    from location l join artifact a on a.id = l.artifact_id group by 1, 2, 3, 4, 5
     """
+)
+_HELD = text(
+    "select id, jsonb_path_query_array(verdicts, '$.*.derogations[*]') as derogations from attempt where id = any(:ids)"
 )
 _DATA_POLICIES = text("select md5(policy::text) as key, policy from artifact where id = any(:ids)")
 _LOCK_REST = text(
     """
     select a.id, a.organisation_id from artifact a join location l on l.artifact_id = a.id
     where md5(a.policy::text) = :key and a.project_id = :project and l.region = :region
-      and (l.fenced_at is not null) = :is_fenced
+      and (l.fenced_at is not null) = :is_fenced and a.dataset_id is not distinct from :dataset
     order by a.id limit :limit for update of a
     """
 )
@@ -133,10 +137,12 @@ class Fencing:
 
     def resting(self) -> dict[RestGroup, ArtifactId]:
         """Return what lies where under which policies, with one artifact of each group."""
-        return {
-            RestGroup(row.key, ProjectId(row.project_id), RegionCode(row.region), row.is_fenced): ArtifactId(row.sample)
-            for row in self._session.execute(_REST)
-        }
+        return {_group(row): ArtifactId(row.sample) for row in self._session.execute(_REST)}
+
+    def held(self, attempts: Sequence[AttemptId]) -> dict[AttemptId, frozenset[str]]:
+        """Return the ids of the derogations that attempts rest on, by what was said of them at each stage."""
+        rows = self._session.execute(_HELD, {"ids": list(attempts)}) if attempts else ()
+        return {AttemptId(row.id): frozenset(row.derogations) for row in rows}
 
     def data_policies(self, artifacts: Iterable[ArtifactId]) -> dict[str, Document]:
         """Return the policy documents of artifacts by what names them."""
@@ -183,6 +189,7 @@ class Fencing:
             "project": group.project,
             "region": group.region,
             "is_fenced": group.is_fenced,
+            "dataset": group.dataset,
             "limit": limit,
         }
         return {row.id: row.organisation_id for row in self._session.execute(_LOCK_REST, values)}
@@ -192,6 +199,10 @@ class Fencing:
         Audit(self._session).write_all(
             AuditEntry(act, artifact, ACTOR, now, organisation, dict(body)) for artifact, organisation in owners.items()
         )
+
+
+def _group(row: Row[Any]) -> RestGroup:
+    return RestGroup(row.key, ProjectId(row.project_id), RegionCode(row.region), row.is_fenced, row.dataset_id)
 
 
 def _denied(attempt: AttemptId, finding: Finding) -> Ending:
