@@ -475,3 +475,15 @@ class PoolWord:
     region: str
     run: SaidOfPool
     rest: SaidOfPool
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """What a floor or a dataset said from an instant on."""
+
+    kind: str
+    name: str
+    number: int
+    digest: str
+    author: str
+    at: datetime

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from nordan_core.atlas.loader import default_atlas
+from nordan_core.residency.policy import parse_policy, policy_digest, policy_document
 from support.certificates import failing
 from support.derogating import Members
 from support.lab import JOBS, PATIENTS, Json, Lab
@@ -164,3 +166,25 @@ class TestDeclassification:
         """Its policy is its owner's word, and stands as long as its owner lets it."""
         version = lab.put("patients", "fr-bru-1", DATA)
         _ask(lab, Members.of(lab), version, expect=422)
+
+
+def test_every_version_of_a_policy_is_kept_with_its_author(lab: Lab) -> None:
+    """Floors and datasets; what is stated again is no new version, and who cannot see the project sees nothing."""
+    author = lab.admin("GET", "/v1/me").json()["key"]
+    wider = {"residency": ["EU"], "class": "internal"}
+    for _ in range(2):
+        lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": wider})
+    lab.apply({"kind": "Organisation", "name": "home", "floor": {"forbid_exposure": ["US"]}})
+    lab.put("patients", "fr-bru-1", DATA)
+    found = lab.admin("GET", f"{P}/policies", expect=200).json()["items"]
+    assert {(one["kind"], one["number"]) for one in found} == {
+        *(("project", number) for number in (1, 2)),
+        ("organisation", 1),
+        ("dataset", 1),
+    }
+    newest = next(one for one in found if one["kind"] == "project")
+    stated = policy_document(parse_policy(wider, default_atlas()))
+    assert (newest["number"], newest["policy"], newest["author"]) == (2, stated, author)
+    assert newest["digest"] == policy_digest(parse_policy(wider, default_atlas()))
+    lab.admin("POST", "/v1/organisations", {"name": "tenant"}, expect=201)
+    lab.call("GET", f"{P}/policies", key=lab.key("tenant", "owner"), expect=404)

@@ -216,6 +216,7 @@ FREE: dict[str, str] = {
     f"GET {P}/artifacts/{{artifact}}/lineage": "names, digests and places, no bytes",
     f"GET {P}/artifacts/{{artifact}}/where": "asks the judge and gives its word",
     f"POST {P}/artifacts/{{artifact}}:declassify": "asks; counts for nothing until two have approved it",
+    f"GET {P}/policies": "what floors and datasets said, no bytes",
     f"GET {P}/declassifications": "texts",
     f"GET {P}/declassifications/{{declassification}}": "a text",
     f"POST {P}/declassifications/{{declassification}}:approve": "steps the epoch; what follows is judged",

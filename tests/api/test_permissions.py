@@ -71,6 +71,7 @@ TABLE = {
     "POST /v1/projects": Permission.MANAGE_PROJECTS,
     "GET /v1/projects": Permission.LOOK,
     "GET /v1/projects/{project}": Permission.LOOK,
+    "GET /v1/projects/{project}/policies": Permission.READ_JOBS,
     "POST /v1/admin:apply": Permission.MANAGE_PLATFORM,
     "POST /v1/regions/{code}:join": Permission.MANAGE_PLATFORM,
     "GET /v1/regions": Permission.LOOK,

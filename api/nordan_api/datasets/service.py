@@ -69,6 +69,7 @@ def create(context: Context, principal: Principal, project_name: str, name: obje
             raise Conflict("dataset_exists", f"dataset {name} exists with another policy")
         dataset = Dataset(new_id("dts"), project.id, name, stated, now)
         work.contents.add_dataset(dataset)
+        work.policy_versions.note(dataset.id, stated, author=principal.key, at=now)
         work.epoch.step()
         body: dict[str, object] = {"policy_digest": of.digest}
         work.audit.write(AuditEntry(Act.POLICY_CHANGED, dataset.id, principal.key, now, project.organisation, body))

@@ -52,6 +52,9 @@ def apply_world(context: Context, principal: Principal, documents: Sequence[Json
         for place in sorted(range(len(parsed)), key=lambda one: KINDS.index(parsed[one].kind)):
             results[place] = _apply_one(context, work, parsed[place], place)
         check_references(work.places.world())
+        _note_floors(
+            context, work, principal, [one for place, one in enumerate(parsed) if results[place] != "unchanged"]
+        )
         if any(action != "unchanged" for action in results.values()):
             work.epoch.step()
             work.audit.write(_entry(context, principal, parsed, results))
@@ -153,6 +156,21 @@ def _put_project(context: Context, work: UnitOfWork, document: ProjectDocument, 
         return "unchanged"
     work.tenants.set_project_floor(known.id, floor)
     return "updated"
+
+
+def _note_floors(context: Context, work: UnitOfWork, principal: Principal, changed: Sequence[WorldDocument]) -> None:
+    """Keep what each changed floor says from now on, and who said it."""
+    now = context.clock.now()
+    for document in changed:
+        if isinstance(document, OrganisationDocument):
+            owner = work.tenants.organisation(document.name)
+            assert owner is not None, "it was written just now"
+            work.policy_versions.note(owner.id, owner.floor, author=principal.key, at=now)
+        elif isinstance(document, ProjectDocument):
+            owner = work.tenants.organisation(document.organisation)
+            project = work.tenants.project(owner.id, document.name) if owner is not None else None
+            assert project is not None, "it was written just now"
+            work.policy_versions.note(project.id, project.floor, author=principal.key, at=now)
 
 
 def _check_codes(context: Context, documents: Sequence[WorldDocument]) -> None:

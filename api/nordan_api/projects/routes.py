@@ -13,10 +13,12 @@ from nordan_api.context import context_of
 from nordan_api.projects import service
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.tenants import Organisation, Principal, Project
+from nordan_core.store.policy_versions import PolicyVersion
 
 router = APIRouter(prefix="/v1", tags=["projects"])
 Json = dict[str, Any]  # Any: JSON
 Looker = Annotated[Principal, Depends(permitted(Permission.LOOK))]
+Reader = Annotated[Principal, Depends(permitted(Permission.READ_JOBS))]
 Manager = Annotated[Principal, Depends(permitted(Permission.MANAGE_PROJECTS))]
 KeyManager = Annotated[Principal, Depends(permitted(Permission.MANAGE_KEYS))]
 Operator = Annotated[Principal, Depends(permitted(Permission.MANAGE_PLATFORM))]
@@ -89,6 +91,25 @@ def get_project(project: str, request: Request, principal: Looker) -> Json:
     context = context_of(request)
     with context.store.begin() as work:
         return _project(find_project(work, principal, project))
+
+
+@router.get("/projects/{project}/policies")
+def policies(project: str, request: Request, principal: Reader) -> Json:
+    """Return what the floors and datasets of a project said at each time, and who made them say so."""
+    found = service.policy_history(context_of(request), principal, project)
+    return {"items": [_version(kind, name, one) for kind, name, one in found]}
+
+
+def _version(kind: str, name: str, one: PolicyVersion) -> Json:
+    return {
+        "kind": kind,
+        "name": name,
+        "number": one.number,
+        "policy": dict(one.policy),
+        "digest": one.digest,
+        "author": one.author,
+        "at": one.at.isoformat(),
+    }
 
 
 def _floor(body: Json) -> Json | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from nordan_api.auth.callers import scope_of
+from nordan_api.auth.callers import find_project, scope_of
 from nordan_api.context import Context
 from nordan_api.jobs.policy import read_floor
 from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
@@ -14,6 +14,7 @@ from nordan_core.domain.tenants import Organisation, Principal, Project, Role
 from nordan_core.identifiers import new_id, new_secret
 from nordan_core.residency.policy import policy_document
 from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.policy_versions import PolicyVersion
 from nordan_core.store.unit_of_work import UnitOfWork
 
 Json = dict[str, Any]  # Any: JSON
@@ -54,6 +55,7 @@ def create_organisation(context: Context, principal: Principal, name: object, fl
         if work.tenants.organisation(organisation.name) is not None:
             raise Conflict("organisation_exists", f"there is an organisation {organisation.name} already")
         work.tenants.add_organisation(organisation)
+        work.policy_versions.note(organisation.id, organisation.floor, author=principal.key, at=organisation.created_at)
         _audit(context, work, Act.TENANT_CHANGED, subject=organisation.id, by=principal, organisation=organisation.id)
     return organisation
 
@@ -87,6 +89,7 @@ def create_project(
             now,
         )
         work.tenants.add_project(project)
+        work.policy_versions.note(project.id, project.floor, author=principal.key, at=now)
         work.epoch.step()
         _audit(context, work, Act.POLICY_CHANGED, subject=project.id, by=principal, organisation=owner.id)
     return project
@@ -149,6 +152,23 @@ def list_projects(context: Context, principal: Principal) -> list[Project]:
     with context.store.begin() as work:
         found = work.tenants.projects(scope_of(principal))
     return [one for one in found if principal.project in (None, one.id)]
+
+
+def policy_history(context: Context, principal: Principal, project_name: str) -> list[tuple[str, str, PolicyVersion]]:
+    """Return (kind, name, version) of all that a project's floors and datasets said, newest first within each.
+
+    Raises:
+        NotFound: this caller has no such project.
+    """
+    with context.store.begin() as work:
+        project = find_project(work, principal, project_name)
+        subjects = {
+            project.organisation: ("organisation", project.organisation_name),
+            project.id: ("project", project.name),
+            **{one.id: ("dataset", one.name) for one in work.contents.datasets(project.id)},
+        }
+        found = work.policy_versions.of(subjects)
+    return [(*named, version) for subject, named in subjects.items() for version in found.get(subject, ())]
 
 
 def _organisation(work: UnitOfWork, principal: Principal, name: object) -> Organisation:

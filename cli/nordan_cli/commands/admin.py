@@ -12,7 +12,7 @@ from nordan_cli.client import connect, path_of
 from nordan_cli.commands import admin_audit, admin_declassifications, admin_derogations, admin_nodes, admin_places
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.invocation import note
-from nordan_cli.models import Applied, IssuedKey, Named
+from nordan_cli.models import Applied, IssuedKey, Named, PolicyVersion
 from nordan_cli.options import Limit, Project, seconds
 from nordan_cli.render import Format, Output
 from nordan_cli.verbs import AdminGroup
@@ -99,6 +99,18 @@ def create_project(
 def list_projects(ctx: typer.Context, *, limit: Limit = 1000, output: Output = Format.TABLE) -> None:
     """List the workspaces that your key can see."""
     _list(ctx, "projects", limit, output)
+
+
+@projects.command("policies")
+def show_policies(
+    ctx: typer.Context, *, project: Project = None, output: Output = Format.TABLE, limit: Limit = 1000
+) -> None:
+    """Show what the floors and datasets of a project said at each time, and whose key made them say so."""
+    with connect(ctx, project) as api:
+        answer = {"items": api.items(api.within("policies"), limit=limit)}
+    found = decode_items(PolicyVersion, answer)
+    rows = ((one.kind, one.name, one.number, one.at, one.author, one.digest[:12]) for one in found)
+    render.show(answer, output, lambda: render.table(("kind", "name", "version", "at", "author", "digest"), rows))
 
 
 @keys.command("create")

@@ -28,6 +28,7 @@ from nordan_core.store.lineage import Lineage
 from nordan_core.store.nodes import Nodes
 from nordan_core.store.outbox import Outbox
 from nordan_core.store.places import Places
+from nordan_core.store.policy_versions import PolicyVersions
 from nordan_core.store.scheduling import Scheduling
 from nordan_core.store.tenants import Tenants
 
@@ -72,6 +73,11 @@ class UnitOfWork:
     def derogations(self) -> Derogations:
         """Leave to fall short of a facet."""
         return Derogations(self._session)
+
+    @cached_property
+    def policy_versions(self) -> PolicyVersions:
+        """What floors and datasets said at each time."""
+        return PolicyVersions(self._session)
 
     @cached_property
     def lineage(self) -> Lineage:
