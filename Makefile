@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays bench kind-up kind-demo kind-down clean
+.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays agree bench kind-up kind-demo kind-down clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -89,6 +89,9 @@ overlays: venv  ## kubectl renders every overlay (tests/deploy and tests/kube lo
 
 images: venv  ## container images without Docker, on Debian 12, into dist/images
 	$(PY) deploy/images/build_images.py
+
+agree: venv  ## the core and a second judge answer a million drawn questions (many minutes)
+	PYTHONPATH=tests $(PY) -m support.agreement --cases 1000000 --seed 1
 
 bench: venv  ## the benchmarks of docs/explanation/performance.md
 	$(PY) benchmarks/submit.py

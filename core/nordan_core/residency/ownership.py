@@ -41,6 +41,7 @@ class Hold:
 
 
 NOTHING = Hold(0, 0, controls=False)
+ALL = Hold(WHOLE, WHOLE, controls=True)
 
 
 def holds_of(holder: str, entities: Entities) -> dict[str, Hold]:
@@ -52,7 +53,7 @@ def holds_of(holder: str, entities: Entities) -> dict[str, Hold]:
     Raises:
         UnsettledError: when owners form loops that do not settle.
     """
-    holds = {**dict.fromkeys(entities, NOTHING), holder: Hold(WHOLE, WHOLE, controls=True)}
+    holds = {**dict.fromkeys(entities, NOTHING), holder: ALL}
     others = [entity for name, entity in entities.items() if name != holder and entity.owners]
     for _ in range(MOST_ROUNDS):
         before = dict(holds)
@@ -112,12 +113,14 @@ def untraced(entities: Entities) -> frozenset[str]:
     """Return the entities that somebody unknown may control.
 
     Those are the ones of which more than 24 % belongs to nobody on record, and those of which more than half may, when
-    every unknown share in the chain is put into one hand. A closed loop of owners is among them: nobody is at its top.
+    every unknown share in the chain is put into one hand. So are companies that hold more than half of each other:
+    nobody is at the top of such a loop.
+
+    Raises:
+        UnsettledError: when owners form loops that do not settle.
     """
     found = {one.name for one in entities.values() if unrecorded(one, entities) > UNKNOWN_LIMIT}
-    for kind in KINDS_OF_SHARE:
-        found |= {name for name, share in _unknown_shares(kind, entities).items() if share > HALF}
-    return frozenset(found)
+    return frozenset(found | {name for name, hold in _in_one_hand((), entities).items() if hold.controls})
 
 
 def unrecorded(entity: Entity, entities: Entities) -> int:
@@ -140,11 +143,10 @@ def foreign_shares(name: str, entities: Entities, *, is_home: Callable[[str], bo
 
     if is_foreign(name):
         return WHOLE, WHOLE
-    abroad = {one: holds_of(one, entities) for one in owners_above(name, entities) if is_foreign(one)}
-    led = {held for holds in abroad.values() for held, hold in holds.items() if hold.controls}
-    largest = max((holds[name].share for holds in abroad.values()), default=0)
-    nobody = max(_unknown_shares(kind, entities)[name] for kind in KINDS_OF_SHARE)
-    together = max(_outside_shares(kind, entities, led)[name] for kind in KINDS_OF_SHARE)
+    abroad = [one for one in owners_above(name, entities) if is_foreign(one)]
+    largest = max((holds_of(one, entities)[name].share for one in abroad), default=0)
+    nobody = _in_one_hand((), entities)[name].share
+    together = _in_one_hand([one for one in abroad if one in entities], entities)[name].share
     return max(largest, nobody), together
 
 
@@ -169,31 +171,34 @@ def _unrecorded(entity: Entity, kind: ShareKind, entities: Entities) -> int:
     return WHOLE - sum(one.share(kind) for one in entity.owners if one.owner in entities)
 
 
-def _unknown_shares(kind: ShareKind, entities: Entities) -> dict[str, int]:
-    # From above: each round only lowers the shares, so stopping early errs towards unknown.
-    shares = {name: 0 if entity.owners == () else WHOLE for name, entity in entities.items()}
-    return _settled(kind, entities, shares, counted=frozenset())
+def _in_one_hand(hand: Iterable[str], entities: Entities) -> dict[str, Hold]:
+    """Return what one hand has of every entity: these holders, and all that is not recorded, put together."""
+    holds = {name: NOTHING if entity.owners == () else ALL for name, entity in entities.items()}
+    holds |= dict.fromkeys(hand, ALL)
+    open_ones = [entity for name, entity in entities.items() if entity.owners and name not in hand]
+    # 1. From above: each round only lowers the shares, so loops that hold themselves stay, and stopping early errs
+    #    towards too much. Says would hold up a loop of their own, so they wait.
+    _settle(open_ones, holds, with_says=False)
+    # 2. Up again, by what the hand has a say in.
+    if not _settle(open_ones, holds, with_says=True):
+        raise UnsettledError(*hand)
+    return holds
 
 
-def _outside_shares(kind: ShareKind, entities: Entities, led: set[str]) -> dict[str, int]:
-    # Also from above. `led` holds the owners abroad and what they control: all of that is theirs.
-    shares = {name: WHOLE if name in led or entity.owners != () else 0 for name, entity in entities.items()}
-    return _settled(kind, entities, shares, counted=frozenset(led))
-
-
-def _settled(kind: ShareKind, entities: Entities, shares: dict[str, int], *, counted: frozenset[str]) -> dict[str, int]:
-    open_ones = [entity for name, entity in entities.items() if entity.owners and name not in counted]
+def _settle(open_ones: Iterable[Entity], holds: dict[str, Hold], *, with_says: bool) -> bool:
     for _ in range(MOST_ROUNDS):
-        before = dict(shares)
+        before = dict(holds)
         for entity in open_ones:
-            passed_on = sum(
-                one.share(kind) * _weight(shares[one.owner]) for one in entity.owners or () if one.owner in entities
-            )
-            shares[entity.name] = min(_unrecorded(entity, kind, entities) + _rounded_up(passed_on), WHOLE)
-        if shares == before:
-            break
-    return shares
+            holds[entity.name] = _held_in_one_hand(entity.owners or (), holds, with_says=with_says)
+        if holds == before:
+            return True
+    return False
 
 
-def _weight(share: int) -> int:
-    return WHOLE if share > HALF else share
+def _held_in_one_hand(owners: tuple[Ownership, ...], holds: Mapping[str, Hold], *, with_says: bool) -> Hold:
+    # An owner who is not described is in the hand, and so is what no owner is recorded for.
+    passed_on = _held_through(owners, {one.owner: holds.get(one.owner, ALL) for one in owners})
+    capital, votes = (WHOLE - sum(one.share(kind) for one in owners) for kind in KINDS_OF_SHARE)
+    capital, votes = capital + passed_on.capital, votes + passed_on.votes
+    controls = capital > HALF or votes > HALF or (with_says and passed_on.controls)
+    return Hold(capital, votes, controls=controls)

@@ -179,6 +179,34 @@ UNTRACED: dict[str, tuple[list[Entity], bool]] = {
         [owned("op", ("mid", 76)), owned("mid", ("deep", 50), ("x", 50)), Entity("deep", "FR", frozenset(), None)],
         True,
     ),
+    "minorities that one hand controls by capital and that vote together": (
+        [
+            owned("op", ("a", 0, 30), ("b", 0, 30), ("x", 100, 40)),
+            owned("a", ("x", 40, 100)),
+            owned("b", ("x", 40, 100)),
+        ],
+        True,
+    ),
+    "whoever is unknown has a say in what leads": (
+        [
+            owned("op", ("a", 30), ("b", 30), ("x", 40)),
+            *(owned(one, Ownership("mid", 0, 0, control=True), ("x", 100)) for one in ("a", "b")),
+            Entity("mid", "FR", frozenset(), None),
+        ],
+        True,
+    ),
+    "companies hold more than half of each other": (
+        [owned("op", ("twin", 51), ("x", 49)), owned("twin", ("op", 51), ("x", 49))],
+        True,
+    ),
+    "companies hold half of each other": (
+        [owned("op", ("twin", 50), ("x", 50)), owned("twin", ("op", 50), ("x", 50))],
+        False,
+    ),
+    "a subsidiary has a say in its own parent": (
+        [owned("op", ("x", 100), Ownership("sub", 0, 0, control=True)), owned("sub", ("op", 100))],
+        False,
+    ),
 }
 
 
@@ -232,6 +260,26 @@ FOREIGN: dict[str, tuple[list[Entity], str, str]] = {
     "an entity outside is all outside": ([owned("op", ("fr", 100), seat="US")], "100", "100"),
     "an entity without a seat is all outside": ([Entity("op", None, frozenset(), (share("fr", 100),))], "100", "100"),
     "nobody recorded at all": ([Entity("op", "FR", frozenset(), None)], "100", "100"),
+    "a controlling owner outside holds no more than it has": ([owned("op", ("us", 60), ("fr", 40))], "60", "60"),
+    "a veto from outside is no share": (
+        [owned("op", Ownership("us", 5, 5, control=True), ("fr", 95))],
+        "5",
+        "5",
+    ),
+    "owners outside who together control by capital vote in full": (
+        [owned("op", ("mid", 0, 40), ("fr", 100, 60)), owned("mid", ("us", 30, 0), ("uk", 30, 0), ("fr", 40, 100))],
+        "0",
+        "40",
+    ),
+    "what owners outside have a say in together counts in full": (
+        [
+            owned("op", ("sub", 40), ("fr", 60)),
+            owned("sub", Ownership("mid", 5, 5, control=True), ("fr", 95)),
+            owned("mid", ("us", 30), ("uk", 30), ("fr", 40)),
+        ],
+        "0.6",
+        "40",
+    ),
     "a loop at home with an owner outside": (
         [owned("op", ("b", 20), ("us", 20), ("fr", 60)), owned("b", ("op", 50), ("fr", 50))],
         "22.2223",

@@ -1,0 +1,77 @@
+"""The core and a second judge that was written from the documents give the same answers.
+
+A few thousand cases here; `make agree` runs a million. What the two once read differently has a test by name below.
+"""
+
+from __future__ import annotations
+
+import ast
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nordan_core.residency.entities import Entity, Ownership
+from nordan_core.residency.exposure import exposure
+from nordan_core.residency.facts import Certification, Service
+from nordan_core.residency.judge import judge, judge_storage
+from support import second_judge
+from support.agreement import ACTS, ASKED, Tally, compare, show
+from support.residency import ATLAS, FAR, NOW, a_pool, as_owner, by_name
+
+MOST_LINES = 300
+
+
+def test_the_core_and_the_second_judge_agree() -> None:
+    tally = Tally()
+    for _ in compare(20261129, 6_000, tally, per_world=20):
+        pass
+    assert not tally.disagreements, tally.disagreements[0]
+    for act in ACTS:
+        assert tally.seen[act, "all", "met"] >= 20, show(tally)
+        assert tally.seen[act, "all", "failed"] >= 20, show(tally)
+    for act, facets in ASKED.items():
+        for facet in facets - {"class", "non_derogable"}:
+            assert tally.seen[act, facet, "met"] >= 8, (act, facet, show(tally))
+            assert tally.seen[act, facet, "failed"] >= 8, (act, facet, show(tally))
+    assert tally.seen["until", "all", "met"] >= 500
+
+
+def test_the_second_judge_shares_nothing_with_the_core_and_stays_small() -> None:
+    source = Path(second_judge.__file__).read_text(encoding="utf-8")
+    imported = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
+    assert not [module for module in imported if module and module.startswith(("nordan", "support"))]
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import)]
+    assert len(source.splitlines()) <= MOST_LINES
+
+
+def test_a_level_that_asks_nothing_needs_no_fact() -> None:
+    weakest = as_owner(encryption="none", compute="none", tenancy="shared", evidence="E0")
+    assert judge(weakest, a_pool(encryption=None, compute=None, tenancy=frozenset()), ATLAS, NOW).allowed
+
+
+def test_a_pool_that_nobody_is_recorded_to_reach_is_not_one_that_nobody_reaches() -> None:
+    verdict = judge(as_owner(access=["FR"]), a_pool(access_territories=frozenset()), ATLAS, NOW)
+    assert verdict.failing == {"access"}
+
+
+def test_one_certificate_has_to_cover_all_services_of_an_act() -> None:
+    halves = tuple(Certification("c5", "type2", frozenset([service]), None, FAR) for service in Service)
+    asked = as_owner(certifications={"c5": "type2"})
+    assert judge(asked, a_pool(certifications=halves), ATLAS, NOW).failing == {"certifications"}
+    assert judge_storage(asked, a_pool(certifications=halves), ATLAS, NOW).allowed
+
+
+def test_companies_that_hold_more_than_half_of_each_other_have_nobody_on_record_at_the_top() -> None:
+    def exposed(loop: int) -> bool:
+        person = Entity("person", "FR", frozenset(), ())
+        pair = [
+            Entity(one, "FR", frozenset(), (Ownership(other, loop, loop), Ownership("person", 100 - loop, 100 - loop)))
+            for one, other in (("op", "twin"), ("twin", "op"))
+        ]
+        return exposure("op", by_name(person, *pair)).is_unknown
+
+    assert exposed(51)
+    assert not exposed(50)
+
+
+def test_an_instant_is_read_the_same_with_and_without_a_time() -> None:
+    assert second_judge.instant("2027-03-01") == datetime(2027, 3, 1, tzinfo=UTC)

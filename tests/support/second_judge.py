@@ -1,0 +1,300 @@
+"""A second judge, written from the documents and not from the core: plain, slow, asked for a second opinion.
+
+It reads the documents of policies, facts and atlas as they are stored, and imports nothing of `nordan_core`, so that
+a mistake in the core is not a mistake here. `support.agreement` compares the two over drawn cases. It keeps sets as
+lists of lists that must all allow, adds shares as exact fractions, and answers with the names of the failing facets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from functools import cache, reduce
+from typing import Any
+
+Document = Mapping[str, Any]
+Statements = dict[str, Any]
+Effective = tuple[Statements, set[str]]
+
+PLACES = ("process", "store", "describe", "access", "key")
+RANKS = {
+    "encryption": ("none", "rest", "byok", "hyok"),
+    "compute": ("none", "tee", "tee_gpu"),
+    "tenancy": ("shared", "dedicated", "single"),
+    "evidence": ("E0", "E1", "E2", "E3", "E4"),
+    "class": ("public", "internal", "confidential", "restricted"),
+}
+PUBLIC, INTERNAL, CONFIDENTIAL, FLOORS, OWNERS = 0, 1, 2, ("organisation", "project"), ("input", "parent")
+UNENFORCED = "unenforced"
+NOT_ASKED_OF_STORAGE = {"process", "compute", "tenancy", "egress"}
+ASKED_OF_A_CONTROL_PLANE = ("describe", "forbid_exposure", "valid_until")
+NOBODY = "(nobody on record)"
+
+
+def statements(policy: Document) -> Statements:
+    """Return what a policy document states, each facet in its one form here."""
+    said = {facet: policy["residency"] for facet in PLACES if "residency" in policy} | dict(policy)
+    said.pop("residency", None)
+    return {facet: _one_form(facet, value) for facet, value in said.items()}
+
+
+def _one_form(facet: str, value: Any) -> Any:
+    if facet in PLACES:
+        return value["all_of"] if isinstance(value, Mapping) else [value]
+    if facet in RANKS:
+        return RANKS[facet].index(value)
+    if facet == "certifications":
+        asked = ((scheme, [level] if isinstance(level, str) else level) for scheme, level in value.items())
+        return {(scheme, level) for scheme, levels in asked for level in levels}
+    if facet == "ownership_max":
+        return {(group, limit): most for group, limits in value.items() for limit, most in limits.items()}
+    if facet == "valid_until":
+        return instant(value)
+    return set(value) if isinstance(value, list) and facet != "seal_min" else value
+
+
+def meet(one: Statements, two: Statements) -> Statements:
+    """Return what both together state."""
+    return {**one, **two, **{facet: _both(facet, one[facet], two[facet]) for facet in one.keys() & two.keys()}}
+
+
+def _both(facet: str, one: Any, two: Any) -> Any:
+    if facet in PLACES:
+        return [*one, *two]
+    if facet in ("forbid_exposure", "non_derogable", "certifications"):
+        return one | two
+    if facet == "seal_min":
+        return [max(pair) for pair in zip(one, two, strict=True)]
+    if facet == "ownership_max":
+        return {key: min(said[key] for said in (one, two) if key in said) for key in one.keys() | two.keys()}
+    if facet == "egress":
+        return one & two if UNENFORCED not in (one, two) else (two if one == UNENFORCED else one)
+    return min(one, two) if facet == "valid_until" else max(one, two)
+
+
+def effective(layers: Iterable[tuple[str, Document]], *, has_content: bool) -> tuple[Statements, set[str]]:
+    """Return what holds for a job with layers of (kind, policy), and the places that nobody but the job stated."""
+    said = [(kind, statements(policy)) for kind, policy in layers]
+    floors = [policy for kind, policy in said if kind in FLOORS]
+    owners = [policy for kind, policy in said if kind in OWNERS]
+    together: Statements = reduce(meet, (policy for _, policy in said), {})
+    default = CONFIDENTIAL if has_content else INTERNAL
+    is_settled = any("class" in policy for policy in floors) or (owners and all("class" in one for one in owners))
+    together["class"] = together["class"] if is_settled else max(default, together.get("class", default))
+    is_waived = bool(owners) and all(policy.get("egress") == UNENFORCED for policy in owners)
+    is_ruled = any(isinstance(policy.get("egress"), set) for policy in (*floors, *owners))
+    if not is_waived and not is_ruled:
+        own = together.pop("egress", UNENFORCED)
+        if together["class"] >= CONFIDENTIAL or own != UNENFORCED:
+            together["egress"] = set() if together["class"] >= CONFIDENTIAL else own
+    missing = {facet for facet in PLACES if not any(facet in policy for policy in (*floors, *owners))}
+    return together, missing if together["class"] > PUBLIC else set()
+
+
+@cache
+def instant(text: str) -> datetime:
+    """Return the instant that a document writes; a bare day is its first moment."""
+    return datetime.fromisoformat(text if "T" in text else f"{text}T00:00:00Z")
+
+
+class Atlas:
+    """Territories, groups and schemes as the atlas file lists them."""
+
+    def __init__(self, document: Document) -> None:
+        self.territories, self.schemes = document["territories"], document["certifications"]
+        self.groups = {name: group["members"] for name, group in document["groups"].items()}
+        self.groups["ADEQUATE"] = [entry for entry in document["adequacy"] if "condition" not in entry]
+        self.is_in = cache(self._is_in)
+
+    def _is_in(self, territory: str, place: str, now: datetime) -> bool:
+        return territory == place or any(
+            instant(entry["from"]) <= now and ("until" not in entry or now < instant(entry["until"]))
+            for entry in self.groups.get(place, ())
+            if entry["territory"] == territory
+        )
+
+    def allows(self, expression: Iterable[Iterable[str]], territory: str | None, now: datetime) -> bool:
+        """Return whether every list of an expression has the territory; one that is not known is in none."""
+        return territory is not None and all(
+            any(self.is_in(territory, one, now) for one in each) for each in expression
+        )
+
+    def forbids(self, states: Iterable[str], territory: str) -> bool:
+        """Return whether the territory is one of these states or depends on one."""
+        parent = self.territories[territory].get("parent")
+        return territory in states or (parent is not None and self.forbids(states, parent))
+
+    def reaches(self, scheme: str, held: str, asked: str) -> bool:
+        """Return whether a level of a scheme is the asked one or stands above it."""
+        return held == asked or any(self.reaches(scheme, one, asked) for one in self.schemes[scheme]["levels"][held])
+
+
+class Facts:
+    """The facts document of a pool or a control plane, with who owns whom as its entities say."""
+
+    def __init__(self, document: Document) -> None:
+        self.said = document
+        self.of = {entity["name"]: entity for entity in document["entities"]}
+        self.owners = {name: _owners(entity) for name, entity in self.of.items()}
+        self.strangers = {owner for owners in self.owners.values() for owner in owners} - self.of.keys()
+        self.operators = {document.get("provider", document["operator"]), document["operator"]}
+        self.operators |= {one["operator"] for one in document.get("endpoints", ())}
+        self.held = cache(self._held)
+        self.nobody = self._with_circles(self.strangers)
+
+    def where(self, facet: str, *, is_run: bool) -> list[str | None]:
+        """Return the territories that a facet asks about; None for one that is not known."""
+        if facet in ("process", "describe"):
+            return [self.said["territory"]]
+        if facet == "access":
+            host, staff = self.of.get(self.said["host"] or self.said["operator"]), self.said["access_territories"]
+            return [*(staff or [None]), host["seat"] if host else None]
+        kinds = ["key"] if facet == "key" else ["store", "log"] if is_run else ["store"]
+        found = [[one["territory"] for one in self.said["endpoints"] if one["kind"] == kind] for kind in kinds]
+        return [code for codes in found for code in codes or [None]]
+
+    def _held(self, hand: frozenset[str]) -> set[str]:
+        # Whom a hand of holders controls, itself included: what it controls counts in full further down the chain.
+        full: set[str] = set(hand)
+        while True:
+            led = {name for name, share in self._shares(hand, full).items() if share > Fraction(1, 2)}
+            led |= {one for one in self.of if any(say and by in full for by, (*_, say) in self.owners[one].items())}
+            if led <= full:
+                return full
+            full |= led
+
+    def _shares(self, hand: frozenset[str], full: set[str]) -> dict[str, Fraction]:
+        # The greater share, of capital or votes, that a hand has of others: owners in `full` whole, the rest in part.
+        names = [name for name in self.of if name not in hand]
+        both = []
+        for kind in (0, 1):
+            part = {name: {owner: share[kind] for owner, share in self.owners[name].items()} for name in names}
+            rows = [[int(one == by) - (0 if by in full else part[one].get(by, 0)) for by in names] for one in names]
+            whole = [sum(share for by, share in part[one].items() if by in full) for one in names]
+            both.append(_solved([[*row, share] for row, share in zip(rows, whole, strict=True)]))
+        return {name: max(pair) for name, *pair in zip(names, *both, strict=True)}
+
+    def controlled_by(self, holder: str) -> set[str]:
+        """Return the described entities that a holder controls."""
+        return {name for name in self.held(frozenset([holder])) if name != holder}
+
+    def exposure(self, name: str) -> set[str] | None:
+        """Return the territories whose law reaches an entity; None where that is not known."""
+        above = [other for other in (*self.of, *self.strangers) if name in self.controlled_by(other)]
+        near = [self.of.get(one) for one in (name, *above, *self.controlled_by(name))]
+        seats = [one["seat"] if one else None for one in near]
+        if None in seats or self.of[name]["presences"] is None or any(self._is_untraced(one) for one in (name, *above)):
+            return None
+        return {*seats, *self.of[name]["presences"]}
+
+    def _is_untraced(self, name: str) -> bool:
+        lost = [(capital, votes) for one, (capital, votes, _) in self.owners[name].items() if one in self.strangers]
+        return any(sum(kind) > Fraction(24, 100) for kind in zip(*lost, strict=True)) or name in self.held(self.nobody)
+
+    def _with_circles(self, hand: set[str]) -> frozenset[str]:
+        """Return a hand with the companies that it and they themselves hold by more than half, so that nobody tops."""
+        full = hand | {name for name in self.of if self.owners[name]}
+        while (
+            out := {one for one, share in self._shares(frozenset(hand), full).items() if share <= Fraction(1, 2)} & full
+        ):
+            full -= out
+        return frozenset(full)
+
+    def outside(self, name: str, is_home: Callable[[str], bool]) -> tuple[Fraction, Fraction]:
+        """Return the largest share of one owner from outside, and that of all of them together."""
+        at_home = {one for one, entity in self.of.items() if entity["seat"] is not None and is_home(entity["seat"])}
+        if name not in at_home:
+            return Fraction(1), Fraction(1)
+        foreign = self.of.keys() - at_home
+        hands = [self._with_circles(foreign | self.strangers), self.nobody, *(frozenset([one]) for one in foreign)]
+        together, *alone = (self._shares(hand - {name}, self.held(hand))[name] for hand in hands)
+        return max(alone), together
+
+
+def _owners(entity: Document) -> dict[str, tuple[Fraction, Fraction, bool]]:
+    owners = {
+        one["owner"]: (Fraction(one["capital_percent"]) / 100, Fraction(one["votes_percent"]) / 100, one["control"])
+        for one in entity["owners"] or ()
+    }
+    capital, votes = (1 - sum((one[kind] for one in owners.values()), Fraction(0)) for kind in (0, 1))
+    return owners if entity["owners"] == [] or not (capital or votes) else {**owners, NOBODY: (capital, votes, False)}
+
+
+def _solved(rows: list[list[Any]]) -> list[Fraction]:
+    # Linear equations; of a loop of owners that nobody enters, nothing is held.
+    for pivot in range(len(rows)):
+        lead = rows[pivot][pivot] or 1
+        rows[pivot] = [cell / lead for cell in rows[pivot]]
+        for other in range(len(rows)):
+            factor = rows[other][pivot]
+            if other != pivot and factor:
+                rows[other] = [cell - factor * base for cell, base in zip(rows[other], rows[pivot], strict=True)]
+    return [Fraction(row[-1]) for row in rows]
+
+
+@dataclass(frozen=True)
+class SecondJudge:
+    """What may happen where, by the documents alone."""
+
+    atlas: Atlas
+
+    def runs(self, of: Effective, pool: Facts, now: datetime) -> set[str]:
+        """Return what stands against a job on a pool."""
+        return of[1] | self._failing(of[0], pool, now)
+
+    def stores(self, of: Effective, pool: Facts, now: datetime) -> set[str]:
+        """Return what stands against bytes in the region of a pool."""
+        return (of[1] | self._failing(of[0], pool, now, is_run=False)) - NOT_ASKED_OF_STORAGE
+
+    def describes(self, of: Effective, plane: Facts, now: datetime) -> set[str]:
+        """Return what stands against a control plane that holds a job's description."""
+        asked: Statements = {facet: of[0][facet] for facet in ASKED_OF_A_CONTROL_PLANE if facet in of[0]}
+        return (of[1] & {"describe"}) | self._failing(asked, plane, now)
+
+    def reads(self, of: Effective, territory: str | None, now: datetime) -> set[str]:
+        """Return what stands against a reader of logs or artifacts, whose territory may not be on record."""
+        asked = of[0].get("access", [])
+        is_in = of[0]["class"] <= INTERNAL if territory is None else self.atlas.allows(asked, territory, now)
+        lapsed = {"valid_until"} if "valid_until" in of[0] and of[0]["valid_until"] <= now else set()
+        return (of[1] & {"access"}) | (set() if is_in else {"access"}) | lapsed
+
+    def _failing(self, asked: Statements, at: Facts, now: datetime, *, is_run: bool = True) -> set[str]:
+        fails = {facet for facet, want in asked.items() if not self._holds(facet, want, at, now, is_run)}
+        return fails | ({"facts"} if "valid_until" in at.said and instant(at.said["valid_until"]) <= now else set())
+
+    def _holds(self, facet: str, want: Any, at: Facts, now: datetime, is_run: bool) -> bool:
+        said = at.said
+        if facet in PLACES:
+            return all(self.atlas.allows(want, code, now) for code in at.where(facet, is_run=is_run))
+        if facet == "forbid_exposure" and want:
+            reach = [at.exposure(name) for name in at.operators]
+            return not any(one is None or any(self.atlas.forbids(want, code) for code in one) for one in reach)
+        if facet == "ownership_max":
+            limits = [(name, *of, most) for name in at.operators for of, most in want.items()]
+            return all(self._share(at, name, group, limit, now) <= most for name, group, limit, most in limits)
+        if facet == "certifications":
+            services = {"compute", "storage"} if is_run else {"storage"}
+            return all(self._is_certified(said, scheme, level, services, now) for scheme, level in want)
+        if facet == "seal_min":
+            return all(have >= least for have, least in zip(said["seal"] or [-1] * 8, want, strict=True))
+        if facet in ("encryption", "compute", "tenancy", "evidence") and want == 0:
+            return True  # the weakest level asks nothing
+        if facet == "tenancy":
+            offered = [one for one in said["tenancy"] if one == "single" or "isolation" in said["enforces"]]
+            return any(RANKS[facet].index(one) >= want for one in offered)
+        if facet in ("encryption", "compute", "evidence"):
+            return said[facet] is not None and RANKS[facet].index(said[facet]) >= want
+        if facet == "egress":
+            return want == UNENFORCED or "egress" in said["enforces"]
+        return facet != "valid_until" or now < want
+
+    def _share(self, at: Facts, name: str, group: str, limit: str, now: datetime) -> Fraction:
+        shares = at.outside(name, lambda seat: self.atlas.is_in(seat, group, now))
+        return 100 * shares[("single", "collective").index(limit)]
+
+    def _is_certified(self, said: Document, scheme: str, level: str, services: set[str], now: datetime) -> bool:
+        held = [one for one in said["certifications"] if one["scheme"] == scheme and services <= set(one["scope"])]
+        held = [one for one in held if instant(one["valid_from"] or "0001-01-01") <= now < instant(one["valid_until"])]
+        return any(self.atlas.reaches(scheme, one["level"], level) for one in held)
