@@ -225,13 +225,13 @@ def _owners(entity: Document) -> dict[str, tuple[Fraction, Fraction, bool]]:
 def _solved(rows: list[list[Any]]) -> list[Fraction]:
     # Linear equations; of a loop of owners that nobody enters, nothing is held.
     for pivot in range(len(rows)):
-        lead = rows[pivot][pivot] or 1
+        lead = Fraction(rows[pivot][pivot] or 1)
         rows[pivot] = [cell / lead for cell in rows[pivot]]
         for other in range(len(rows)):
             factor = rows[other][pivot]
             if other != pivot and factor:
                 rows[other] = [cell - factor * base for cell, base in zip(rows[other], rows[pivot], strict=True)]
-    return [Fraction(row[-1]) for row in rows]
+    return [row[-1] for row in rows]
 
 
 @dataclass(frozen=True)
