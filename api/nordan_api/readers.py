@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from nordan_api.context import Context
+from nordan_api.evidence import Evidence
 from nordan_api.resting import documents, sentence, why_not_at_rest
 from nordan_core.domain.errors import Refused
 from nordan_core.domain.reasons import Reason
@@ -35,11 +36,16 @@ def check_reader(context: Context, principal: Principal, policies: Iterable[Effe
     Raises:
         Refused: `rejected_by_policy`, with the territories that may read.
     """
-    now = context.clock.now()
+    now, policies = context.clock.now(), tuple(policies)
     refusal = why_not_to(context, principal, policies, now)
     act = Act.READ_REFUSED if refusal else Act.READ_ALLOWED
+    with context.store.look() as work:
+        epoch = work.epoch.current()
+    evidence = Evidence(context.facts(epoch), now)
+    body: dict[str, object] = {"judged": [evidence.read(policies, principal.territory, allowed=refusal is None)]}
+    evidence.record_first(context)
     with context.store.begin() as work:
-        work.audit.write(AuditEntry(act, subject, principal.key, now, principal.organisation))
+        work.audit.write(AuditEntry(act, subject, principal.key, now, principal.organisation, body))
     if refusal:
         raise refusal
 

@@ -7,7 +7,17 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from nordan_core.clock import Clock
 
@@ -44,7 +54,16 @@ class Transfer:
                 self._bar = self._open()
 
     def _open(self) -> tuple[Progress, TaskID]:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(True), TransferSpeedColumn())
-        progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        progress = Progress(*self._columns(), console=Console(stderr=True), transient=True)
         progress.start()
         return progress, progress.add_task(self._label, total=self._total, completed=self._done)
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        return (TextColumn("{task.description}"), BarColumn(), DownloadColumn(True), TransferSpeedColumn())
+
+
+class Tally(Transfer):
+    """Counts things that are not bytes."""
+
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        return (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

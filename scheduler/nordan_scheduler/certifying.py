@@ -24,8 +24,9 @@ from nordan_core.domain.jobs import Job
 from nordan_core.domain.places import Pool
 from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.proof.canonical import digest_of
-from nordan_core.proof.certificate import complete, sign_certificate
-from nordan_core.proof.keys import SigningKey
+from nordan_core.proof.certificate import complete, open_certificate, sign_certificate, sign_redacted
+from nordan_core.proof.keys import SigningKey, trusted
+from nordan_core.proof.leaf import form_of
 from nordan_core.proof.logged import ACCEPTED
 from nordan_core.proof.merkle import inclusion_nodes, inclusion_proof
 from nordan_core.proof.place import place_of
@@ -111,7 +112,7 @@ class Certifier:
             pools={pool.name: pool for pool in work.places.pools()},
             entries=entries,
             head=head,
-            nodes=work.ledger.nodes(sorted({named for leaf in leaves for named in inclusion_nodes(leaf, head.size)})),
+            nodes=work.ledger.nodes(sorted({named for leaf in leaves for named in _nodes_of(leaf, head.size)})),
         )
 
     def sign(self, batch: Batch, key: SigningKey) -> dict[JobId, dict[str, object]]:
@@ -125,6 +126,15 @@ class Certifier:
             except _UNFIT as error:
                 _log.error("certificate_not_issued", job=job.id, error=type(error).__name__)
         return signed
+
+    def redacted(self, envelope: Mapping[str, object], key: SigningKey) -> dict[str, object] | None:
+        """Return what may be shown of an issued certificate, signed; None where its log can only be shown whole."""
+        try:
+            certificate = open_certificate(envelope, trusted(key.public))
+            return sign_redacted(certificate, self._atlas, key)
+        except _UNFIT as error:
+            _log.warning("certificate_not_redacted", error=type(error).__name__)
+            return None
 
     def _build(self, job: Job, batch: Batch, book: FactsBook) -> Certificate:
         assert job.finished_at is not None, "only jobs that have ended want a certificate"
@@ -256,4 +266,10 @@ def _output(artifact: Artifact) -> OutputRecord:
 def _entry(entry: LoggedEntry, batch: Batch) -> EntryRecord:
     assert entry.leaf_index is not None, "the sealer certifies jobs whose entries are sealed"
     proof = inclusion_proof(entry.leaf_index, batch.head.size, lambda level, index: batch.nodes[level, index])
-    return EntryRecord(entry.leaf_index, entry.salt.hex(), entry.document(), tuple(digest.hex() for digest in proof))
+    document = entry.document()
+    form = form_of(entry.salt, document, batch.nodes[0, entry.leaf_index])
+    return EntryRecord(entry.leaf_index, entry.salt.hex(), document, tuple(digest.hex() for digest in proof), form)
+
+
+def _nodes_of(leaf: int, size: int) -> tuple[tuple[int, int], ...]:
+    return ((0, leaf), *inclusion_nodes(leaf, size))

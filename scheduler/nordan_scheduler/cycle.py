@@ -6,7 +6,7 @@ residency epoch too and judges again if it has moved. The relay is not a part of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -17,7 +17,8 @@ from nordan_core.clock import Clock
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import JobId, RegionCode
 from nordan_core.domain.queueing import Applied, Decision, Residency, Unplaced
-from nordan_core.residency.facts import facts_document
+from nordan_core.residency.facts import control_plane_document, facts_document
+from nordan_core.store.placing import policies_judged
 from nordan_core.store.unit_of_work import Store, UnitOfWork
 from nordan_scheduler.engine.plan import plan
 from nordan_scheduler.load import Loader, Picture
@@ -27,6 +28,8 @@ _log = structlog.get_logger()
 CHUNK = 500
 #: How often a chunk is judged again because the law moved while it was written; then it is planned anew.
 JUDGE_AGAIN = 5
+#: Digests of logged policies that it remembers; it asks the log again about others.
+KEPT_LOGGED = 100_000
 #: Wait before decisions that were dropped are planned again.
 AGAIN_S = 0.02
 #: Counts in a job's reasons are refreshed this often while the reasons themselves stay the same.
@@ -59,6 +62,7 @@ class Cycle:
         self._metrics = metrics
         self._told: dict[JobId, tuple[Unplaced, datetime]] = {}
         self._logged_epoch = 0
+        self._logged_policies: set[str] = set()
 
     def run(self, epoch: int) -> CycleReport:
         """Run one cycle under a leader epoch.
@@ -95,6 +99,7 @@ class Cycle:
     def _apply(self, epoch: int, picture: Picture, chunk: Sequence[Decision]) -> Applied:
         law_epoch, residency = picture.epoch, dict(picture.snapshot.residency)
         for _ in range(JUDGE_AGAIN):
+            self._log_policies(epoch, chunk, residency)
             with self._store.begin() as work:
                 current = _hold(work, epoch)
                 if current == law_epoch:
@@ -109,10 +114,22 @@ class Cycle:
         """See that the facts at hand are in the audit log before anything is done on their word."""
         book = self._loader.book(law_epoch)
         documents = {facts.digest: facts_document(facts) for facts in book.pools}
+        documents[book.control_plane_digest] = control_plane_document(book.control_plane)
         with self._store.begin() as work:
             work.leadership.assert_leader(epoch)
             work.scheduling.record_facts(documents, self._clock.now())
         self._logged_epoch = book.epoch
+
+    def _log_policies(self, epoch: int, chunk: Sequence[Decision], residency: Mapping[str, Residency]) -> None:
+        """See that the policies which a chunk was judged by are in the log: floors may have given a job others."""
+        named = {digest for one in chunk for digest in policies_judged(one, residency)}
+        if len(self._logged_policies) > KEPT_LOGGED:
+            self._logged_policies.clear()
+        if missing := self._loader.law.documents(named - self._logged_policies):
+            with self._store.begin() as work:
+                work.leadership.assert_leader(epoch)
+                work.scheduling.record_policies(missing, self._clock.now())
+            self._logged_policies |= missing.keys()
 
     def _judge_again(self, chunk: Sequence[Decision]) -> tuple[int, dict[str, Residency], Sequence[Decision]]:
         law_epoch, book, jobs = self._loader.renew(one.job for one in chunk)

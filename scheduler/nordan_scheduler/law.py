@@ -22,7 +22,7 @@ from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
 from nordan_core.residency.canonical import digest_of
 from nordan_core.residency.derogations import Covering, choices
-from nordan_core.residency.effective_text import parse_effective
+from nordan_core.residency.effective_text import judged_document, parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.floors import standing
 from nordan_core.residency.judge import judge_control_plane
@@ -63,6 +63,11 @@ class Law:
         for digest, document in documents.items():
             self._policies[digest] = self._parse(digest, document)
 
+    def documents(self, digests: Iterable[str]) -> dict[str, Mapping[str, object]]:
+        """Return learned policies as the log keeps them, by digest."""
+        found = {digest: self._policies.get(digest) for digest in digests}
+        return {digest: judged_document(of) for digest, of in found.items() if of is not None}
+
     def floors_moved(self) -> None:
         """Forget what it knew of floors: one may have changed."""
         self._floors.clear()
@@ -92,7 +97,9 @@ class Law:
         for some in choices(covered) if policies else ():
             widened = [derogated(of, some) for of in policies]
             more = reduce(_both, (_residency(of, book.mask(of, now), book, now) for of in widened))
-            by = Derogated(widened[0].digest, tuple(one.derogation.id for one in some))
+            self._policies.update((of.digest, of) for of in widened)
+            ids, digests = (tuple(one.derogation.id for one in some), tuple(of.digest for of in widened))
+            by = Derogated(widened[0].digest, ids, digests)
             said = _rescued(said, more, by)
         return said
 
@@ -157,6 +164,7 @@ def _both(one: Residency, other: Residency) -> Residency:
         refusals=refusals,
         is_exclusive=one.is_exclusive or other.is_exclusive,
         is_sensitive=one.is_sensitive or other.is_sensitive,
+        policies=(*one.policies, *other.policies),
         good_until=min(ends, default=None),
     )
 
@@ -200,6 +208,8 @@ def _residency(effective: Effective, mask: Mask, book: FactsBook, now: datetime)
         epoch=book.epoch,
         atlas=book.atlas.digest,
         facts={PoolName(facts.pool): facts.digest for facts in book.pools},
+        policies=(effective.digest,),
+        control_plane=book.control_plane_digest,
     )
 
 

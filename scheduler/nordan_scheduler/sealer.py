@@ -27,6 +27,8 @@ BATCH = 1_000
 INTERVAL_S = 0.5
 #: Certificates signed between two batches of entries.
 CERTIFICATES = 25
+#: Redacted ones made between two batches: each was asked for by a person.
+REDACTIONS = 5
 #: A certificate that cannot be signed is tried again after this.
 PUT_OFF_S = 60.0
 #: A tree that does not fit its own signed root is an operator's matter; nothing is sealed on top of it.
@@ -58,6 +60,7 @@ class Sealer:
             return BROKEN_S
         began = self._clock.monotonic()
         issued = self.certify(epoch)
+        self.redact(epoch)
         if sealed == BATCH or issued == CERTIFICATES:
             # More wait: go on, but leave the cycle its share of the processor.
             return self._clock.monotonic() - began
@@ -106,6 +109,19 @@ class Sealer:
         retry_at = self._clock.monotonic() + PUT_OFF_S
         self._retry_at.update((job, retry_at) for job in jobs if job not in envelopes)
         return len(jobs)
+
+    def redact(self, epoch: int) -> int:
+        """Sign what may be shown to third parties of certificates, where somebody asked for that; returns how many."""
+        with self._store.begin() as work:
+            work.leadership.assert_leader(epoch)
+            asked = work.certificates.asked(REDACTIONS)
+        if not asked:
+            return 0
+        made = {job: self._certifier.redacted(envelope, self._key) for job, envelope in asked.items()}
+        with self._store.begin() as work:
+            work.leadership.assert_leader(epoch)
+            work.certificates.redact(made)
+        return len(made)
 
     def _put_off(self) -> Collection[JobId]:
         now = self._clock.monotonic()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from httpx import Client
 
+from nordan_cli.invocation import Invocation
+from nordan_cli.main import main
+from support.command_line import Nordan, Result
 from support.database_clock import timed_engine
-from support.lab import Lab, open_lab
+from support.exports import export_of, replayed
+from support.lab import CERTIFICATE_KEY, Lab, open_lab
 from support.postgres import server
 from support.serving import serving
 
@@ -27,12 +32,43 @@ def laboratory(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def lab(laboratory: Lab) -> Lab:
-    """Return the control plane as it was when the sample world had just been applied."""
-    return laboratory.fresh()
+def lab(laboratory: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Return the control plane as it was when the sample world had just been applied.
+
+    Whatever a test did, its log is replayed offline in the end: every judged act must be judged the same again.
+    """
+    fresh = laboratory.fresh()
+    yield fresh
+    if request.node.get_closest_marker("log_is_broken") is None:
+        fresh.seal()
+        assert replayed(export_of(fresh.context.store), CERTIFICATE_KEY.public).faults == []
 
 
 @pytest.fixture
 def europe(lab: Lab) -> Lab:
     """Return the same, under the name of its world."""
     return lab
+
+
+@pytest.fixture
+def nordan(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Nordan:
+    """Run `nordan` with these words, logged in as the administrator."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    run = Invocation(
+        clock=lab.clock,
+        sleep=lambda _: None,
+        config_path=tmp_path / "config.json",
+        url=str(lab.client.base_url),
+        key=lab.admin_key,
+    )
+
+    def call(*words: str) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(words, run)
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else 1, captured.out, captured.err)
+
+    return call

@@ -16,8 +16,6 @@ import yaml
 
 from nordan_cli import models
 from nordan_cli.decode import decode, decode_items
-from nordan_cli.invocation import Invocation
-from nordan_cli.main import main
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.facts import FactsCache
 from nordan_scheduler.load import Loader
@@ -31,30 +29,6 @@ from support.serving import serving
 
 SECRET = "between api and scheduler"
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def nordan(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Nordan:
-    """Run `nordan` with these words, logged in as the administrator."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-    run = Invocation(
-        clock=lab.clock,
-        sleep=lambda _: None,
-        config_path=tmp_path / "config.json",
-        url=str(lab.client.base_url),
-        key=lab.admin_key,
-    )
-
-    def call(*words: str) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(words, run)
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Result(code if isinstance(code, int) else 1, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ def claims_of(lab: Lab, access: Json) -> SessionClaims:
 
 
 def acts(lab: Lab) -> list[tuple[Any, ...]]:
-    return lab.rows("select act, subject, body - 'session' from audit_entry where act like 'exec%' order by at, id")
+    return lab.rows(
+        "select act, subject, body - 'session' - 'judged' from audit_entry where act like 'exec%' order by at, id"
+    )
 
 
 def _data_class(lab: Lab, klass: str, **changes: Any) -> tuple[str, RegionSide, Run]:

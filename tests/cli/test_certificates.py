@@ -10,16 +10,16 @@ import httpx
 import pytest
 
 from nordan_cli.invocation import Invocation
-from nordan_core.atlas.loader import default_atlas_bytes
+from nordan_core.atlas.loader import default_atlas, default_atlas_bytes
 from nordan_core.proof.canonical import canonical_json
-from nordan_core.proof.certificate import sign_certificate
+from nordan_core.proof.certificate import sign_certificate, sign_redacted
 from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint
 from nordan_core.proof.growth import growth_document
 from nordan_core.proof.keys import PublicKey, SigningKey
 from nordan_core.proof.merkle import append, root
 from support.certificates import CERTIFICATE_KEY, GRANT_KEY, Story
 from support.command_line import Nordan
-from support.fake_rest import FakeRest, problem
+from support.fake_rest import URL, FakeRest, problem
 
 ID = "job_00000000000000000000000abc"
 ROUTE = f"GET /v1/projects/default/jobs/{ID}/certificate"
@@ -90,6 +90,21 @@ def test_a_certificate_by_another_key_is_refused(nordan: Nordan, offline: tuple[
     ended = nordan("certificate", "verify", paper, "--keys", keys)
     assert ended.code == 1
     assert "not trusted" in ended.out
+
+
+def test_a_redacted_certificate_is_fetched_and_says_what_it_lacks(
+    nordan: Nordan, rest: FakeRest, offline: tuple[str, str], run: Invocation, tmp_path: Path
+) -> None:
+    """It is made when somebody asks, so the first answers are that it is pending."""
+    run.url, run.key, run.transport = URL, "nk_test", rest.transport
+    shown = sign_redacted(Story().certificate(), default_atlas(), CERTIFICATE_KEY)
+    rest.first(ROUTE, {"job": ID, "state": "issued", "envelope": shown}).first(ROUTE, PENDING)
+    paper = tmp_path / "redacted.json"
+    assert "redacted certificate" in nordan("certificate", "get", ID, "--redacted", "--out", str(paper)).err
+    assert rest.sent(ROUTE)[-1].url.params["redacted"] == "true"
+    ended = nordan("certificate", "verify", str(paper), "--keys", offline[1])
+    assert ended.code == 0
+    assert "job.spec_digest" in ended.out.partition("Redacted")[2]
 
 
 def test_another_atlas_can_be_given(nordan: Nordan, offline: tuple[str, str], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from nordan_core.domain.states import AttemptResult, JobState
 from nordan_core.proof.certificate import complete, sign_certificate, verify_certificate
 from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint
 from nordan_core.proof.keys import SigningKey, trusted
-from nordan_core.proof.leaf import SALT_BYTES, commitment, entry_document
+from nordan_core.proof.leaf import BY_FIELD, SALT_BYTES, commitment, entry_document
 from nordan_core.proof.merkle import append, inclusion_proof
 from nordan_core.proof.place import place_of
 from nordan_core.proof.records import (
@@ -159,7 +159,8 @@ def a_grant(attempt: AttemptRecord, key: SigningKey = GRANT_KEY, **changes: obje
 
 def acts_of(certificate: Certificate) -> list[dict[str, object]]:
     """Return the entries that the control plane logs for what a certificate tells, in order of time."""
-    entries = [_entry("job_accepted", certificate.job.submitted_at, {"policy_digest": certificate.job.policy_digest})]
+    accepted = {"policy_digest": certificate.job.policy_digest, "spec_digest": certificate.job.spec_digest}
+    entries = [_entry("job_accepted", certificate.job.submitted_at, accepted)]
     for attempt in certificate.attempts:
         place = {
             "attempt": attempt.attempt_id,
@@ -204,6 +205,7 @@ def logged(certificate: Certificate, acts: Sequence[dict[str, object]] | None = 
             salt=salts[index].hex(),
             entry=everybodys[index],
             proof=tuple(item.hex() for item in inclusion_proof(index, grown.size, lambda *at: nodes[at])),
+            form=BY_FIELD,
         )
         for index in range(1, len(everybodys), 2)
     )

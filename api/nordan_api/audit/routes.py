@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -13,7 +14,7 @@ from nordan_core.domain.errors import Invalid, NotFound
 from nordan_core.domain.tenants import Principal
 from nordan_core.proof.growth import growth_document
 from nordan_core.proof.merkle import consistency_nodes, consistency_proof
-from nordan_core.store.ledger import Head
+from nordan_core.store.ledger import Head, LoggedEntry
 
 router = APIRouter(prefix="/v1", tags=["audit"])
 Json = dict[str, Any]  # Any: JSON
@@ -48,7 +49,7 @@ def cell(request: Request, _principal: Looker) -> Json:
 @router.get("/audit/checkpoint")
 def checkpoint(request: Request, _principal: Looker) -> Json:
     """Return the newest signed checkpoint of the audit log: no entry can be read from it, so anybody may keep one."""
-    with context_of(request).store.begin() as work:
+    with context_of(request).store.look() as work:
         head = work.ledger.head()
     if head is None:
         raise NotFound("checkpoint", "yet")
@@ -64,7 +65,7 @@ def consistency(
     new: Annotated[int | None, Query(ge=1, lt=2**62)] = None,
 ) -> Json:
     """Return two signed heads and the proof that the older log begins the newer; the newest where `new` is not said."""
-    with context_of(request).store.begin() as work:
+    with context_of(request).store.look() as work:
         older = work.ledger.head_at(old)
         newer = work.ledger.head() if new is None else work.ledger.head_at(new)
         if older is None or newer is None:
@@ -85,7 +86,7 @@ def checkpoints(
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Json:
     """Return signed checkpoints larger than a size, smallest first."""
-    with context_of(request).store.begin() as work:
+    with context_of(request).store.look() as work:
         found = work.ledger.heads(after, limit)
     return {
         "items": [_head(one) for one in found],
@@ -103,12 +104,17 @@ def entries(
     salts: bool = False,
 ) -> Json:
     """Return sealed entries in the log's order, after an index; on request with the salts of their leaves."""
-    with context_of(request).store.begin() as work:
+    with context_of(request).store.look() as work:
         found = work.ledger.page(after + 1, limit)
-    items = [
-        {"index": one.leaf_index, **one.document(), **({"salt": one.salt.hex()} if salts else {})} for one in found
-    ]
+        forms = work.ledger.forms(found) if salts else {}
+    items = [{"index": one.leaf_index, **one.document(), **_opening(one, forms)} for one in found]
     return {"items": items, "next_after": found[-1].leaf_index if len(found) == limit else None}
+
+
+def _opening(entry: LoggedEntry, forms: Mapping[int, int]) -> Json:
+    if entry.leaf_index is None or entry.leaf_index not in forms:
+        return {}
+    return {"salt": entry.salt.hex(), "form": forms[entry.leaf_index]}
 
 
 def _head(head: Head) -> Json:

@@ -10,6 +10,7 @@ from nordan_api.access import PUT_S, READ_S, Way, grant_access
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.derogating import at_rest
+from nordan_api.evidence import Evidence
 from nordan_api.jobs.inputs import resolve_inputs
 from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
@@ -58,7 +59,11 @@ def create(context: Context, principal: Principal, project_name: str, name: obje
         project = find_project(work, principal, project_name)
         epoch = work.epoch.current()
     of = effective_of_data(project, name, stated, context.atlas)
-    check_described_here(of, context.facts(epoch), context.atlas, now)
+    facts = context.facts(epoch)
+    check_described_here(of, facts, context.atlas, now)
+    evidence = Evidence(facts, now)
+    judged = [evidence.describe(of, allowed=True)]
+    evidence.record_first(context)
     with context.store.begin() as work:
         # First in the lock order; twins come one after the other.
         work.epoch.hold()
@@ -71,7 +76,7 @@ def create(context: Context, principal: Principal, project_name: str, name: obje
         work.contents.add_dataset(dataset)
         work.policy_versions.note(dataset.id, stated, author=principal.key, at=now)
         work.epoch.step()
-        body: dict[str, object] = {"policy_digest": of.digest}
+        body: dict[str, object] = {"policy_digest": of.digest, "judged": judged}
         work.audit.write(AuditEntry(Act.POLICY_CHANGED, dataset.id, principal.key, now, project.organisation, body))
     return dataset
 
@@ -172,25 +177,27 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
     if region is None:
         raise NotFound("region", upload.region)
     # Names and digests of the files come here at the commit.
-    check_described_here(of, context.facts(epoch), context.atlas, now)
-    _check_may_rest(context, principal, of, upload, epoch=epoch)
+    facts = context.facts(epoch)
+    check_described_here(of, facts, context.atlas, now)
+    refusals = why_not_at_rest(facts, of, upload.region, now)
+    evidence = Evidence(facts, now)
+    body = {**_body(of, upload), "judged": [evidence.rest(of, upload.region, allowed=refusals is None)]}
+    evidence.record_first(context)
+    if refusals is not None:
+        _note_refusal(context, principal, upload, body)
+        raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, refusals), {"refusals": documents(refusals)})
     access = grant_access(context, principal, region, Way("", f"upload:{upload.id}", "put", PUT_S))
     with context.store.begin() as work:
         work.contents.add_upload(upload)
         allowed = Act.COPY_ALLOWED if upload.copies else Act.UPLOAD_ALLOWED
-        work.audit.write(AuditEntry(allowed, upload.id, principal.key, now, upload.organisation, _body(of, upload)))
+        work.audit.write(AuditEntry(allowed, upload.id, principal.key, now, upload.organisation, body))
     return access.model_copy(update={"upload_id": upload.id})
 
 
-def _check_may_rest(context: Context, principal: Principal, of: Effective, upload: Upload, *, epoch: int) -> None:
-    now = context.clock.now()
-    refusals = why_not_at_rest(context.facts(epoch), of, upload.region, now)
-    if refusals is None:
-        return
+def _note_refusal(context: Context, principal: Principal, upload: Upload, body: Json) -> None:
+    act = Act.COPY_REFUSED if upload.copies else Act.UPLOAD_REFUSED
     with context.store.begin() as work:
-        refused = Act.COPY_REFUSED if upload.copies else Act.UPLOAD_REFUSED
-        work.audit.write(AuditEntry(refused, upload.id, principal.key, now, upload.organisation, _body(of, upload)))
-    raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, refusals), {"refusals": documents(refusals)})
+        work.audit.write(AuditEntry(act, upload.id, principal.key, upload.created_at, upload.organisation, body))
 
 
 def _body(of: Effective, upload: Upload) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nordan_api.access import CALL_S, READ_S, Way, grant_access
@@ -20,6 +21,7 @@ from nordan_core.domain.states import TERMINAL, AttemptState
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.widening import derogated
+from nordan_core.store.certificates import StoredCertificate
 from nordan_core.wire import Access
 
 Json = dict[str, Any]  # Any: JSON
@@ -78,11 +80,11 @@ def usage(context: Context, principal: Principal, project: str, job: str) -> Jso
     }
 
 
-def certificate(context: Context, principal: Principal, project: str, job: str) -> Json:
+def certificate(context: Context, principal: Principal, project: str, job: str, *, redacted: bool = False) -> Json:
     """Return `{state, envelope}`; the envelope is there once the job's audit entries are sealed.
 
     Raises:
-        Conflict: the job has not ended.
+        Conflict: the job has not ended, or its certificate is of a version that made none for third parties.
     """
     with context.store.begin() as work:
         found = service.find_job(work, principal, project, job)
@@ -90,7 +92,19 @@ def certificate(context: Context, principal: Principal, project: str, job: str) 
     if found.state not in TERMINAL:
         raise Conflict("job_not_ended", f"the job is {found.state}; its certificate is written when it has ended")
     envelope = stored.envelope if stored is not None else None
+    if stored is not None and envelope is not None and redacted:
+        envelope = _redacted(context, stored)
     return {"job": found.id, "state": "issued" if envelope else "pending", "envelope": envelope}
+
+
+def _redacted(context: Context, stored: StoredCertificate) -> Mapping[str, object] | None:
+    """Return what may be shown of a certificate; the first time, ask the sealer for it."""
+    if stored.has_no_redaction:
+        raise Conflict("not_redacted", "this certificate is of an older version and can only be shown whole")
+    if stored.redacted is None:
+        with context.store.begin() as work:
+            work.certificates.ask_redacted(stored.job)
+    return stored.redacted
 
 
 def _attempt(view: JobView, number: int | None) -> Attempt:

@@ -92,9 +92,9 @@ def usage(project: str, job: str, request: Request, principal: Reader) -> dict[s
 
 
 @router.get("/jobs/{job}/certificate")
-def certificate(project: str, job: str, request: Request, principal: Reader) -> JSONResponse:
-    """Return a finished job's certificate, or `pending` until its audit entries are sealed."""
-    return JSONResponse(contents.certificate(context_of(request), principal, project, job))
+def certificate(project: str, job: str, request: Request, principal: Reader, *, redacted: bool = False) -> JSONResponse:
+    """Return a finished job's certificate, or what may be shown of it; `pending` until its audit entries are sealed."""
+    return JSONResponse(contents.certificate(context_of(request), principal, project, job, redacted=redacted))
 
 
 @router.post("/jobs/{job}:cancel")

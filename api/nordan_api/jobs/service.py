@@ -10,6 +10,7 @@ from typing import Any
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.derogating import Derogating
+from nordan_api.evidence import Evidence
 from nordan_api.idempotency import IdempotencyKey
 from nordan_api.jobs.inputs import choose_files, resolve_inputs, stored_files
 from nordan_api.jobs.policy import NamedInput, check_described_here, check_not_empty, check_possible, effective_of_job
@@ -24,13 +25,14 @@ from nordan_core.domain.states import AttemptResult, AttemptState, JobState
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
+from nordan_core.proof.canonical import digest_of
 from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.effective_text import effective_document
-from nordan_core.residency.facts import control_plane_document
 from nordan_core.residency.layers import Effective, output_policy
 from nordan_core.residency.policy import policy_document
 from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.codec import spec_document
 from nordan_core.store.idempotency import StoredAnswer
 from nordan_core.store.unit_of_work import UnitOfWork
 
@@ -84,8 +86,8 @@ def prepare(
     return Prepared(project, spec, (*inputs, *files), of, facts, covered)
 
 
-def judge_submission(context: Context, prepared: Prepared, now: datetime) -> None:
-    """Refuse what can never run, derogations counted in.
+def judge_submission(context: Context, prepared: Prepared, now: datetime) -> Effective:
+    """Refuse what can never run, derogations counted in; returns the policy by which it may.
 
     Raises:
         Refused: with the reason, the conflict and what would help.
@@ -94,8 +96,11 @@ def judge_submission(context: Context, prepared: Prepared, now: datetime) -> Non
         check_not_empty(prepared.effective, prepared.facts, now)
         _judge(context, prepared, prepared.effective, now)
     except Refused:
-        if not any(_is_possible(context, prepared, some, now) for some in choices(prepared.covered)):
-            raise
+        for some in choices(prepared.covered):
+            if _is_possible(context, prepared, some, now):
+                return derogated(prepared.effective, some)
+        raise
+    return prepared.effective
 
 
 def _is_possible(context: Context, prepared: Prepared, some: tuple[Covering, ...], now: datetime) -> bool:
@@ -122,23 +127,22 @@ def submit(
     # 2. Check and judge, no session open.
     prepared = prepare(context, principal, project, document)
     try:
-        judge_submission(context, prepared, now)
+        of = judge_submission(context, prepared, now)
     except Refused as refused:
         _audit_refusal(context, principal, prepared, refused, now)
         raise
-    # 3. Write.
-    job, digest = _new_job(prepared, principal, now), prepared.facts.control_plane_digest
+    # 3. Write. The certificate says where the control plane stood when it took the job, wherever it stands by then.
+    evidence = Evidence(prepared.facts, now)
+    judged = [evidence.anywhere(of, allowed=True)]
+    evidence.record_first(context)
+    job = _new_job(prepared, principal, now)
     answer = StoredAnswer(202, {"id": job.id, "name": job.spec.name, "state": job.state.value}, _location(job))
     with context.store.begin() as work:
         if key is not None and (known := work.idempotency.claim(key.scope, key.request_digest, now)) is not None:
             return known
-        _insert(work, job, prepared, principal, now)
-        if digest not in context.logged:
-            # The certificate says where the control plane stood when it took the job, wherever it stands by then.
-            work.scheduling.record_facts({digest: control_plane_document(prepared.facts.control_plane)}, now)
+        _insert(work, job, prepared, principal, judged)
         if key is not None:
             work.idempotency.keep(key.scope, answer)
-    context.logged.add(digest)
     return answer
 
 
@@ -163,8 +167,8 @@ def _new_job(prepared: Prepared, principal: Principal, now: datetime) -> Job:
     )
 
 
-def _insert(work: UnitOfWork, job: Job, prepared: Prepared, principal: Principal, now: datetime) -> None:
-    wait = prepared.spec.max_wait_s
+def _insert(work: UnitOfWork, job: Job, prepared: Prepared, principal: Principal, judged: list[dict[str, Any]]) -> None:
+    wait, now = prepared.spec.max_wait_s, job.created_at
     work.jobs.add(
         job,
         policy_digest=prepared.effective.digest,
@@ -183,12 +187,19 @@ def _insert(work: UnitOfWork, job: Job, prepared: Prepared, principal: Principal
                 "policy_digest": prepared.effective.digest,
                 "inputs": [one.artifact.id for one in prepared.inputs],
                 "control_plane": prepared.facts.control_plane_digest,
+                "spec_digest": digest_of(spec_document(job.spec)),
+                "judged": judged,
             },
         )
     )
 
 
 def _audit_refusal(context: Context, principal: Principal, prepared: Prepared, refused: Refused, now: datetime) -> None:
+    evidence, of = Evidence(prepared.facts, now), prepared.effective
+    is_here = refused.reason is not Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE
+    is_somewhere = refused.reason is not Reason.RESIDENCY_UNSATISFIABLE
+    judged = [evidence.anywhere(of, allowed=is_somewhere) if is_here else evidence.describe(of, allowed=False)]
+    evidence.record_first(context)
     with context.store.begin() as work:
         work.audit.write(
             AuditEntry(
@@ -197,7 +208,7 @@ def _audit_refusal(context: Context, principal: Principal, prepared: Prepared, r
                 principal.key,
                 now,
                 prepared.project.organisation,
-                {"policy_digest": prepared.effective.digest, "reason": refused.reason.value},
+                {"policy_digest": of.digest, "reason": refused.reason.value, "judged": judged},
             )
         )
 

@@ -80,8 +80,8 @@ def session_access(context: Context, principal: Principal, project: str, job: st
         region = work.places.region(visit.attempt.region)
         if region is None or not region.gateway_url:
             raise Unavailable(f"region {visit.attempt.region} has not joined; its gateway is not known yet", 5.0)
-        refusal = _why_not(context, work, judge, visit)
-        _note(work, visit, refusal, judge.now)
+        refusal, judged = _judge(context, work, judge, visit)
+        _note(work, visit, refusal, judged, judge.now)
     if refusal is not None:
         raise refusal
     return _pass(context, visit, region)
@@ -142,20 +142,32 @@ def _running(work: UnitOfWork, job: Job, wish: _Wish) -> Attempt:
     return attempt
 
 
-def _why_not(context: Context, work: UnitOfWork, judge: Judge, visit: _Visit) -> Refused | None:
+def _judge(
+    context: Context, work: UnitOfWork, judge: Judge, visit: _Visit
+) -> tuple[Refused | None, list[Mapping[str, Any]]]:
+    """Return why the visit may not be, and what was said of it by the reader's place and by the attempt's."""
     job, attempt = visit.job, visit.attempt
     # Those that the attempt rests on: its certificate lists them, and so tells why somebody was let in.
     derogating = Derogating(work, context.atlas, judge.now)
     covered = derogating.covering(job.project, job.id, held_by(attempt.verdicts), may_take=False)
     stated = policies_of(job, work.tenants.project(None, job.project), context.atlas)
     policies = [derogated(of, covered) for of in stated]
-    if refusal := why_not_to(context, visit.principal, policies, judge.now):
-        return refusal
+    refusal = why_not_to(context, visit.principal, policies, judge.now)
+    evidence = judge.evidence()
+    read = evidence.read(policies, visit.principal.territory, allowed=refusal is None)
+    evidence.record(work, context.logged)
+    if refusal is not None:
+        return refusal, [read]
     judged = judge.locked(attempt)
-    return None if judged.allowed else Refused(Reason.FENCED, f"attempt {attempt.number} is to stop: {judged.message}")
+    judge.record()
+    if not judged.allowed:
+        refusal = Refused(Reason.FENCED, f"attempt {attempt.number} is to stop: {judged.message}")
+    return refusal, [read, judged.document]
 
 
-def _note(work: UnitOfWork, visit: _Visit, refusal: Refused | None, now: datetime) -> None:
+def _note(
+    work: UnitOfWork, visit: _Visit, refusal: Refused | None, judged: list[Mapping[str, Any]], now: datetime
+) -> None:
     """Write the act: an opening is about the job, so that its certificate tells of it; a renewal is no act."""
     wish, attempt, by = visit.wish, visit.attempt, visit.principal
     if refusal is None and wish.attempt_id is not None:
@@ -165,6 +177,7 @@ def _note(work: UnitOfWork, visit: _Visit, refusal: Refused | None, now: datetim
         "rank": wish.rank,
         "territory": by.territory,
         "session": wish.session_id,
+        "judged": judged,
     }
     act, subject = Act.EXEC_OPENED, str(visit.job.id)
     if refusal is not None:

@@ -8,9 +8,10 @@ from datetime import datetime
 from nordan_api.access import READ_S, Way, access_for
 from nordan_api.context import Context
 from nordan_api.derogating import at_rest
+from nordan_api.evidence import Evidence
 from nordan_api.jobs.policy import effective_of_data
 from nordan_api.resting import documents, readable_regions, sentence, where_lawful, why_not_at_rest
-from nordan_api.workers.verdicts import Judge
+from nordan_api.workers.verdicts import Judge, Judged
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.artifacts import Artifact, Upload
 from nordan_core.domain.attempts import Attempt
@@ -61,8 +62,9 @@ def publish(context: Context, region: RegionCode, request: PublishRequest) -> Ar
         judged = judge.locked(known.attempt)
         if not judged.allowed:
             raise Refused(Reason.FENCED, judged.message)
+        judge.record()
         artifact = _store(
-            work, known.attempt, ArtifactKind.CHECKPOINT, name=request.name, manifest=manifest, now=judge.now
+            work, known.attempt, ArtifactKind.CHECKPOINT, judged, name=request.name, manifest=manifest, now=judge.now
         )
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
 
@@ -72,8 +74,10 @@ def _may_publish(known: LockedAttempt, fence: int) -> bool:
     return is_running and known.attempt.fence == fence and known.stop_reason is not Reason.FENCED
 
 
-def store_outputs(work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputReport], now: datetime) -> str:
-    """Turn the outputs of a succeeded attempt into artifacts, all or none.
+def store_outputs(
+    work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputReport], judged: Judged, now: datetime
+) -> str:
+    """Turn the outputs of a succeeded attempt, which was judged lawful now, into artifacts, all or none.
 
     Returns the sentence that says why there are none, or an empty text: one attempt's fault must not keep a region's
     other reports from being stored.
@@ -88,7 +92,7 @@ def store_outputs(work: UnitOfWork, attempt: Attempt, outputs: Sequence[OutputRe
     if illegal := [name for name in found if not is_name(name)]:
         return f"an output cannot be kept: {illegal[0]!r} is not a name"
     for name in sorted(found):
-        _store(work, attempt, ArtifactKind.OUTPUT, name=name, manifest=found[name], now=now)
+        _store(work, attempt, ArtifactKind.OUTPUT, judged, name=name, manifest=found[name], now=now)
     return ""
 
 
@@ -113,34 +117,41 @@ def commit_upload(context: Context, region: RegionCode, request: UploadCommit) -
             return ArtifactAccepted(artifact_id=stored.id, digest=stored.digest)
         if upload.expires_at <= now:
             raise Conflict("upload_expired", "the leave to upload has expired; ask for another")
-        _check_still_lawful(context.facts_cache.within(work, epoch), work, upload, now)
-        artifact = _known_bytes(work, upload, manifest) or Artifact(
-            id=ArtifactId(new_id("art")),
-            organisation=upload.organisation,
-            project=upload.project,
-            kind=upload.kind,
-            name=upload.name,
-            manifest=manifest,
-            digest=manifest.digest,
-            policy=upload.policy,
-            created_at=now,
-            dataset=upload.dataset,
-        )
+        facts = context.facts_cache.within(work, epoch)
+        of = _check_still_lawful(facts, work, upload, now)
+        evidence = Evidence(facts, now)
+        judged = [evidence.rest(of, upload.region, allowed=True)]
+        evidence.record(work, context.logged)
+        artifact = _known_bytes(work, upload, manifest) or _new_artifact(upload, manifest, now)
         if not artifact.regions:
             work.contents.add_artifact(artifact)
         work.contents.add_location(artifact.id, region, now)
         work.contents.finish_upload(upload.id, artifact.id)
-        work.audit.write(
-            AuditEntry(
-                Act.ARTIFACT_STORED,
-                artifact.id,
-                upload.created_by,
-                now,
-                upload.organisation,
-                {"digest": artifact.digest, "region": region, "kind": artifact.kind.value, "upload": upload.id},
-            )
-        )
+        body: dict[str, object] = {
+            "digest": artifact.digest,
+            "region": region,
+            "kind": artifact.kind.value,
+            "upload": upload.id,
+            "judged": judged,
+        }
+        by, owner = upload.created_by, upload.organisation
+        work.audit.write(AuditEntry(Act.ARTIFACT_STORED, artifact.id, by, now, owner, body))
     return ArtifactAccepted(artifact_id=artifact.id, digest=artifact.digest)
+
+
+def _new_artifact(upload: Upload, manifest: Manifest, now: datetime) -> Artifact:
+    return Artifact(
+        id=ArtifactId(new_id("art")),
+        organisation=upload.organisation,
+        project=upload.project,
+        kind=upload.kind,
+        name=upload.name,
+        manifest=manifest,
+        digest=manifest.digest,
+        policy=upload.policy,
+        created_at=now,
+        dataset=upload.dataset,
+    )
 
 
 def copy_source(context: Context, region: RegionCode, request: CopySourceRequest) -> CopySource:
@@ -181,10 +192,12 @@ def _copied(work: UnitOfWork, upload: Upload) -> Artifact:
     return artifact
 
 
-def _check_still_lawful(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> None:
-    refusals = why_not_at_rest(facts, _policy_at_rest(facts, work, upload, now), upload.region, now)
+def _check_still_lawful(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> Effective:
+    of = _policy_at_rest(facts, work, upload, now)
+    refusals = why_not_at_rest(facts, of, upload.region, now)
     if refusals is not None:
         raise Refused(Reason.FENCED, sentence(upload.region, refusals), {"refusals": documents(refusals)})
+    return of
 
 
 def _policy_at_rest(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> Effective:
@@ -210,7 +223,14 @@ def _known_bytes(work: UnitOfWork, upload: Upload, manifest: Manifest) -> Artifa
 
 
 def _store(
-    work: UnitOfWork, attempt: Attempt, kind: ArtifactKind, *, name: str, manifest: Manifest, now: datetime
+    work: UnitOfWork,
+    attempt: Attempt,
+    kind: ArtifactKind,
+    judged: Judged,
+    *,
+    name: str,
+    manifest: Manifest,
+    now: datetime,
 ) -> Artifact:
     job = work.jobs.region_jobs([attempt.job])[attempt.job]
     parents = [one.id for _, one in work.contents.inputs_of([job.id]).get(job.id, [])]
@@ -239,6 +259,7 @@ def _store(
         "attempt": attempt.id,
         "fence": attempt.fence,
         "parents": list(parents),
+        "judged": [judged.document],
     }
     work.audit.write(AuditEntry(Act.ARTIFACT_STORED, job.id, f"region:{attempt.region}", now, job.organisation, body))
     return artifact

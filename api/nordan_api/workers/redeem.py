@@ -20,6 +20,7 @@ from nordan_core.domain.ids import GrantId, JobId, RegionCode
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult, AttemptState
+from nordan_core.proof.acts import POOL_GONE
 from nordan_core.proof.tokens import GrantClaims, RenewalItem, mint_grant
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -64,7 +65,7 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
             else:
                 answers[item.grant_id] = decided
         # 3. Write. The signed grant is kept with the verdict: a certificate quotes it.
-        work.scheduling.record_facts(judge.facts_used, now)
+        judge.record()
         tokens = {one.grant.id: _sign(context, one) for one in granted if one.judged.allowed}
         _write(work, region, granted, tokens, now)
         _deny(work, region, [one for one in granted if not one.judged.allowed], now)
@@ -129,6 +130,7 @@ def _write(
                 "facts_version": one.judged.document["facts_version"],
                 "policy_digest": policy_of(one.judged.document, one.job),
                 **({"derogations": used} if (used := one.judged.document.get("derogations")) else {}),
+                "verdict": one.judged.document,
             },
         )
         for one in new
@@ -145,7 +147,12 @@ def _deny(work: UnitOfWork, region: RegionCode, denied: Sequence[_Granted], now:
             f"region:{region}",
             now,
             one.job.organisation,
-            {"grant": one.grant.id, "attempt": one.grant.attempt.id, "epoch": one.judged.epoch},
+            {
+                "grant": one.grant.id,
+                "attempt": one.grant.attempt.id,
+                "epoch": one.judged.epoch,
+                **({"verdict": one.judged.document} if one.judged.document else {"reason": POOL_GONE}),
+            },
         )
         for one in denied
     )

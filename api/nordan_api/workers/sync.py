@@ -40,11 +40,11 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         live = work.attempts.live_in(region)
         judged = judge.again([one for one in live if one.stop_reason is not Reason.FENCED])
         findings = {one: said.finding for one, said in judged.items() if said.finding is not None}
-        work.scheduling.record_facts(judge.facts_used, now)
         # 3. Reports and fences: all their jobs are locked at once, in ascending order.
         newest = _newest(up.reports)
         locked = work.attempts.lock_reported(region, {*newest, *findings})
         endings = _store_reports(work, judge, locked, newest)
+        judge.record()
         settled = {one.attempt for one in endings}
         work.fencing.attempts({one: said for one, said in findings.items() if one not in settled}, now)
         # 4. Ends give nodes back, which are locked after jobs.
@@ -134,7 +134,7 @@ def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: Attemp
         judged = judge.locked(known.attempt)
         if not judged.allowed:
             result, reason, message, fence = AttemptResult.FENCED, Reason.FENCED, judged.message, judged.fence
-        elif fault := store_outputs(work, known.attempt, report.outputs, judge.now):
+        elif fault := store_outputs(work, known.attempt, report.outputs, judged, judge.now):
             result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
     codes = [code for one in report.ranks if (code := _exit_code(one))]
     return Ending(

@@ -9,14 +9,19 @@ from typing import Any
 
 from nordan_api.context import Context
 from nordan_api.derogating import Derogating, held_by
+from nordan_api.evidence import Evidence
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.fences import Finding
 from nordan_core.domain.ids import AttemptId, JobId, ProjectId
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.tenants import Project
+from nordan_core.facts import FactsBook
 from nordan_core.policies import Standing
+from nordan_core.proof.judgement import Question
 from nordan_core.residency.derogations import choices
-from nordan_core.residency.facts import PoolFacts, facts_document
+from nordan_core.residency.effective_text import judged_document
+from nordan_core.residency.facts import PoolFacts, control_plane_document, facts_document
+from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.presence import may_run
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.residency.widening import derogated
@@ -69,8 +74,17 @@ class Judge:
         self._derogations = Derogating(work, context.atlas, self.now)
         self._keys: dict[JobId, str] = {}
         self._said: dict[_Question, Judged] = {}
-        self.facts_used: dict[str, Json] = {}
-        """Facts judged by, by digest: whoever acts on the word sees that they are in the log."""
+        self._used_facts: dict[str, Json] = {}
+        self._used_policies: dict[str, Json] = {}
+
+    def record(self) -> None:
+        """See that what was judged by is in the log: whoever acts on a word calls this before the commit."""
+        self._work.scheduling.record_facts(self._used_facts, self.now)
+        self._work.scheduling.record_policies(self._used_policies, self.now)
+
+    def evidence(self) -> Evidence:
+        """Return what writes down other judgements of this transaction."""
+        return Evidence(self._book(), self.now)
 
     def holds(self, earlier: Mapping[str, Any]) -> bool:
         """Tell whether an earlier word on an attempt still stands."""
@@ -107,7 +121,9 @@ class Judge:
         for stage in _STAGES:
             said = earlier.get(stage)
             if said is not None and self._still_holds(said):
+                # The grant that a redemption was answered with is kept beside the word; it is no part of it.
                 document = {**said, "at": self.now.isoformat()}
+                document.pop("grant", None)
                 return Judged(True, "", self._epoch, document, is_fresh=False)
         self._learn([job.id])
         question = _Question(self._keys[job.id], job.project, pool)
@@ -118,7 +134,8 @@ class Judge:
         in_time = end is None or datetime.fromisoformat(end) > self.now
         # An atlas comes with a release and moves no epoch.
         is_same_law = (said.get("epoch"), said.get("atlas")) == (self._epoch, self._context.atlas.digest)
-        return bool(said.get("allowed")) and is_same_law and in_time
+        # What an older version said does not tell by which policies, and a new word does.
+        return bool(said.get("allowed")) and is_same_law and in_time and "policies" in said
 
     def _learn(self, jobs: Sequence[JobId]) -> None:
         """Know the policies of jobs; those that this process has seen are not read again."""
@@ -140,8 +157,6 @@ class Judge:
     def _plain(self, question: _Question) -> Judged:
         """Return the word on all attempts of which the same is asked, without derogations."""
         found, policies = self._facts(question), self._policies(question)
-        if found is not None:
-            self.facts_used[found.digest] = facts_document(found)
         return self._judged(policies, found, self._verdict(policies, found), {})
 
     def _rescued(
@@ -161,7 +176,7 @@ class Judge:
         return plain
 
     def _verdict(self, policies: Standing, found: PoolFacts | None) -> Verdict:
-        facts = self._context.facts_cache.within(self._work, self._epoch)
+        facts = self._book()
         return may_run(policies, found, facts.control_plane, facts.atlas, self.now)
 
     def _judged(self, policies: Standing, found: PoolFacts | None, verdict: Verdict, used: Json) -> Judged:
@@ -174,21 +189,40 @@ class Judge:
                 refusals=tuple(one.document() for one in verdict.refusals),
                 facts=() if found is None else (found.digest,),
             )
-            return Judged(False, finding.message, self._epoch, {}, is_fresh=True, finding=finding)
+            denied = {} if found is None or not policies else {**self._made_of(policies, found), "allowed": False}
+            return Judged(False, finding.message, self._epoch, denied, is_fresh=True, finding=finding)
         said = {
             **used,
+            **self._made_of(policies, found),
             "allowed": True,
             "epoch": self._epoch,
             "facts_version": found.facts_version,
-            "facts": found.digest,
-            "atlas": self._context.atlas.digest,
             "good_until": verdict.good_until.isoformat() if verdict.good_until else None,
-            "at": self.now.isoformat(),
         }
         return Judged(True, "", self._epoch, said, is_fresh=True)
 
+    def _made_of(self, policies: Standing, pool: PoolFacts) -> Json:
+        """Return what a word was made of, by digest, and keep the documents for the log: those that it may hold."""
+        book = self._book()
+        told = [of for of in policies if judge_control_plane(of, book.control_plane, book.atlas, self.now).allowed]
+        self._used_policies |= {of.digest: judged_document(of) for of in told}
+        self._used_facts[pool.digest] = facts_document(pool)
+        self._used_facts[book.control_plane_digest] = control_plane_document(book.control_plane)
+        return {
+            "question": Question.RUN.value,
+            "policies": [of.digest for of in policies],
+            "control_plane": book.control_plane_digest,
+            "facts": pool.digest,
+            "atlas": book.atlas.digest,
+            "at": self.now.isoformat(),
+            **({"withheld": True} if len(told) < len(policies) else {}),
+        }
+
+    def _book(self) -> FactsBook:
+        return self._context.facts_cache.within(self._work, self._epoch)
+
     def _facts(self, question: _Question) -> PoolFacts | None:
-        return self._context.facts_cache.within(self._work, self._epoch).pool(question.pool)
+        return self._book().pool(question.pool)
 
     def _policies(self, question: _Question) -> Standing:
         return self._context.policies.of_job(question.policy_key, self._project(question.project))

@@ -41,19 +41,23 @@ def get(
     job: JobArgument,
     *,
     to: OutFile = None,
+    redacted: Annotated[
+        bool, typer.Option("--redacted", help="What may be shown to others: no names, no command, no people.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until the job has ended and the audit log is sealed.")] = False,
     project: Project = None,
 ) -> None:
     """Fetch the certificate of a job that has ended, in the one form in which it verifies."""
     with connect(ctx, project) as api:
         identity = references.job_id(api, job)
-        issued = _issued(api, identity, wait=wait)
+        issued = _issued(api, identity, wait=wait, redacted=redacted)
     text = canonical_json(issued.envelope).decode()
     if to is None:
         typer.echo(text)
         return
     to.write_text(f"{text}\n", encoding="utf-8")
-    note(f"{to}: certificate of {identity}; nordan certificate verify {to} --keys keys.json")
+    what = "redacted certificate" if redacted else "certificate"
+    note(f"{to}: {what} of {identity}; nordan certificate verify {to} --keys keys.json")
 
 
 @app.command("keys")
@@ -100,23 +104,25 @@ def verify(
         raise typer.Exit(REFUSED)
 
 
-def _issued(api: Api, identity: str, *, wait: bool) -> IssuedCertificate:
+def _issued(api: Api, identity: str, *, wait: bool, redacted: bool) -> IssuedCertificate:
     until = api.run.clock.monotonic() + WAITED_S
     while True:
-        issued = _ask(api, identity, wait=wait)
+        issued = _ask(api, identity, wait=wait, redacted=redacted)
         if issued is not None and issued.envelope is not None:
             return issued
-        if not wait:
+        # A redacted one is made when it is asked for; nobody should have to ask twice.
+        if not wait and not redacted:
             raise Failed("the certificate is pending until the audit log is sealed, about a second; --wait waits")
         if issued is not None and api.run.clock.monotonic() >= until:
             raise Failed(f"the certificate is still pending after {WAITED_S:.0f} s; does the scheduler run?")
         api.run.sleep(PAUSE_S)
 
 
-def _ask(api: Api, identity: str, *, wait: bool) -> IssuedCertificate | None:
+def _ask(api: Api, identity: str, *, wait: bool, redacted: bool) -> IssuedCertificate | None:
     """Return what the server has; None while the job goes on and we wait for its end."""
     try:
-        return decode(IssuedCertificate, api.get(api.within("jobs", identity, "certificate")))
+        query = {"redacted": "true"} if redacted else {}
+        return decode(IssuedCertificate, api.get(api.within("jobs", identity, "certificate"), **query))
     except Problem as problem:
         if wait and problem.code == "job_not_ended":
             return None
@@ -129,6 +135,7 @@ def _document(report: VerificationReport) -> Answer:
         "checks": [{"name": one.name, "ok": one.ok, "detail": one.detail} for one in report.checks],
         "gaps": list(report.gaps),
         "assumptions": list(report.assumptions),
+        "redacted": list(report.certificate.redacted) if report.certificate else [],
     }
 
 
@@ -141,6 +148,7 @@ def _describe(report: VerificationReport) -> str:
         ("Checks", render.table(("check", "", "detail"), rows)),
         ("Gaps", "\n".join(f"- {gap}" for gap in report.gaps) or ("none" if report.certificate else "")),
         ("Assumptions", "\n".join(f"- {one}" for one in report.assumptions)),
+        ("Redacted", "\n".join(f"- {one}" for one in report.certificate.redacted) if report.certificate else ""),
         ("", verdict),
     )
 

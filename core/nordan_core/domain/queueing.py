@@ -94,6 +94,8 @@ class Derogated:
     """Of the policy that the job was accepted under, with the derogations."""
     ids: tuple[str, ...]
     """The derogations; an attempt that rests on them uses each once."""
+    policies: tuple[str, ...] = ()
+    """Digests of all policies that must allow, each with the derogations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,10 @@ class Residency:
     """Digest of each pool's facts that it was said about."""
     derogated: Mapping[PoolName, Derogated] = field(default_factory=dict)
     """Those of the allowed pools that only derogations make lawful."""
+    policies: tuple[str, ...] = ()
+    """Digests of the policies that must allow."""
+    control_plane: str = ""
+    """Digest of the control plane's facts."""
 
 
 @dataclass(frozen=True, slots=True)

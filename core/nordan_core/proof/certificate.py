@@ -11,7 +11,7 @@ from dataclasses import replace
 from nordan_core.domain.errors import NordanError
 from nordan_core.proof import derogations, logged
 from nordan_core.proof import law as legal
-from nordan_core.proof.canonical import canonical_json, from_canonical
+from nordan_core.proof.canonical import canonical_json, from_canonical, sha256_hex
 from nordan_core.proof.checkpoint import verify_checkpoint
 from nordan_core.proof.dsse import envelope_from_bytes, open_envelope, sign_envelope
 from nordan_core.proof.errors import ProofError
@@ -19,6 +19,7 @@ from nordan_core.proof.growth import growth_faults, read_growth
 from nordan_core.proof.keys import PublicKey, SigningKey
 from nordan_core.proof.law import Law
 from nordan_core.proof.records import Certificate
+from nordan_core.proof.redaction import redact
 from nordan_core.proof.report import Check, VerificationReport
 from nordan_core.residency.places import Atlas
 
@@ -49,13 +50,27 @@ def sign_certificate(certificate: Certificate, key: SigningKey) -> dict[str, obj
     Raises:
         NotCanonical: it holds something that JSON does not carry.
     """
+    return sign_envelope(PAYLOAD_TYPE, _statement(certificate), key)
+
+
+def sign_redacted(certificate: Certificate, atlas: Atlas, key: SigningKey) -> dict[str, object]:
+    """Return the signed envelope of what may be shown to third parties of a completed certificate.
+
+    Raises:
+        ProofError, PolicyError: it is of an older log, or its policies or facts cannot be read.
+    """
+    shown = redact(certificate, sha256_hex(_statement(certificate)))
+    return sign_certificate(complete(shown, atlas), key)
+
+
+def _statement(certificate: Certificate) -> bytes:
     statement = {
         "_type": STATEMENT_TYPE,
         "subject": _subjects(certificate),
         "predicateType": PREDICATE_TYPE,
         "predicate": certificate.document(),
     }
-    return sign_envelope(PAYLOAD_TYPE, canonical_json(statement), key)
+    return canonical_json(statement)
 
 
 def open_certificate(envelope: Mapping[str, object], keys: Keys) -> Certificate:
@@ -156,7 +171,9 @@ def _certificate_in(payload: bytes) -> Certificate:
 
 
 def _subjects(certificate: Certificate) -> list[dict[str, object]]:
-    """Return the job and its outputs as in-toto subjects."""
+    """Return the job and its outputs as in-toto subjects; of a redacted certificate, the full one of that job."""
+    if certificate.redaction_of:
+        return [{"name": f"certificate:{certificate.job.id}", "digest": {"sha256": certificate.redaction_of}}]
     named = [(f"job:{certificate.job.id}", certificate.job.spec_digest)]
     named += [(f"artifact:{output.artifact_id}", output.digest) for output in certificate.outputs]
     return [{"name": name, "digest": {"sha256": digest}} for name, digest in named]

@@ -15,6 +15,7 @@ from nordan_core.proof.keys import PublicKey
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.merkle import verify_inclusion
 from nordan_core.proof.records import AttemptRecord, Certificate, Document, EntryRecord, JudgementRecord
+from nordan_core.proof.redaction import is_committed, leaf_data
 from nordan_core.proof.tokens import SKEW_S, GrantClaims, read_grant
 
 Faults = Iterator[str]
@@ -68,6 +69,8 @@ def inclusion_faults(certificate: Certificate, keys: Keys) -> Faults:
     if len({entry.index for entry in entries}) != len(entries):
         yield "two entries claim the same place in the log"
     for entry in entries:
+        if bool(entry.opened) != bool(certificate.redaction_of):
+            yield f"entry {entry.index} is {'redacted' if entry.opened else 'whole'}, and the certificate is not"
         if not _is_included(entry, head):
             yield f"entry {entry.index} is not in the log under its signed head"
 
@@ -121,7 +124,7 @@ def sessions_of(certificate: Certificate) -> Iterator[Session]:
             yield Session(
                 attempt_id=str(body.get("attempt")),
                 rank=body.get("rank"),
-                by=str(record.entry.get("actor")),
+                by="somebody" if is_committed(record.entry.get("actor")) else str(record.entry.get("actor")),
                 territory=None if territory is None else str(territory),
                 at=datetime.fromisoformat(str(record.entry.get("at"))),
             )
@@ -144,7 +147,7 @@ def grant_faults(certificate: Certificate, keys: Keys) -> Faults:
 
 
 def _is_included(record: EntryRecord, head: Checkpoint) -> bool:
-    data = commitment(bytes.fromhex(record.salt), record.entry)
+    data = leaf_data(record) if record.opened else commitment(bytes.fromhex(record.salt), record.entry, record.form)
     proof = [bytes.fromhex(digest) for digest in record.proof]
     return verify_inclusion(data, record.index, head.size, proof, head.root)
 
@@ -156,6 +159,9 @@ def _acceptance_faults(certificate: Certificate, accepted: list[Document]) -> Fa
     accepted_under = _body(accepted[0]).get("policy_digest")
     if accepted_under not in certificate.policies:
         yield "the policy that the job was accepted under is not in the certificate"
+    spec = _body(accepted[0]).get("spec_digest", certificate.job.spec_digest)
+    if spec != certificate.job.spec_digest:
+        yield "the job document that the log says was accepted is another one"
     judged_under = {judgement.policy_digest for one in certificate.attempts for judgement in one.judgements}
     if certificate.job.policy_digest not in {accepted_under, *judged_under}:
         yield "the job's policy is neither the one that it was accepted under nor one that was judged"

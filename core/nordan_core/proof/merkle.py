@@ -67,6 +67,33 @@ def append(size: int, leaves: Sequence[bytes], node_at: NodeAt) -> Appended:
     return Appended(nodes, new_size, root(new_size, known))
 
 
+class Growing:
+    """A tree that is only ever appended to and asked for its root; holds one hash for each level, whatever its size."""
+
+    __slots__ = ("_peaks", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        """Append a leaf's data."""
+        digest, place = leaf_hash(data), self.size
+        while place % 2 == 1:
+            digest, place = node_hash(self._peaks.pop(), digest), place // 2
+        self._peaks.append(digest)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root hash."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        *peaks, digest = self._peaks
+        while peaks:
+            digest = node_hash(peaks.pop(), digest)
+        return digest
+
+
 def frontier(size: int) -> tuple[tuple[int, int], ...]:
     """Name the complete nodes, left to right, that a tree of this size is made of: all that `append` reads."""
     found: list[tuple[int, int]] = []

@@ -6,7 +6,7 @@ signed. Every class refuses unknown and missing fields when it is read.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, ConfigDict, TypeAdapter
 
 from nordan_core.domain.jobs import JobKind
 from nordan_core.domain.states import AttemptResult, JobState
+from nordan_core.proof.leaf import WHOLE
 
 Document = Mapping[str, object]
 """A JSON object that another package understands."""
@@ -26,7 +27,8 @@ class JobRecord:
     id: str
     project: str
     """Opaque project id."""
-    kind: JobKind
+    kind: JobKind | None
+    """None in a redacted certificate."""
     state: JobState
     spec_digest: str
     """Digest of the job document as it was accepted."""
@@ -167,6 +169,10 @@ class EntryRecord:
     """See `leaf.entry_document`."""
     proof: tuple[str, ...]
     """Inclusion proof under the checkpoint, hex, leaf to root."""
+    form: int = WHOLE
+    """Of the leaf; see `leaf.commitment`."""
+    opened: Mapping[str, str] = field(default_factory=dict)
+    """In a redacted certificate, where `salt` is empty: the salts of the fields that are shown, hex, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,10 @@ class Certificate:
     assumptions: tuple[str, ...]
     """What a reader has to believe beyond this paper, one sentence each."""
     audit: AuditRecord
+    redacted: tuple[str, ...] = ()
+    """What was left out, for a reader; empty in a full certificate."""
+    redaction_of: str = ""
+    """SHA-256 of the full certificate's statement: whoever is shown that later can tell that it is the one."""
 
     def document(self) -> dict[str, object]:
         """Return the certificate as a JSON object."""

@@ -21,6 +21,7 @@ from nordan_core.residency.layers import (
     LayerKind,
     covering_documents,
     effective,
+    judged_values,
     layer_documents,
 )
 from nordan_core.residency.policy import parse_policy, policy_document
@@ -63,6 +64,35 @@ def parse_effective(document: Mapping[str, object], atlas: Atlas) -> Effective:
     if stored.get("digest") != parsed.digest:
         raise PolicyError("digest", "the digest does not fit the policy: one of the two was changed")
     return parsed
+
+
+def judged_document(of: Effective) -> dict[str, object]:
+    """Return what `digest` is taken over: no names of layers, unless a derogation tells them apart."""
+    return judged_values(of)
+
+
+def parse_judged(document: Mapping[str, object], atlas: Atlas) -> Effective:
+    """Return a policy that judges as the one did that `judged_document` wrote; it does not know its layers.
+
+    Raises:
+        PolicyError: when it is none.
+    """
+    stored = read_mapping(document, "", ("policy", "missing", "derogations", "layers"))
+    missing = _entries(stored, "missing")
+    layers = tuple(_layer(entry, atlas, place) for place, entry in _optional(stored, "layers"))
+    stated_by = {
+        facet: kinds
+        for facet in FACETS
+        if (kinds := tuple(dict.fromkeys(one.kind for one in layers if one.policy.facet(facet) is not None)))
+    }
+    return Effective(
+        policy=_policy(stored.get("policy"), atlas, "policy"),
+        layers=layers,
+        stated_by=MappingProxyType(stated_by),
+        missing=tuple(read_word(facet, f"missing.{place}", PLACE_FACETS) for place, facet in missing),
+        has_content=False,
+        derogations=tuple(_covering(entry, atlas, place) for place, entry in _optional(stored, "derogations")),
+    )
 
 
 def repeats(of: Effective) -> bool:

@@ -66,11 +66,7 @@ class Effective:
     derogation tells layers apart."""
 
     def __post_init__(self) -> None:
-        judged: dict[str, object] = {"policy": policy_document(self.policy), "missing": list(self.missing)}
-        if self.derogations:
-            judged["derogations"] = covering_documents(self.derogations)
-            judged["layers"] = layer_documents(self.layers)
-        object.__setattr__(self, "digest", digest_of(judged))
+        object.__setattr__(self, "digest", digest_of(judged_values(self)))
 
     @property
     def class_(self) -> DataClass:
@@ -80,6 +76,15 @@ class Effective:
     def layers_stating(self, facet: str) -> tuple[Layer, ...]:
         """Return the layers that state a facet."""
         return tuple(layer for layer in self.layers if layer.policy.facet(facet) is not None)
+
+
+def judged_values(of: Effective) -> dict[str, object]:
+    """Return what the digest is taken over, as JSON values."""
+    judged: dict[str, object] = {"policy": policy_document(of.policy), "missing": list(of.missing)}
+    if of.derogations:
+        judged["derogations"] = covering_documents(of.derogations)
+        judged["layers"] = layer_documents(of.layers)
+    return judged
 
 
 def layer_documents(layers: Iterable[Layer]) -> list[dict[str, object]]:

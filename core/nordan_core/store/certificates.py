@@ -34,7 +34,18 @@ _OUTPUTS = text("select id from artifact where job_id = any(:jobs) and kind = 'o
 _LIVES = text(
     "select a.id, g.ttl_s from attempt a join attempt_grant g on g.attempt_id = a.id where a.job_id = any(:jobs)"
 )
-_GET = text("select job_id, created_at, issued_at, envelope from certificate where job_id = :job")
+_GET = text("select job_id, created_at, issued_at, envelope, redacted, redaction from certificate where job_id = :job")
+_ASK = text(
+    "update certificate set redaction = 'asked' where job_id = :job and envelope is not null and redaction is null"
+)
+_ASKED = text(
+    "select job_id, envelope from certificate where redaction = 'asked' order by job_id limit :limit"
+    " for update skip locked"
+)
+_REDACT = text(
+    "update certificate set redacted = cast(:envelope as jsonb),"
+    " redaction = case when cast(:envelope as jsonb) is null then 'impossible' else 'made' end where job_id = :job"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,10 @@ class StoredCertificate:
     created_at: datetime
     issued_at: datetime | None
     envelope: Mapping[str, object] | None
+    redacted: Mapping[str, object] | None
+    """The same statement for third parties; None until somebody has asked for it and it was signed."""
+    has_no_redaction: bool = False
+    """It was asked for, and this certificate allows none: its log is of an older version."""
 
 
 class Certificates:
@@ -80,6 +95,20 @@ class Certificates:
         rows = [{"job": job, "envelope": envelope} for job, envelope in envelopes.items()]
         self._session.execute(_ISSUE, {"rows": json.dumps(rows), "at": at})
 
+    def ask_redacted(self, job: JobId) -> None:
+        """Let the sealer make what may be shown of a certificate to third parties; asking again changes nothing."""
+        self._session.execute(_ASK, {"job": job})
+
+    def asked(self, limit: int) -> dict[JobId, Mapping[str, object]]:
+        """Take issued certificates of which a redacted one was asked for, by job."""
+        return {JobId(row.job_id): row.envelope for row in self._session.execute(_ASKED, {"limit": limit})}
+
+    def redact(self, envelopes: Mapping[JobId, Mapping[str, object] | None]) -> None:
+        """Store redacted certificates; None where there can be none."""
+        for job, envelope in envelopes.items():
+            values = {"job": job, "envelope": None if envelope is None else json.dumps(envelope)}
+            self._session.execute(_REDACT, values)
+
     def envelope(self, job: JobId) -> Mapping[str, object] | None:
         """Return a job's signed envelope; None while it is pending or before the job has ended."""
         found = self.get(job)
@@ -88,6 +117,13 @@ class Certificates:
     def get(self, job: JobId) -> StoredCertificate | None:
         """Return a job's certificate, pending or issued; None when the job has not ended."""
         row = self._session.execute(_GET, {"job": job}).first()
-        return (
-            None if row is None else StoredCertificate(JobId(row.job_id), row.created_at, row.issued_at, row.envelope)
+        if row is None:
+            return None
+        return StoredCertificate(
+            JobId(row.job_id),
+            row.created_at,
+            row.issued_at,
+            row.envelope,
+            row.redacted,
+            has_no_redaction=row.redaction == "impossible",
         )

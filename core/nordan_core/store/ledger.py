@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row, Select, select, text
 from sqlmodel import Session, col
 
-from nordan_core.proof.leaf import entry_document
+from nordan_core.proof.leaf import entry_document, form_of
 from nordan_core.store.tables.proof import AuditEntryRow
 
 _HEAD = text("select size, root, envelope, at from audit_checkpoint order by size desc limit 1")
@@ -127,6 +127,16 @@ class Ledger:
             return {}
         rows = self._session.execute(_NODES, {"named": json.dumps([{"level": lv, "index": ix} for lv, ix in named])})
         return {(row.level, row.position): bytes(row.hash) for row in rows}
+
+    def forms(self, entries: Sequence[LoggedEntry]) -> dict[int, int]:
+        """Return the form of each sealed entry's leaf by index: that which gives the hash in the tree.
+
+        Raises:
+            TreeError: an entry gives its leaf in no form; it was changed behind our back.
+        """
+        sealed = {one.leaf_index: one for one in entries if one.leaf_index is not None}
+        nodes = self.nodes([(0, index) for index in sealed])
+        return {index: form_of(one.salt, one.document(), nodes[0, index]) for index, one in sealed.items()}
 
     def place(self, leaves: Iterable[tuple[str, int]]) -> None:
         """Give entries their leaf index."""

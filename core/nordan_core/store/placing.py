@@ -23,6 +23,7 @@ from nordan_core.domain.places import NodeState
 from nordan_core.domain.queueing import Applied, Decision, Derogated, Placed, Residency
 from nordan_core.domain.states import WAITING, AttemptState, AttemptView, JobState, check_job_move, job_state
 from nordan_core.identifiers import new_id
+from nordan_core.proof.judgement import Question
 from nordan_core.store.audit import Act, Audit, AuditEntry
 from nordan_core.store.derogations import Derogations
 from nordan_core.store.outbox import Outbox
@@ -194,6 +195,14 @@ def _is_lawful(decision: Decision, residency: Mapping[str, Residency], at: datet
     return said.good_until is None or at < said.good_until
 
 
+def policies_judged(decision: Decision, residency: Mapping[str, Residency]) -> tuple[str, ...]:
+    """Return the digests of the policies that a decision was judged by."""
+    said, by = residency.get(decision.job.residency_key), _derogated(decision, residency)
+    if by is not None:
+        return by.policies
+    return said.policies if said is not None else ()
+
+
 def _derogated(decision: Decision, residency: Mapping[str, Residency]) -> Derogated | None:
     said = residency.get(decision.job.residency_key)
     return said.derogated.get(decision.placement.pool.name) if said is not None else None
@@ -288,8 +297,11 @@ def _verdict(decision: Decision, residency: Mapping[str, Residency], at: datetim
     return {
         # Only where there are any: most judgements rest on the policy alone.
         **({} if by is None else {"policy": by.policy_digest, "derogations": list(by.ids)}),
+        "question": Question.RUN.value,
         "allowed": True,
         "epoch": said.epoch,
+        "policies": list(policies_judged(decision, residency)),
+        "control_plane": said.control_plane,
         "facts_version": decision.placement.pool.facts_version,
         "facts": said.facts.get(decision.placement.pool.name, ""),
         "atlas": said.atlas,

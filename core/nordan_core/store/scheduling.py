@@ -37,6 +37,7 @@ from nordan_core.domain.queueing import (
     Unplaced,
 )
 from nordan_core.domain.refusals import Refusal
+from nordan_core.proof.judgement import FACTS, POLICY, WORLD
 from nordan_core.store.audit import Act, Audit, AuditEntry
 from nordan_core.store.placing import ACTOR, apply_decisions
 
@@ -237,12 +238,22 @@ class Scheduling:
 
     def record_facts(self, documents: Mapping[str, Mapping[str, Any]], at: datetime) -> None:  # Any: JSON
         """Log the facts that are judged by, once per digest: certificates quote them when the world has moved on."""
-        subjects = {facts_subject(digest): document for digest, document in documents.items()}
+        self._record(Act.FACTS_CHANGED, {facts_subject(digest): one for digest, one in documents.items()}, at)
+
+    def record_policies(self, documents: Mapping[str, Mapping[str, Any]], at: datetime) -> None:  # Any: JSON
+        """Log the policies that are judged by, once per digest: whoever replays the log judges by them again."""
+        self._record(Act.POLICY_CHANGED, {f"{POLICY}{digest}": one for digest, one in documents.items()}, at)
+
+    def record_world(self, digest: str, document: Mapping[str, Any], at: datetime) -> None:  # Any: JSON
+        """Log which facts there were, so that a refusal which depends on all of them need not list them."""
+        self._record(Act.FACTS_CHANGED, {f"{WORLD}{digest}": document}, at)
+
+    def _record(self, act: Act, subjects: Mapping[str, Mapping[str, Any]], at: datetime) -> None:  # Any: JSON
         if not subjects:
             return
         known = {row.subject for row in self._session.execute(_KNOWN_SUBJECTS, {"subjects": list(subjects)})}
         Audit(self._session).write_all(
-            AuditEntry(Act.FACTS_CHANGED, subject, ACTOR, at, None, dict(document))
+            AuditEntry(act, subject, ACTOR, at, None, dict(document))
             for subject, document in subjects.items()
             if subject not in known
         )
@@ -250,7 +261,7 @@ class Scheduling:
 
 def facts_subject(digest: str) -> str:
     """Return the audit subject under which the facts of a digest are logged."""
-    return f"facts:{digest}"
+    return f"{FACTS}{digest}"
 
 
 def refusal_documents(refusals: Iterable[Refusal]) -> list[dict[str, Any]]:  # Any: JSON

@@ -12,6 +12,7 @@ from nordan_core.proof.errors import TreeError
 from nordan_core.proof.merkle import (
     EMPTY_ROOT,
     Appended,
+    Growing,
     append,
     consistency_nodes,
     consistency_proof,
@@ -187,6 +188,14 @@ def test_the_tree_does_not_depend_on_how_appends_are_batched(batches: list[int])
         log.append([data_of(log.size + offset) for offset in range(width)])
     at_once = log_of([data_of(index) for index in range(sum(batches))])
     assert (log.root, log.nodes) == (at_once.root, at_once.nodes)
+
+
+def test_a_tree_that_keeps_a_hash_a_level_has_the_same_roots() -> None:
+    growing = Growing()
+    for size in range(LARGEST):
+        assert growing.root() == roots()[size]
+        growing.add(data_of(size))
+    assert (growing.root(), growing.size) == (roots()[LARGEST], LARGEST)
 
 
 @given(st.integers(0, LARGEST), st.integers(0, 20))

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from nordan_core.residency.effective_text import effective_document, parse_effective, repeats
+from nordan_core.residency.derogations import Covering
+from nordan_core.residency.effective_text import (
+    effective_document,
+    judged_document,
+    parse_effective,
+    parse_judged,
+    repeats,
+)
 from nordan_core.residency.errors import PolicyError
+from nordan_core.residency.judge import judge
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import DataClass
-from support.residency import ATLAS, a_layer, in_force
+from nordan_core.residency.widening import derogated
+from support.derogations import a_derogation
+from support.residency import ATLAS, NOW, a_german_pool, a_layer, a_pool, a_swedish_pool, in_force
 
 
 def an_effective() -> Effective:
@@ -78,3 +89,30 @@ def test_a_stored_policy_with_a_fault_is_refused(changes: dict[str, Any], field:
     with pytest.raises(PolicyError) as caught:
         parse_effective(stored(**changes), ATLAS)
     assert caught.value.field == field
+
+
+class TestWhatTheLogKeeps:
+    """A policy as it was judged: enough to judge again, without the names that tenants gave."""
+
+    def test_it_has_the_digest_and_no_name(self) -> None:
+        document = judged_document(an_effective())
+        assert parse_judged(document, ATLAS).digest == an_effective().digest
+        assert "patients" not in json.dumps(document)
+
+    @pytest.mark.parametrize("inputs", [None, ["patients"]])
+    def test_with_a_derogation_it_judges_the_same(self, inputs: list[str] | None) -> None:
+        """One for an input tells layers apart, so they come with it."""
+        told = None if inputs is None else frozenset(inputs)
+        of = derogated(an_effective(), [Covering(a_derogation(), told)])
+        again = parse_judged(json.loads(json.dumps(judged_document(of))), ATLAS)
+        assert again.digest == of.digest != an_effective().digest
+        for pool in (a_pool(), a_swedish_pool(), a_german_pool()):
+            for instant in (NOW, NOW + timedelta(days=8)):
+                one, other = judge(of, pool, ATLAS, instant), judge(again, pool, ATLAS, instant)
+                assert (one.allowed, one.good_until, one.failing) == (other.allowed, other.good_until, other.failing)
+
+    def test_a_changed_one_has_another_digest(self) -> None:
+        document = judged_document(an_effective())
+        assert parse_judged({**document, "missing": ["process"]}, ATLAS).digest != an_effective().digest
+        with pytest.raises(PolicyError):
+            parse_judged({**document, "more": 1}, ATLAS)

@@ -152,8 +152,14 @@ class CertificateRow(SQLModel, table=True):
     """A finished job's certificate; `envelope` is absent until its audit entries are sealed."""
 
     __tablename__ = "certificate"
-    __table_args__ = (Index("certificate_pending", "job_id", postgresql_where=text("envelope is null")),)
+    __table_args__ = (
+        Index("certificate_pending", "job_id", postgresql_where=text("envelope is null")),
+        Index("certificate_redaction_asked", "job_id", postgresql_where=text("redaction = 'asked'")),
+    )
     job_id: str = Field(primary_key=True, foreign_key="job.id")
     created_at: datetime = instant()
     issued_at: datetime | None = optional_instant()
     envelope: Document | None = optional_document()
+    redaction: str | None = None
+    """`asked`, then `made` or `impossible`: what was made for third parties, on request."""
+    redacted: Document | None = optional_document()

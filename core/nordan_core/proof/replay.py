@@ -1,0 +1,233 @@
+"""The whole audit log, replayed offline: each leaf, each signed head, each judged act judged again by the same judge.
+
+`nordan admin audit verify` calls it with an export, public keys and atlases; nothing else is needed or asked. It goes
+through the file twice: first it builds the tree and notes where documents stand, then it judges. What is kept meanwhile
+is a hash for each level of the tree, an offset for each document and a few marks for each attempt that has not ended,
+so memory grows with policies, facts and live attempts, and not with the log. Never raises on bad input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import BinaryIO
+
+from nordan_core.domain.errors import NordanError
+from nordan_core.proof.acts import expected, is_judged, judgements_in
+from nordan_core.proof.archive import Archive
+from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
+from nordan_core.proof.errors import ProofError
+from nordan_core.proof.export import BrokenLine, EntryLine, HeadLine, lines_of
+from nordan_core.proof.judgement import Judgement, Question, judge_again, read_judgement
+from nordan_core.proof.keys import PublicKey
+from nordan_core.proof.leaf import commitment
+from nordan_core.proof.lives import Lives
+from nordan_core.proof.merkle import Growing
+from nordan_core.proof.tokens import SKEW_S
+from nordan_core.residency.places import Atlas
+
+#: Faults that are told in full; the others are counted.
+TOLD = 100
+#: What a document in the log may stumble over. All become faults.
+_STUMBLES = (NordanError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+#: An act is written in the transaction that judged it, or a moment later.
+_LATE = timedelta(seconds=120)
+_SKEW = timedelta(seconds=SKEW_S)
+
+
+@dataclass(slots=True)
+class Replay:
+    """What came of it."""
+
+    entries: int = 0
+    heads: int = 0
+    judged: int = 0
+    """Judgements made again, with the same answer."""
+    withheld: int = 0
+    """Judgements about what may not be described here: their policies are not in the log."""
+    newest: Checkpoint | None = None
+    faults: list[str] = field(default_factory=list)
+    """The first hundred."""
+    fault_count: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Return whether nothing speaks against the log, and there is one."""
+        return self.fault_count == 0 and self.newest is not None
+
+    def fault(self, sentence: str) -> None:
+        """Note what speaks against the log."""
+        self.fault_count += 1
+        if len(self.faults) < TOLD:
+            self.faults.append(sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a log is held to."""
+
+    keys: Mapping[str, PublicKey]
+    """Trusted certificate keys by id."""
+    atlases: Mapping[str, Atlas]
+    """By digest."""
+    kept: tuple[Checkpoint, ...] = ()
+    """Heads that the reader kept: the log must have grown out of each."""
+    not_before: datetime | None = None
+    """The newest head must not be older."""
+
+
+def replay(file: BinaryIO, terms: Terms, progress: Callable[[int], object] = lambda _: None) -> Replay:
+    """Check a whole export; `progress` is told how many bytes were read, of twice the file."""
+    found = Replay()
+    archive = Archive(file)
+    # 1. The tree and its heads.
+    _Tree(found, terms, archive).read(file, progress)
+    # 2. What the acts say, judged again.
+    lives = Lives()
+    read = 0
+    for line in lines_of(file):
+        if isinstance(line, EntryLine):
+            for fault in _act_faults(line, archive, terms, found, lives):
+                found.fault(f"entry {line.index} ({line.act}): {fault}")
+            file.seek(line.offset)  # documents were read from elsewhere in the file
+            file.readline()
+            if read % 1000 == 0:
+                progress(archive.size + line.offset)
+            read += 1
+    for fault in lives.leftovers():
+        found.fault(fault)
+    progress(2 * archive.size)
+    return found
+
+
+class _Tree:
+    """First pass: leaves, heads, and where the documents are."""
+
+    def __init__(self, found: Replay, terms: Terms, archive: Archive) -> None:
+        self._found = found
+        self._terms = terms
+        self._archive = archive
+        self._growing = Growing()
+        self._kept = {head.size: head for head in terms.kept}
+
+    def read(self, file: BinaryIO, progress: Callable[[int], object]) -> None:
+        for line in lines_of(file):
+            for fault in self._faults(line):
+                self._found.fault(fault)
+            if self._found.entries % 1000 == 0:
+                progress(line.offset)
+        for fault in self._end_faults():
+            self._found.fault(fault)
+
+    def _faults(self, line: EntryLine | HeadLine | BrokenLine) -> Iterator[str]:
+        if isinstance(line, BrokenLine):
+            yield f"at byte {line.offset}: {line.why}"
+        elif isinstance(line, HeadLine):
+            self._found.heads += 1
+            yield from self._head_faults(line)
+        else:
+            yield from self._entry_faults(line)
+
+    def _entry_faults(self, line: EntryLine) -> Iterator[str]:
+        if line.index != self._growing.size:
+            yield f"entry {line.index} stands where entry {self._growing.size} should: entries are missing or added"
+        self._found.entries += 1
+        self._archive.note(line)
+        try:
+            leaf = commitment(line.salt, line.entry, line.form)
+        except ProofError as error:
+            yield f"entry {line.index} is no leaf: {error}"
+            leaf = b""
+        self._growing.add(leaf)
+
+    def _head_faults(self, line: HeadLine) -> Iterator[str]:
+        try:
+            head = verify_checkpoint(line.envelope, self._terms.keys)
+        except ProofError as error:
+            yield f"a head behind entry {self._growing.size - 1} does not hold: {error}"
+            return
+        before = self._found.newest
+        if head.size != self._growing.size:
+            yield f"a head says {head.size} entries where there are {self._growing.size}"
+        elif head.root != self._growing.root():
+            yield f"the first {head.size} entries are not those that were signed on {head.at}: one was changed"
+        if before is not None and head.origin != before.origin:
+            yield f"the head of {head.size} entries is of another log: {head.origin}, not {before.origin}"
+        if before is not None and head.at < before.at - _SKEW:
+            yield f"the head of {head.size} entries was signed at {head.at}, before the one before it at {before.at}"
+        kept = self._kept.pop(head.size, None)
+        if kept is not None and (kept.root, kept.origin) != (head.root, head.origin):
+            yield f"the head of {head.size} entries is not the one that was kept: the log was rewritten"
+        if before is None or head.size >= before.size:
+            self._found.newest = head
+
+    def _end_faults(self) -> Iterator[str]:
+        newest = self._found.newest
+        if newest is None:
+            yield "no head that a trusted key signed is in the export"
+            return
+        if newest.size < self._growing.size:
+            count = self._growing.size - newest.size
+            yield f"the last {count} entries are under no head: the export is cut off, or they were added"
+        for size in sorted(self._kept):
+            what = "was cut off" if size > newest.size else "has no such head: it is another log"
+            yield f"a head of {size} entries was kept; the export of {newest.size} {what}"
+        if self._terms.not_before is not None and newest.at < self._terms.not_before:
+            yield f"the newest head is of {newest.at}; the log is older than {self._terms.not_before}, or was cut off"
+
+
+def _act_faults(line: EntryLine, archive: Archive, terms: Terms, found: Replay, lives: Lives) -> Iterable[str]:
+    try:
+        faults = [*archive.document_faults(line), *lives.faults(line)]
+        faults += _judgement_faults(line, archive, terms, found)
+    except _STUMBLES as error:
+        return [str(error) or type(error).__name__]
+    return faults
+
+
+def _judgement_faults(line: EntryLine, archive: Archive, terms: Terms, found: Replay) -> Iterator[str]:
+    judgements = judgements_in(line.body)
+    if judgements is None:
+        if is_judged(line.act, line.body):
+            yield "the act is judged, but its entry says nothing of that"
+        return
+    read = [read_judgement(one) for one in judgements]
+    for judgement in read:
+        yield from _answer_faults(line, judgement, archive, terms, found)
+    want, have = expected(line.act, line.body), all(one.allowed for one in read)
+    if want is not None and want != have:
+        yield f"the act was {'done' if want else 'refused'}, but the judge had {'allowed' if have else 'refused'} it"
+
+
+def _answer_faults(
+    line: EntryLine, judgement: Judgement, archive: Archive, terms: Terms, found: Replay
+) -> Iterator[str]:
+    logged = datetime.fromisoformat(str(line.entry["at"]))
+    if not -_SKEW <= logged - judgement.at <= _LATE:
+        yield f"it was judged as of {judgement.at}, and done at {logged}"
+    if judgement.is_withheld:
+        found.withheld += 1
+        if judgement.allowed:
+            yield "it was allowed although the control plane may not describe it"
+        return
+    atlas = terms.atlases.get(judgement.atlas)
+    if atlas is None:
+        yield f"it was judged under the atlas {judgement.atlas[:12]}…, which was not given; --atlas takes it"
+        return
+    try:
+        allowed, good_until = judge_again(judgement, archive, atlas)
+        yield from archive.place_faults(line, judgement, atlas)
+    except _STUMBLES as error:
+        yield f"it cannot be judged again: {error}"
+        return
+    if allowed != judgement.allowed:
+        said, again = ("allowed" if one else "refused" for one in (judgement.allowed, allowed))
+        yield f"by {judgement.question.value} it was {said}; judged again it is {again}"
+    elif judgement.question is Question.RUN and allowed and _is_longer(judgement.good_until, good_until):
+        yield f"it holds until {good_until}; the log relied on it until {judgement.good_until or 'any time'}"
+    found.judged += 1
+
+
+def _is_longer(relied: datetime | None, holds: datetime | None) -> bool:
+    return holds is not None and (relied is None or relied > holds)
