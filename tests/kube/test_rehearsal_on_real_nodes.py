@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from rehearsal import OVERLAY, REGIONS, ROOT, wait_until
 
-from support.kube.binaries import Unavailable
+from support.kube.binaries import NODE_PARTS, Unavailable, find_binaries
 from support.kube.built_images import image_archives
 from support.kube.fixtures import offered, skip_or_fail, start_node
 from support.kube.node_cluster import NodeCluster
+from support.kube.spaces import require_node_level
 from support.kube_deployment import IMAGES, Deployment, deploy, trouble
 
 pytestmark = [pytest.mark.kube, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -25,7 +26,12 @@ ENDED = {"succeeded", "failed", "cancelled"}
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[Path]]]:
-    """Make the images while the cluster starts."""
+    """Make the images while the cluster starts; nothing is made for a cluster that cannot be had."""
+    try:
+        require_node_level()
+        find_binaries(NODE_PARTS)
+    except Unavailable as reason:
+        skip_or_fail(reason)
     with ThreadPoolExecutor() as pool:
         yield pool.submit(image_archives, IMAGES, tmp_path_factory.mktemp("images"))
 
