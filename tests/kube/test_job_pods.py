@@ -18,7 +18,7 @@ from support.kube.binaries import Unavailable
 from support.kube.fixtures import skip_or_fail
 from support.kube.job_pods import JobPods, agent_archive, job_pods
 from support.kube.node_cluster import NodeCluster
-from support.pod_shim import boot_s, marked
+from support.pod_shim import boot_s, programs
 from support.sessions import SessionUnderTest
 
 pytestmark = pytest.mark.timeout(400)
@@ -220,17 +220,8 @@ def test_a_pod_ends_at_its_deadline_though_region_and_api_server_are_away(
         with kube_node.plane.api_server.paused():
             deadline_s = json.loads((tmp_path / "attempts" / attempt / "deadline.json").read_text())["at_s"]
             assert boot_s() < deadline_s - 3.0, "the pod took too long to begin"
-            # The kubelet and the shim have the program on their command lines, too: the program is PID 2 in there.
-            while any(is_program(pid) for pid in marked(mark)):
+            while programs(mark):
                 assert boot_s() < deadline_s + 5.0, "the program outlived its deadline"
                 time.sleep(0.1)
             assert boot_s() > deadline_s - 1.0, "the program ended before its deadline"
         pods.end(attempt)
-
-
-def is_program(pid: int) -> bool:
-    """Tell whether this is a job's Python, and not the shim that runs it."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"python\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return False

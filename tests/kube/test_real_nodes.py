@@ -124,7 +124,7 @@ def test_made_up_gpus_are_given_out_and_taken_back(kube_node: NodeCluster) -> No
 
 
 def test_pods_of_two_nodes_speak_to_each_other_until_a_kubelet_is_killed(kube_node: NodeCluster) -> None:
-    assert kube_node.add_node() == "node2"
+    assert kube_node.second_node() == "node2"
     with kube_node.namespace() as name:
         kube_node.post(_pods(name), _pod("server", "while :; do echo over there | nc -l -p 80; done", node="node2"))
         address = kube_node.wait_for_phase(name, "server", "Running")["status"]["podIP"]

@@ -22,25 +22,38 @@ import httpx
 
 from nordan_core.embedded.packaged import valkey_server
 
+#: By territory: where its region stands, and its part of the grid.
+PLACES = {"FR": ("FRPAR", "FR"), "SE": ("SESTO", "SE3")}
 PARTS = {"supervisor": "nordan_workers.supervisor", "gateway": "nordan_workers.gateway", "worker": "nordan_workers.app"}
 STOP_S = 15.0
+_TESTS = Path(__file__).resolve().parents[1]
 
 
-def world(code: str, pool: str, *, nodes: int | None, gpus_per_node: int = 8, **more: Any) -> list[dict[str, Any]]:
-    """Return the documents of a region in France that a cluster serves, and of one pool."""
+def world(
+    code: str,
+    pool: str,
+    *,
+    nodes: int | None,
+    gpus_per_node: int = 8,
+    territory: str = "FR",
+    price: float = 1.0,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Return the documents of an operator, of a region of theirs that a cluster serves, and of one pool."""
     home = {"kind": "Entity", "name": "home", "legal_name": "Home", "seat": "FR", "presences": [], "owners": []}
+    locode, grid_zone = PLACES[territory]
     region = {
         "kind": "Region",
         "name": code,
-        "territory": "FR",
+        "territory": territory,
         "operator": "home",
         "host": "home",
-        "locode": "FRPAR",
-        "grid_zone": "FR",
+        "locode": locode,
+        "grid_zone": grid_zone,
         "pue": 1.2,
         "executor": "kubernetes",
         "evidence": "E0",
-        "access_territories": ["FR"],
+        "access_territories": [territory],
     }
     shape = {
         "kind": "Pool",
@@ -52,7 +65,7 @@ def world(code: str, pool: str, *, nodes: int | None, gpus_per_node: int = 8, **
         "gpus_per_node": gpus_per_node,
         "cpus": 64,
         "memory_mib": 524288,
-        "price_eur_per_gpu_h": 1.0,
+        "price_eur_per_gpu_h": price,
         "power_w_per_gpu": 700,
         "tenancy": "dedicated",
         "enforces": [],
@@ -74,6 +87,8 @@ class KubeRegion:
         self._password = secrets.token_hex(16)
         self._settings = {"NORDAN_KUBECONFIG": str(kubeconfig), **_variables(settings)}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.clock_off_s = 0.0
+        """How wrong the wall clock is of what is started from now on."""
 
     @property
     def gateway_url(self) -> str:
@@ -111,27 +126,40 @@ class KubeRegion:
         if number == signal.SIGKILL:
             process.wait(STOP_S)
 
+    def restart(self, name: str) -> None:
+        """Stop one process politely and start it again."""
+        self._end(name)
+        self.start(name)
+
+    def has_ended(self, name: str) -> bool:
+        """Tell whether a process that was started has ended by itself."""
+        return self._processes[name].poll() is not None
+
     def stop(self) -> None:
         """Stop everything, the broker last."""
         for name in (*PARTS, "broker"):
-            process = self._processes.pop(name, None)
-            if process is None or process.poll() is not None:
-                continue
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S)
+            self._end(name)
 
     def log(self, name: str) -> str:
         """Return what a process has said."""
         return (self.folder / f"{name}.log").read_text()
 
+    def _end(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_S)
+
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", PARTS[name]] if name in PARTS else self._broker_command()
+        command = self._command(name) if name in PARTS else self._broker_command()
         environment = {
             "PATH": os.environ["PATH"],
+            **({"PYTHONPATH": str(_TESTS)} if self.clock_off_s else {}),
             "NORDAN_REGION_DIR": str(self.folder),
             "NORDAN_JOIN_FILE": str(self.folder / "join.json"),
             "NORDAN_GATEWAY_PORT": str(self.gateway_port),
@@ -145,6 +173,11 @@ class KubeRegion:
             return subprocess.Popen(
                 command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def _command(self, name: str) -> list[str]:
+        if self.clock_off_s:
+            return [sys.executable, "-m", "support.wrong_clock", str(self.clock_off_s), PARTS[name]]
+        return [sys.executable, "-m", PARTS[name]]
 
     def _broker_command(self) -> list[str]:
         config = self.folder / "broker.conf"

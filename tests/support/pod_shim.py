@@ -158,6 +158,19 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def programs(mark: str) -> list[int]:
+    """Return the living programs of jobs whose command line holds a mark, without the helpers that run them."""
+    return [pid for pid in marked(mark) if _is_program(pid)]
+
+
+def _is_program(pid: int) -> bool:
+    """Tell whether this is a job's Python, and not the shim that has it on its own command line."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"python\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def marked(mark: str) -> list[int]:
     """Return the living processes whose command line holds a mark."""
     found = []

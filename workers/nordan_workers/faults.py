@@ -2,6 +2,7 @@
 
 The points surround each step after which a second try could do harm: `before_` and `after_` each of `write` (the
 redemption id to disk), `redeem` (the request), `answer` (the order to disk), `launch` and `report` (the end, sent).
+Where jobs are pods there are two more, each before the note of it: `create` (the pod) and `bind` (the pod to its node).
 A file in the run folder remembers that it happened, so that a restarted process with the same environment lives.
 """
 
@@ -12,7 +13,9 @@ import signal
 from pathlib import Path
 
 STEPS = ("write", "redeem", "answer", "launch", "report")
-POINTS = tuple(f"{when}_{step}" for step in STEPS for when in ("before", "after"))
+POD_STEPS = ("create", "bind")
+"""Steps of the Kubernetes executor alone."""
+POINTS = tuple(f"{when}_{step}" for step in (*STEPS, *POD_STEPS) for when in ("before", "after"))
 
 
 class Faults:

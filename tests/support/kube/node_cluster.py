@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.kube.binaries import Binaries
@@ -18,7 +19,7 @@ from support.kube.cluster import Cluster, Level
 from support.kube.control_plane import ControlPlane, Place
 from support.kube.daemons import Daemon
 from support.kube.images import pause_image, work_image
-from support.kube.nodes import CONTROL_HOST, Node, Parts, join_networks
+from support.kube.nodes import CONTROL_HOST, Node, Parts, cable_of, join_networks
 from support.kube.spaces import Space
 
 _API_PORT = 6443
@@ -92,6 +93,20 @@ class NodeCluster(Cluster):
         node.kubelet.start()
         self._wait_until_ready(node)
         return node.name
+
+    def second_node(self) -> str:
+        """Return the second node's name; it is started unless another test has had it started."""
+        return self.node_names[1] if len(self.node_names) > 1 else self.add_node()
+
+    @contextmanager
+    def cut_off(self, name: str) -> Iterator[None]:
+        """Pull a node's cable: it runs on and reaches nobody. Not the first's, on which the API server lives."""
+        cable = cable_of(self.nodes[name].number)
+        self._space.run("ip", "link", "set", cable, "down")
+        try:
+            yield
+        finally:
+            self._space.run("ip", "link", "set", cable, "up")
 
     def kill_kubelet(self, name: str) -> None:
         """Kill a node's kubelet; its containers go on, and nobody tells the API server about them."""

@@ -37,7 +37,7 @@ class Node:
         self.pods = f"10.244.{number}.0/24"
         self.folder = folder
         self.space = space
-        self._number = number
+        self.number = number
         self._parts = parts
         self._socket = folder / "containerd.sock"
         self.containerd = self._daemon("containerd", ["containerd", f"--config={self._containerd_config()}"])
@@ -190,6 +190,11 @@ disabled_plugins = {json.dumps([f"io.containerd.snapshotter.v1.{name}" for name 
         ]
 
 
+def cable_of(number: int) -> str:
+    """Return the name, in the first node's network, of what connects a further node to it."""
+    return f"to-node{number}"
+
+
 def join_networks(first: Space, second: Space, number: int) -> None:
     """Give the first node its bridge when it has none yet, or connect a further node to it."""
     if first is second:
@@ -197,7 +202,7 @@ def join_networks(first: Space, second: Space, number: int) -> None:
         first.run("ip", "address", "add", f"{CONTROL_HOST}/24", "dev", BRIDGE)
         first.run("ip", "link", "set", BRIDGE, "up")
     else:
-        cable = f"to-node{number}"
+        cable = cable_of(number)
         first.run("ip", "link", "add", cable, "type", "veth", "peer", "name", BRIDGE, "netns", str(second.first_pid))
         first.run("ip", "link", "set", cable, "master", BRIDGE, "up")
         first.run("ip", "route", "add", f"10.244.{number}.0/24", "via", f"10.99.0.{number}")

@@ -20,6 +20,7 @@ from nordan_workers.executors.kubernetes.manifests import PodSettings
 from nordan_workers.executors.kubernetes.watch import Audience
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.executors.uids import UidRange
+from nordan_workers.faults import NO_FAULTS, Faults
 from nordan_workers.joining import Joined
 from nordan_workers.supervisor.sync import NodeSource
 
@@ -35,7 +36,7 @@ class Chosen:
     """Who stops what becomes unlawful in its cluster."""
 
 
-def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> Chosen:
+def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock, faults: Faults = NO_FAULTS) -> Chosen:
     """Return the executor, which has begun to look at what an earlier one left.
 
     Raises:
@@ -51,7 +52,9 @@ def choose_executor(settings: RegionSettings, joined: Joined, clock: Clock) -> C
     scope = Scope(joined.region, joined.territory, of_pods.namespace, of_pods.gpu_resource)
     nodes = NodeWatch(cluster, scope, clock, also=(guard.others,))
     audience = Audience(pods=(*nodes.audience.pods, guard.jobs), nodes=(*nodes.audience.nodes, guard.nodes))
-    executor = KubernetesExecutor(settings.region_dir, clock, cluster=cluster, settings=of_pods, audience=audience)
+    executor = KubernetesExecutor(
+        settings.region_dir, clock, cluster=cluster, settings=of_pods, audience=audience, faults=faults
+    )
     return Chosen(executor, nodes, guard)
 
 

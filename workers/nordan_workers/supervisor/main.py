@@ -50,7 +50,8 @@ async def _run(settings: RegionSettings, joined: Joined) -> None:
     region_dir = settings.region_dir
     store = RegionStore(region_dir / "store")
     store.clear_incoming(older_than_s=STALE_INCOMING_S, now_s=clock.now().timestamp())
-    chosen = choose_executor(settings, joined, clock)
+    faults = Faults(fault_point(), region_dir / "run")
+    chosen = choose_executor(settings, joined, clock, faults)
     region = Region(
         region_dir=region_dir,
         joined=joined,
@@ -59,7 +60,7 @@ async def _run(settings: RegionSettings, joined: Joined) -> None:
         records=Records(region_dir / "records"),
         api=WorkerApi(joined),
         clock=clock,
-        faults=Faults(fault_point(), region_dir / "run"),
+        faults=faults,
         boot_id=boot_id(),
         pulse=Pulse(settings.pulse_file),
         nodes=chosen.nodes,

@@ -86,7 +86,9 @@ class Errands:
             return None
         rank = next(one for one in order.ranks if one.rank == seat.rank)
         if seat.created is None:
+            site.faults.at("before_create")
             pod = site.binder.create(order, rank, self._ticket(record, rank.node))
+            site.faults.at("after_create")
             site.pods.note(pod)
             seat.note_created(pod["metadata"]["uid"], rank.node)
         if attempt.want(site.clock.monotonic()) is not Want.RUN:
@@ -94,8 +96,10 @@ class Errands:
         if not seat.is_bound:
             sighting = site.sighting(seat)
             is_bound = sighting is not None and bool(sighting.view.node)
+            site.faults.at("before_bind")
             if not is_bound and not site.binder.bind(seat.pod, rank.node):
                 site.pods.note_gone(seat.pod, seat.created.uid if seat.created else None)
+            site.faults.at("after_bind")
             seat.is_bound = True
         # A stop that came while the binding was under way finds the pod on its next look.
         return 0.0 if attempt.want(site.clock.monotonic()) is not Want.RUN else None

@@ -42,6 +42,7 @@ from nordan_workers.executors.kubernetes.status import Patience
 from nordan_workers.executors.kubernetes.sweeper import Sweeper
 from nordan_workers.executors.kubernetes.visits import keep_visit
 from nordan_workers.executors.kubernetes.watch import Audience, Fan, Watch
+from nordan_workers.faults import NO_FAULTS, Faults
 from nordan_workers.shim import linux
 from nordan_workers.shim.rank import announce
 from nordan_workers.shim.records import Deadline, Stop, write
@@ -86,6 +87,7 @@ class KubernetesExecutor:
         settings: PodSettings,
         tuning: Tuning = Tuning(),
         audience: Audience = Audience(),
+        faults: Faults = NO_FAULTS,
     ) -> None:
         """Find the attempts of an earlier executor in `region_dir` and begin to watch the cluster."""
         for name, mode in (("attempts", 0o700), ("work", 0o711), ("logs", 0o750), ("run", 0o750)):
@@ -112,6 +114,7 @@ class KubernetesExecutor:
             patience=tuning.patience,
             tell=self._tell,
             attempts=self._attempts,
+            faults=faults,
         )
         self._reader = Reader(self._site)
         self._errands = Errands(self._site, tuning.threads)

@@ -12,6 +12,7 @@ from nordan_workers.executors.kubernetes.manifests import PodSettings
 from nordan_workers.executors.kubernetes.pods import Nodes, Pods, Sighting
 from nordan_workers.executors.kubernetes.seats import Attempt, Seat
 from nordan_workers.executors.kubernetes.status import Patience
+from nordan_workers.faults import NO_FAULTS, Faults
 
 #: After a deadline has passed on our clock, the helper in the pod has ended everything; its node's clock may run
 #: slower, and it is asked to be on time, not to be fast.
@@ -33,6 +34,7 @@ class Site:
     """Have whoever drives the executor look at an attempt."""
     attempts: dict[AttemptId, Attempt]
     """Those that were prepared and not forgotten; read it by copying."""
+    faults: Faults = NO_FAULTS
 
     def sighting(self, seat: Seat) -> Sighting | None:
         """Return a rank's own pod as it was seen last."""
