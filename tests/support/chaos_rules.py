@@ -43,11 +43,11 @@ RULES: Mapping[str, str] = {
     """,
     "a GPU was given twice": """
         with held as (
-            select a.id, a.created_at, a.ended_at, r ->> 'node' as node, (r ->> 'gpu_mask')::bigint as mask
+            select a.id, a.created_at, a.ended_at, a.pool, r ->> 'node' as node, (r ->> 'gpu_mask')::bigint as mask
             from attempt a, jsonb_array_elements(a.placement) r
         )
-        select x.id, y.id, x.node from held x join held y on x.node = y.node and x.id < y.id and x.mask & y.mask <> 0
-        where x.created_at < y.ended_at and y.created_at < x.ended_at
+        select x.id, y.id, x.node from held x join held y on (x.pool, x.node) = (y.pool, y.node)
+        where x.id < y.id and x.mask & y.mask <> 0 and x.created_at < y.ended_at and y.created_at < x.ended_at
     """,
     # A region that cannot keep tenants apart stays with its first.
     "a pool is still bound to an organisation": """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import socket
 import time
@@ -23,6 +24,15 @@ _START_S = 60.0
 #: Free ports are found and then let go of, so another process may take one first.
 _TRIES = 3
 _PORTS = (20_000, 32_000)
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "verbs": ["create"], "resources": [{"group": "", "resources": ["pods"]}]},
+        {"level": "None"},
+    ],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,11 @@ class ControlPlane:
         self.etcd = self._daemon("etcd", self._etcd_arguments())
         self.api_server = self._daemon("kube-apiserver", self._api_server_arguments())
         self.others: dict[str, Daemon] = {}
+
+    @property
+    def audit_log(self) -> Path:
+        """Where the API server notes each pod that it makes, a line of JSON for each."""
+        return self.folder / "audit.log"
 
     def inner_kubeconfig(self, identity: str) -> Path:
         """Return a kubeconfig for processes that run where the API server runs."""
@@ -151,6 +166,8 @@ class ControlPlane:
             "kubelet-client", common_name="kubelet-client", organisation="system:masters"
         )
         account_keys = self._authority.token_keys()
+        audit_policy = self.folder / "audit-policy.json"
+        audit_policy.write_text(json.dumps(_AUDIT_POLICY))
         tokens = self.folder / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(token_file(self._tokens))
@@ -176,6 +193,8 @@ class ControlPlane:
             f"--kubelet-client-key={to_kubelets.key}",
             f"--kubelet-certificate-authority={self._authority.file}",
             "--kubelet-preferred-address-types=InternalIP,Hostname",
+            f"--audit-policy-file={audit_policy}",
+            f"--audit-log-path={self.audit_log}",
         ]
 
     def _controller_manager_arguments(self) -> list[str]:

@@ -58,13 +58,14 @@ class Closing:
 
 DONE = Closing(1000, "done", "the command has ended")
 GONE = Closing(1001, "gone", "the client has gone")
-BROKEN = Closing(1011, "broken", "the session broke off; its keeper is gone")
+BROKEN = Closing(1011, "broken", "the session broke off on its way to the job")
+REFUSED = Closing(1011, "refused", "the region's cluster refused the session")
 BAD_REQUEST = Closing(4400, "bad_request", "that is no message of a session")
 EXPIRED = Closing(4401, "token_expired", "the pass was not renewed in time")
 FENCED = Closing(4403, "fenced", "the attempt is fenced: its policy no longer allows it to be entered here")
 TOO_LONG = Closing(4408, "session_too_long", "a session lives eight hours at most; open another")
 OVER = Closing(4409, "attempt_over", "the attempt is over, and the session with it")
-_OF_KEEPER = {"attempt_over": OVER, "bad_request": BAD_REQUEST}
+_OF_KEEPER = {"attempt_over": OVER, "bad_request": BAD_REQUEST, "refused": REFUSED}
 #: What the supervisor's door says, as statuses.
 _REFUSALS = {"attempt_not_running": 409, "attempt_over": 409, "exec_not_supported": 409}
 
