@@ -13,7 +13,9 @@ from nordan_workers.shim.frames import BadFrame, Kind
 
 
 class FakeDoor:
-    """Listens at `path`. Moods: `echo`, `refuse`, `mute`, `vanish` (after the start), `flood`, `over`, `deaf`."""
+    """Listens at `path`. Moods: `echo`, `refuse`, `mute`, `vanish` and `forbid` (after the start), `flood`, `over`,
+    `deaf`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.mood = "echo"
@@ -63,6 +65,9 @@ class FakeDoor:
             return
         if self.mood == "over":
             line.sendall(frames.pack_document(Kind.END, {"error": "attempt_over", "message": "over"}))
+            return
+        if self.mood == "forbid":
+            line.sendall(frames.pack_document(Kind.END, {"error": "refused", "message": "the cluster says no"}))
             return
         unpacker = frames.Unpacker()
         while self.mood == "flood":

@@ -245,6 +245,11 @@ class TestWhatCutsIt:
         with entered(gateway, attempt) as line:
             assert closing(line)[:2] == (4409, "attempt_over")
 
+    def test_a_cluster_that_refuses(self, gateway: GatewayUnderTest, door: FakeDoor, attempt: str) -> None:
+        door.mood = "forbid"
+        with entered(gateway, attempt) as line:
+            assert closing(line)[:2] == (1011, "refused")
+
     def test_a_keeper_that_vanishes(self, gateway: GatewayUnderTest, door: FakeDoor, attempt: str) -> None:
         door.mood = "vanish"
         with entered(gateway, attempt) as line:
