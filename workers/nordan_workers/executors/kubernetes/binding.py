@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from nordan_core.domain.reasons import Reason
 from nordan_core.wire import LaunchOrder, RankOrder
 from nordan_workers.executors.kubernetes import manifests, names
-from nordan_workers.executors.kubernetes.client import Cluster, ClusterRefused, Object
+from nordan_workers.executors.kubernetes.client import Cluster, ClusterRefused, ClusterUnreachable, Object
 from nordan_workers.executors.kubernetes.manifests import PodSettings, PodTicket
 from nordan_workers.executors.kubernetes.status import Trouble
 
 #: How the API server's text of a refusal by an admission policy goes on with the policy's own message.
 _DENIED = "denied request: "
 _LONGEST = 300
+_UNAUTHENTICATED, _FORBIDDEN = 401, 403
+#: What the authorizer and the admission plugins say, where an admission policy would name itself.
+_NOT_YET = ('is forbidden: User "', "not yet ready to handle request")
 
 
 class Refused(Exception):
@@ -47,7 +50,7 @@ class Binder:
             return self.cluster.post(self._pods(), pod)
         except ClusterRefused as error:
             if not error.is_conflict:
-                raise Refused(trouble_of_refusal(error)) from error
+                raise refusal_of(error) from error
         return self._found(pod)
 
     def bind(self, name: str, node: str) -> bool:
@@ -63,7 +66,7 @@ class Binder:
             if error.is_missing:
                 return False
             if not error.is_conflict:
-                raise Refused(trouble_of_refusal(error)) from error
+                raise refusal_of(error) from error
             return self._is_bound(name, node)
         return True
 
@@ -113,11 +116,11 @@ class Binder:
             return self.cluster.post(folder, wanted)
         except ClusterRefused as error:
             if not error.is_conflict:
-                raise Refused(trouble_of_refusal(error)) from error
+                raise refusal_of(error) from error
         try:
             return self.cluster.get(f"{folder}/{wanted['metadata']['name']}")
         except ClusterRefused as error:
-            raise Refused(trouble_of_refusal(error)) from error
+            raise refusal_of(error) from error
 
     def _found(self, wanted: Object) -> Object:
         """Return the pod that has the name already, if it is the same attempt's."""
@@ -126,7 +129,7 @@ class Binder:
             there = self.cluster.get(f"{self._pods()}/{name}")
         except ClusterRefused as error:
             # Gone between the two questions: the next try makes it.
-            raise Refused(trouble_of_refusal(error)) from error
+            raise refusal_of(error) from error
         found = there["metadata"].get("labels") or {}
         if any(
             found.get(key) != labels[key] for key in (names.LABEL_ATTEMPT, names.LABEL_RANK, names.LABEL_MANAGED_BY)
@@ -140,7 +143,7 @@ class Binder:
         except ClusterRefused as error:
             if error.is_missing:
                 return False
-            raise Refused(trouble_of_refusal(error)) from error
+            raise refusal_of(error) from error
         if there["metadata"].get("deletionTimestamp"):
             return False
         if (there.get("spec") or {}).get("nodeName") != node:
@@ -149,6 +152,18 @@ class Binder:
 
     def _pods(self) -> str:
         return f"/api/v1/namespaces/{self.settings.namespace}/pods"
+
+
+def refusal_of(error: ClusterRefused) -> Refused | ClusterUnreachable:
+    """Return what to raise for a refusal: the cluster's last word, or that it is worth another try.
+
+    An API server that has just started does not know yet who is who and who may do what, and refuses everybody for some
+    seconds. An account that truly lacks the right is found out by the patience that every start has.
+    """
+    is_unknown = error.status == _UNAUTHENTICATED
+    if is_unknown or (error.status == _FORBIDDEN and any(words in error.message for words in _NOT_YET)):
+        return ClusterUnreachable(f"{error.status} {error.reason}")
+    return Refused(trouble_of_refusal(error))
 
 
 def trouble_of_refusal(error: ClusterRefused) -> Trouble:
