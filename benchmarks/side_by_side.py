@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import kueue
 import load
 import paths  # noqa: F401  # makes `support` importable
 import stack
@@ -84,6 +85,8 @@ def main() -> None:
         _mark(cluster, cluster.add_fake_nodes(arguments.nodes, labels=_labels()))
         alone = _kube_scheduler(cluster, arguments.jobs)
         print(alone.line(), flush=True)
+        if (peer := kueue.Kueue.found()) is not None:
+            print(_kueue(cluster, peer, folder, arguments).line(), flush=True)
         region = parts.enter_context(_nordan(cluster, folder))
         nordan, requests = _through_nordan(cluster, region, arguments.jobs)
         print(nordan.line())
@@ -103,15 +106,39 @@ def _kube_scheduler(cluster: Cluster, count: int) -> Run:
     """Create bare pods as fast as the API server takes them and let kube-scheduler place them."""
     with cluster.namespace(prefix="alone") as namespace, _Watch(cluster, namespace) as watch:
         started = time.monotonic()
-        asyncio.run(_create(cluster, namespace, count))
+        asyncio.run(_create(cluster, f"/api/v1/namespaces/{namespace}/pods", [_pod(number) for number in range(count)]))
         run = watch.run("kube-scheduler alone", count, started)
         cluster.delete(f"/api/v1/namespaces/{namespace}/pods", grace_s=0, selector="")
         cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=120)
         return run
 
 
-async def _create(cluster: Cluster, namespace: str, count: int) -> None:
-    waiting = list(range(count))
+def _kueue(cluster: Cluster, peer: kueue.Kueue, folder: Path, arguments: argparse.Namespace) -> Run:
+    """Create Jobs as fast as the API server takes them; Kueue admits them, and the rest is Kubernetes' own."""
+    count, gpus = arguments.jobs, 8 * arguments.nodes
+    manager = peer.start(cluster, folder / "kueue", qps=50 if arguments.limits == "default" else 1000)
+    try:
+        with cluster.namespace(prefix="kueue") as namespace, _Watch(cluster, namespace) as watch:
+            quota = {"cpu": str(gpus), "memory": f"{gpus}Gi", "nvidia.com/gpu": str(gpus)}
+            kueue.make_queue(cluster, namespace, quota, _labels())
+            started = time.monotonic()
+            jobs = [kueue.job(number, _pod(number)) for number in range(count)]
+            asyncio.run(_create(cluster, f"/apis/batch/v1/namespaces/{namespace}/jobs", jobs))
+            run = watch.run("Kueue", count, started)
+            query = {"propagationPolicy": "Background"}
+            cluster.client().delete(f"/apis/batch/v1/namespaces/{namespace}/jobs", params=query).raise_for_status()
+            cluster.delete(f"/api/v1/namespaces/{namespace}/pods", grace_s=0, selector="")
+            cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=PATIENCE_S)
+            return run
+    except BaseException:
+        print(manager.log_end())
+        raise
+    finally:
+        manager.kill()
+
+
+async def _create(cluster: Cluster, path: str, documents: Sequence[Object]) -> None:
+    waiting = list(reversed(documents))
     async with httpx.AsyncClient(
         base_url=cluster.url,
         headers={"Authorization": f"Bearer {cluster.token()}"},
@@ -122,7 +149,7 @@ async def _create(cluster: Cluster, namespace: str, count: int) -> None:
 
         async def client() -> None:
             while waiting:
-                answer = await http.post(f"/api/v1/namespaces/{namespace}/pods", json=_pod(waiting.pop()))
+                answer = await http.post(path, json=waiting.pop())
                 answer.raise_for_status()
 
         await asyncio.gather(*(client() for _ in range(CLIENTS)))
