@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+import paths  # noqa: F401  # makes `support` importable
+
 from support.kube.certificates import Authority, Pair
 from support.kube.cluster import Cluster
 from support.kube.control_plane import free_ports
@@ -56,7 +59,7 @@ class Kueue:
         """Install the CRDs and run the manager until the caller stops it."""
         folder.mkdir(parents=True)
         cluster.kubectl("apply", "--server-side", "-f", str(self.crds))
-        cluster.wait_for("Kueue's kinds are served", lambda: _version(cluster) is not None, timeout_s=30)
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(self.crds))
         health, metrics, webhook = free_ports(3)
         pair = Authority(folder / "authority").issue("kueue", common_name="kueue", hosts=["127.0.0.1"])
         config = folder / "config.yaml"
@@ -67,6 +70,7 @@ class Kueue:
         command = ["unshare", "--mount", "sh", "-c", enter, "sh", str(folder / "etc"), *program]
         daemon = Daemon("kueue", ["env", f"KUBECONFIG={cluster.kubeconfig}", *command], folder / "kueue.log")
         daemon.start()
+        daemon.wait_until(lambda: _is_ready(health), timeout_s=60)
         return daemon
 
 
@@ -91,6 +95,13 @@ def _make(cluster: Cluster, kind: str, plural: str, spec: Object, namespace: str
     place = f"namespaces/{namespace}/{plural}" if namespace else plural
     document = {"apiVersion": f"{_GROUP}/{version}", "kind": kind, "metadata": {"name": QUEUE}, "spec": spec}
     cluster.post(f"/apis/{_GROUP}/{version}/{place}", document)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _version(cluster: Cluster) -> str | None:
