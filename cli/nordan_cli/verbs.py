@@ -53,7 +53,9 @@ VERBS = (
     Verb("usage", "Show what jobs used and cost.", f"{_HERE}.usage:usage"),
     Verb("regions", "List regions.", f"{_HERE}.market:regions"),
     Verb("offers", "List pools and their prices.", f"{_HERE}.market:offers"),
-    Verb("admin", "Administer: world, organisations, projects, keys, regions, audit.", f"{_HERE}.admin:app"),
+    Verb(
+        "admin", "Administer: world, organisations, projects, keys, derogations, regions, audit.", f"{_HERE}.admin:app"
+    ),
 )
 
 #: What help says of entry points that we know; asking them would import the server.

@@ -65,6 +65,10 @@ class FakeDoor:
             return
         if self.mood == "over":
             line.sendall(frames.pack_document(Kind.END, {"error": "attempt_over", "message": "over"}))
+            # What the other side still sends is taken, or the kernel would break the line off before it has read this.
+            line.settimeout(2.0)
+            while line.recv(1 << 16):
+                pass
             return
         if self.mood == "forbid":
             line.sendall(frames.pack_document(Kind.END, {"error": "refused", "message": "the cluster says no"}))
