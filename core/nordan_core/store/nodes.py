@@ -31,12 +31,14 @@ _SHORT_NODES = text(
     "select name from node where pool = :pool and (free_cpus + :cpus < cpus or free_memory_mib + :memory < memory_mib)"
     " order by name limit 3"
 )
+#: Those that are there are not even tried: an insert waits for whoever changes the row that it meets, in no order.
 _ADD_NODES = text(
     """
     insert into node (pool, name, state, gpus, free_mask, cpus, free_cpus, memory_mib, free_memory_mib, version,
                       shut_gpus, shut_cpus, shut_memory_mib, hold, hold_reason)
-    select :pool, v.name, 'ready', :gpus, :mask, :cpus, :cpus, :memory, :memory, 1, 0, 0, 0, '', ''
-    from unnest(cast(:names as text[])) as v(name) order by v.name
+    select cast(:pool as text), v.name, 'ready', :gpus, :mask, :cpus, :cpus, :memory, :memory, 1, 0, 0, 0, '', ''
+    from unnest(cast(:names as text[])) as v(name)
+    where not exists (select 1 from node n where n.pool = cast(:pool as text) and n.name = v.name) order by v.name
     on conflict do nothing returning name
     """
 )
