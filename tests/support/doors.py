@@ -65,10 +65,7 @@ class FakeDoor:
             return
         if self.mood == "over":
             line.sendall(frames.pack_document(Kind.END, {"error": "attempt_over", "message": "over"}))
-            # What the other side still sends is taken, or the kernel would break the line off before it has read this.
-            line.settimeout(2.0)
-            while line.recv(1 << 16):
-                pass
+            _drain(line)
             return
         if self.mood == "forbid":
             line.sendall(frames.pack_document(Kind.END, {"error": "refused", "message": "the cluster says no"}))
@@ -88,6 +85,13 @@ class FakeDoor:
                     line.sendall(frames.pack_document(Kind.END, {"exit_code": 7}))
                     return
         self.hung_up.set()
+
+
+def _drain(line: socket.socket) -> None:
+    """Take what the other side still sends, or the kernel would break the line off before it has read the end."""
+    line.settimeout(2.0)
+    while line.recv(1 << 16):
+        pass
 
 
 @contextmanager
