@@ -9,7 +9,7 @@ from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.derogating import at_rest
 from nordan_api.jobs.policy import effective_of_data
-from nordan_core.domain.artifacts import Artifact
+from nordan_core.domain.artifacts import Artifact, Dataset
 from nordan_core.domain.errors import NotFound
 from nordan_core.domain.ids import ArtifactId
 from nordan_core.domain.tenants import Principal, Project
@@ -31,9 +31,7 @@ def of_dataset(context: Context, principal: Principal, project_name: str, name: 
     """
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        dataset = work.contents.dataset(project.id, name)
-        if dataset is None:
-            raise NotFound("dataset", name)
+        dataset = _dataset(work, project, name)
         versions = [one.id for one in work.contents.versions(dataset.id)]
         return _lineage(context, work, project, versions)
 
@@ -46,9 +44,7 @@ def of_artifact(context: Context, principal: Principal, project_name: str, artif
     """
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        found = work.contents.artifact(project.id, artifact)
-        if found is None:
-            raise NotFound("artifact", artifact)
+        found = _artifact(work, project, artifact)
         return _lineage(context, work, project, [found.id])
 
 
@@ -60,9 +56,7 @@ def where_dataset(context: Context, principal: Principal, project_name: str, nam
     """
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        dataset = work.contents.dataset(project.id, name)
-        if dataset is None:
-            raise NotFound("dataset", name)
+        dataset = _dataset(work, project, name)
         policy, epoch = dict(dataset.policy), work.epoch.current()
         of = _of_data(context, work, project, name=name, policy=policy, dataset=dataset.id)
     return _where(context, of, epoch)
@@ -76,12 +70,24 @@ def where_artifact(context: Context, principal: Principal, project_name: str, ar
     """
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
-        found = work.contents.artifact(project.id, artifact)
-        if found is None:
-            raise NotFound("artifact", artifact)
+        found = _artifact(work, project, artifact)
         policy, epoch = dict(found.policy), work.epoch.current()
         of = _of_data(context, work, project, name=found.name, policy=policy, dataset=found.dataset)
     return _where(context, of, epoch)
+
+
+def _dataset(work: UnitOfWork, project: Project, name: str) -> Dataset:
+    found = work.contents.dataset(project.id, name)
+    if found is None:
+        raise NotFound("dataset", name)
+    return found
+
+
+def _artifact(work: UnitOfWork, project: Project, artifact: str) -> Artifact:
+    found = work.contents.artifact(project.id, artifact)
+    if found is None:
+        raise NotFound("artifact", artifact)
+    return found
 
 
 def _of_data(
