@@ -9,7 +9,14 @@ import typer
 
 from nordan_cli import jobfile, render
 from nordan_cli.client import connect, path_of
-from nordan_cli.commands import admin_audit, admin_declassifications, admin_derogations, admin_nodes, admin_places
+from nordan_cli.commands import (
+    admin_atlas,
+    admin_audit,
+    admin_declassifications,
+    admin_derogations,
+    admin_nodes,
+    admin_places,
+)
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.invocation import note
 from nordan_cli.models import Applied, IssuedKey, Named, PolicyVersion
@@ -39,6 +46,7 @@ app.command("nodes")(admin_nodes.nodes)
 app.command("cordon")(admin_nodes.cordon)
 app.command("drain")(admin_nodes.drain)
 app.command("uncordon")(admin_nodes.uncordon)
+app.add_typer(admin_atlas.app, name="atlas")
 app.add_typer(admin_audit.app, name="audit")
 
 FloorFile = Annotated[Path | None, typer.Option("--floor", metavar="FILE", help="Policy that holds for all in it.")]

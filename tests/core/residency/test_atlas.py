@@ -20,6 +20,7 @@ EU_STATES = codes("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT N
 OVERSEAS = codes("AX GF GP MF MQ RE YT")
 SUBDIVISIONS = codes("ES-CE ES-CN ES-ML PT-20 PT-30")
 SINCE_GDPR = datetime(2018, 5, 25, tzinfo=UTC)
+SINCE_GDPR_IN_EFTA = datetime(2018, 7, 20, tzinfo=UTC)
 A_MOMENT = timedelta(microseconds=1)
 
 
@@ -57,6 +58,38 @@ def test_since_the_gdpr_the_eu_lies_within_the_eea_at_each_change() -> None:
     instants = {SINCE_GDPR, NOW} | {change for change in changes if change > SINCE_GDPR}
     assert len(instants) >= 3
     assert all(ATLAS.group("EU", instant) <= ATLAS.group("EEA", instant) for instant in instants)
+
+
+def test_the_gdpr_applies_in_the_whole_eea_since_its_three_efta_states_took_it_over() -> None:
+    assert ATLAS.group("GDPR", NOW) == ATLAS.group("EEA", NOW)
+    instants = [one for name in ("EEA", "GDPR") for one in ATLAS.groups[name].changes if one >= SINCE_GDPR_IN_EFTA]
+    assert len(instants) >= 3
+    assert all(ATLAS.group("EEA", instant) <= ATLAS.group("GDPR", instant) for instant in instants)
+    assert not ATLAS.group("GDPR", SINCE_GDPR - A_MOMENT)
+    assert "NO" in ATLAS.group("EEA", SINCE_GDPR) - ATLAS.group("GDPR", SINCE_GDPR)
+
+
+def test_the_gdpr_applied_in_great_britain_for_a_year_after_it_left() -> None:
+    assert {"GB", "GI"} == ATLAS.group("GDPR", day("2020-12-31")) - ATLAS.group("EEA", day("2020-12-31"))
+
+
+APART = {
+    "French overseas inside": ("GP MQ GF RE YT MF", "FR", True),
+    "French overseas outside": ("PM BL WF PF NC TF", "FR", False),
+    "Danish": ("GL FO", "DK", False),
+    "Svalbard and Jan Mayen": ("SJ", "NO", False),
+    "Aland": ("AX", "FI", True),
+    "Spanish": ("ES-CN ES-CE ES-ML", "ES", True),
+    "Portuguese": ("PT-20 PT-30", "PT", True),
+    "Dutch": ("AW CW SX BQ", "NL", False),
+    "Crown dependencies and Gibraltar": ("GG JE IM GI", "GB", False),
+}
+
+
+@pytest.mark.parametrize(("listed", "state", "inside"), APART.values(), ids=APART)
+def test_what_differs_in_law_from_its_state_has_a_code_of_its_own(listed: str, state: str, inside: bool) -> None:
+    assert codes(listed) <= ATLAS.dependencies(state)
+    assert {code in ATLAS.group("GDPR", NOW) for code in codes(listed)} == {inside}
 
 
 def test_nesting_is_a_fact_of_today_and_not_a_rule() -> None:
