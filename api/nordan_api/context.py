@@ -7,6 +7,7 @@ from typing import cast
 
 from fastapi import Request
 
+from nordan_api.grant_keys import GrantKeys
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.facts import FactsBook, FactsCache
@@ -26,7 +27,7 @@ class Context:
     store: Store
     clock: Clock
     settings: ApiSettings
-    grant_key: SigningKey
+    grant_keys: GrantKeys
     certificate_key: PublicKey | None
     atlas: Atlas
     facts_cache: FactsCache
@@ -34,6 +35,11 @@ class Context:
     policies: PolicyShelf
     logged: set[str] = field(default_factory=set)
     """Digests of facts that this process has seen in the log, so that it need not look again."""
+
+    @property
+    def grant_key(self) -> SigningKey:
+        """Return the key that signs grants, renewals and passes now."""
+        return self.grant_keys.current
 
     def facts(self, epoch: int) -> FactsBook:
         """Return the facts at this residency epoch, read anew when it has moved."""
@@ -43,12 +49,12 @@ class Context:
 def build_context(settings: ApiSettings, database: DatabaseSettings, clock: Clock | None = None) -> Context:
     """Return the context of a process: opens no connection yet."""
     public = settings.certificate_public_key_file
-    atlas = default_atlas()
+    atlas, store, clock = default_atlas(), Store(open_engine(database)), clock or SystemClock()
     return Context(
-        store=Store(open_engine(database)),
-        clock=clock or SystemClock(),
+        store=store,
+        clock=clock,
         settings=settings,
-        grant_key=SigningKey.load(settings.grant_key_file),
+        grant_keys=GrantKeys(settings.grant_key_file, store, clock, settings.grant_key_overlap_s),
         certificate_key=PublicKey.from_pem(public.read_bytes()) if public is not None and public.exists() else None,
         atlas=atlas,
         facts_cache=FactsCache(atlas),

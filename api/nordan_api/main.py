@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
+from anyio import create_task_group, sleep
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,14 +17,16 @@ from nordan_api.context import Context
 from nordan_api.datasets.routes import router as datasets
 from nordan_api.derogations.routes import router as derogations
 from nordan_api.entrance import Entrance
+from nordan_api.grant_keys import LOOK_S
 from nordan_api.jobs.routes import router as jobs
 from nordan_api.lanes import Lanes, narrow_default_lane, on_lane
 from nordan_api.lineage.routes import router as lineage
 from nordan_api.places.routes import router as places
 from nordan_api.projects.routes import router as projects
 from nordan_api.workers.routes import router as workers
-from nordan_core.domain.errors import Unavailable
+from nordan_core.domain.errors import NordanError, Unavailable
 
+_log = structlog.get_logger()
 _ROUTERS = (jobs, datasets, lineage, derogations, projects, places, audit, workers)
 
 
@@ -32,7 +36,11 @@ def create_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         narrow_default_lane(context.settings.api_threads)
-        yield
+        await _look_at_keys(app, context)
+        async with create_task_group() as tasks:
+            tasks.start_soon(_follow_keys, app, context)
+            yield
+            tasks.cancel_scope.cancel()
         context.store.close()
 
     app = FastAPI(title="Nordan", version="0.1.0", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -60,6 +68,21 @@ def _install_health(app: FastAPI, context: Context) -> None:
         except SQLAlchemyError as error:
             raise Unavailable("the database does not answer") from error
         return {"status": "ready"}
+
+
+async def _follow_keys(app: FastAPI, context: Context) -> None:
+    while True:
+        await sleep(LOOK_S)
+        await _look_at_keys(app, context)
+
+
+async def _look_at_keys(app: FastAPI, context: Context) -> None:
+    """See with which key to sign; whatever stands in the way is looked at again."""
+    lanes: Lanes = app.state.lanes
+    try:
+        await on_lane(lanes.probes, context.grant_keys.refresh)
+    except (SQLAlchemyError, NordanError) as error:
+        _log.warning("grant_keys_not_read", error=type(error).__name__)
 
 
 def _touch(context: Context) -> None:

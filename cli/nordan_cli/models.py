@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -342,6 +342,8 @@ class TrustedKeys:
 
     grant_keys: Mapping[str, str]
     certificate_keys: Mapping[str, str]
+    successions: Sequence[Mapping[str, object]] = ()
+    """Signed statements by which the keys followed each other; none from an older server."""
 
 
 @dataclass(frozen=True, slots=True)

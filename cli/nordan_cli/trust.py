@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nordan_cli.decode import decode
 from nordan_cli.errors import Unreadable, WrongUse
 from nordan_cli.models import TrustedKeys
-from nordan_core.proof.errors import KeyUnusable
-from nordan_core.proof.keys import PublicKey, trusted
+from nordan_core.proof.errors import KeyUnusable, ProofError
+from nordan_core.proof.keys import KeyRing, PublicKey, trusted
+from nordan_core.proof.succession import Purpose, Statement, follow
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Trusted keys by use, then by id."""
 
-    grant_keys: Mapping[str, PublicKey]
-    certificate_keys: Mapping[str, PublicKey]
+    grant_keys: KeyRing
+    certificate_keys: KeyRing
+
+    def led_by(self, statements: Iterable[Statement]) -> Trust:
+        """Return the keys that these lead to, by statements that they or their successors signed.
+
+        Raises:
+            ProofError: one key has two successors.
+        """
+        told = list(statements)
+        return Trust(
+            follow(self.grant_keys, told, Purpose.GRANT), follow(self.certificate_keys, told, Purpose.CERTIFICATE)
+        )
 
 
 def read_trust(path: Path) -> Trust:
@@ -32,7 +44,11 @@ def read_trust(path: Path) -> Trust:
         known = decode(TrustedKeys, json.loads(read_bytes(path)))
     except (ValueError, RecursionError, Unreadable) as error:
         raise WrongUse(f"{path} holds no public keys; nordan certificate keys --out {path} writes them") from error
-    return Trust(_keyring(known.grant_keys, path), _keyring(known.certificate_keys, path))
+    trust = Trust(_keyring(known.grant_keys, path), _keyring(known.certificate_keys, path))
+    try:
+        return trust.led_by(known.successions)
+    except ProofError as error:
+        raise WrongUse(f"{path}: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -47,7 +63,7 @@ def read_bytes(path: Path) -> bytes:
         raise WrongUse(f"cannot read {path}: {error.strerror}") from error
 
 
-def _keyring(pems: Mapping[str, str], path: Path) -> Mapping[str, PublicKey]:
+def _keyring(pems: Mapping[str, str], path: Path) -> KeyRing:
     try:
         return trusted(*(PublicKey.from_pem(pem) for pem in pems.values()))
     except KeyUnusable as error:

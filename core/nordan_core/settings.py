@@ -56,7 +56,9 @@ class ApiSettings(_Group):
     api_url: str = ""
     """How others reach this api; regions get it when they join."""
     grant_key_file: Path
-    """Private key that signs grants, renewals and access tokens: readable by api only."""
+    """Private key that signs grants, renewals and access tokens: readable by api only. A next one lies beside it."""
+    grant_key_overlap_s: float = Field(default=3900.0, ge=0)
+    """What the old grant key signed holds so long after a change: a pass to a gateway lives an hour."""
     certificate_public_key_file: Path | None = None
     scheduler_urls: str = ""
     """Read-only ports of the schedulers, separated by commas; any may answer."""
@@ -74,7 +76,7 @@ class SchedulerSettings(_Group):
     scheduler_secret_file: Path | None = None
     """What callers of the read-only port must show; unset, it answers nobody about jobs."""
     certificate_key_file: Path
-    """Private key that signs checkpoints and certificates: readable by the sealer only."""
+    """Private key that signs checkpoints and certificates: readable by the sealer only. A next one lies beside it."""
     sealing_key_file: Path
     """The same secret as the api's: it opens brokers' URLs."""
     cycle_idle_s: float = 1.0

@@ -202,6 +202,8 @@ class RedeemResponse(Down):
     items: tuple[RedeemAnswer, ...]
     renewal: str
     """Signed token over (attempt, fence, ttl_s) of what was granted: the first life of each, and no longer one."""
+    successions: tuple[dict[str, object], ...] = ()
+    """Signed statements by which grant keys followed each other: whoever knows one key knows those after it."""
 
 
 class ExitReport(Up):
@@ -332,6 +334,8 @@ class SyncDown(Down):
     """Attempts that the control plane has under a newer fence, or not at all: stop them without a report."""
     fenced_objects: tuple[str, ...] = ()
     """Objects (`attempt:…`, `artifact:…`, `manifest:…`) whose reading the gateway must refuse."""
+    successions: tuple[dict[str, object], ...] = ()
+    """As in the answer to a redemption."""
 
 
 class PublishRequest(Up):

@@ -25,7 +25,7 @@ from nordan_core.domain.places import Pool
 from nordan_core.facts import FactsBook, FactsCache
 from nordan_core.proof.canonical import digest_of
 from nordan_core.proof.certificate import complete, open_certificate, sign_certificate, sign_redacted
-from nordan_core.proof.keys import SigningKey, trusted
+from nordan_core.proof.keys import KeyRing, SigningKey
 from nordan_core.proof.leaf import form_of
 from nordan_core.proof.logged import ACCEPTED
 from nordan_core.proof.merkle import inclusion_nodes, inclusion_proof
@@ -41,12 +41,14 @@ from nordan_core.proof.records import (
     OutputRecord,
     VersionsRecord,
 )
+from nordan_core.proof.succession import Purpose, Statement
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.facts import control_plane_document
 from nordan_core.residency.facts_text import parse_pool_facts
 from nordan_core.residency.layers import OWNERS, Effective
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import parse_policy, policy_digest
+from nordan_core.signing import chain_of
 from nordan_core.store.codec import spec_document
 from nordan_core.store.ledger import Head, LoggedEntry
 from nordan_core.store.scheduling import facts_subject
@@ -80,6 +82,8 @@ class Batch:
     entries: Mapping[str, Sequence[LoggedEntry]]
     head: Head
     nodes: Mapping[tuple[int, int], bytes]
+    successions: tuple[Statement, ...]
+    """How both signing keys came to be."""
 
 
 class Certifier:
@@ -113,6 +117,7 @@ class Certifier:
             entries=entries,
             head=head,
             nodes=work.ledger.nodes(sorted({named for leaf in leaves for named in _nodes_of(leaf, head.size)})),
+            successions=tuple(one for purpose in Purpose for one in chain_of(work, purpose).statements),
         )
 
     def sign(self, batch: Batch, key: SigningKey) -> dict[JobId, dict[str, object]]:
@@ -127,10 +132,13 @@ class Certifier:
                 _log.error("certificate_not_issued", job=job.id, error=type(error).__name__)
         return signed
 
-    def redacted(self, envelope: Mapping[str, object], key: SigningKey) -> dict[str, object] | None:
-        """Return what may be shown of an issued certificate, signed; None where its log can only be shown whole."""
+    def redacted(self, envelope: Mapping[str, object], key: SigningKey, issuers: KeyRing) -> dict[str, object] | None:
+        """Return what may be shown of an issued certificate, signed; None where its log can only be shown whole.
+
+        `issuers` are all keys that ever signed certificates.
+        """
         try:
-            certificate = open_certificate(envelope, trusted(key.public))
+            certificate = open_certificate(envelope, issuers)
             return sign_redacted(certificate, self._atlas, key)
         except _UNFIT as error:
             _log.warning("certificate_not_redacted", error=type(error).__name__)
@@ -169,6 +177,7 @@ class Certifier:
             gaps=(),
             assumptions=(),
             audit=AuditRecord(batch.head.envelope, tuple(_entry(one, batch) for one in batch.entries[job.id])),
+            successions=batch.successions,
         )
 
     def _attempt(self, attempt: Attempt, policy: str, batch: Batch, book: FactsBook) -> AttemptRecord:

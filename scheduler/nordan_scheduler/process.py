@@ -20,7 +20,7 @@ from nordan_core.clock import Clock, SystemClock
 from nordan_core.domain.errors import NordanError, OperatorError
 from nordan_core.facts import FactsCache
 from nordan_core.logs import configure_logs
-from nordan_core.proof.keys import SigningKey
+from nordan_core.proof.rotation import KeyFiles
 from nordan_core.sealing import SealingKey
 from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings, read_secret
 from nordan_core.store.database import open_engine
@@ -64,7 +64,8 @@ class Scheduler:
     def __init__(self, settings: SchedulerSettings, database: DatabaseSettings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._database_url = database.sqlalchemy_url()
-        self._key = SigningKey.load(settings.certificate_key_file)
+        self._keys = KeyFiles(settings.certificate_key_file)
+        self._keys.held()  # a key that cannot be used is a set-up at fault, and told at once
         self._sealing_key = SealingKey.load(settings.sealing_key_file)
         secret_file = settings.scheduler_secret_file
         self._secret = read_secret(secret_file) if secret_file is not None else ""
@@ -114,7 +115,7 @@ class Scheduler:
         parts.crew.start("listener", lambda: listen(self._database_url, wakes, parts.crew.stopping))
         # 5. Sealer and reaper.
         certifier = Certifier(parts.store, default_atlas(), parts.facts)
-        sealer = Sealer(parts.store, parts.clock, self._key, certifier=certifier, metrics=parts.metrics)
+        sealer = Sealer(parts.store, parts.clock, self._keys.held, certifier=certifier, metrics=parts.metrics)
         self._lead("sealer", sealer.step)
         self._lead("reaper", Reaper(parts.store, parts.clock, parts.metrics).step)
         # 6. The port, which answers on a standby too.

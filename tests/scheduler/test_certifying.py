@@ -12,6 +12,7 @@ from nordan_core.facts import FactsCache
 from nordan_core.proof.certificate import verify_certificate
 from nordan_core.proof.keys import SigningKey, trusted
 from nordan_core.proof.report import VerificationReport
+from nordan_core.proof.rotation import Held
 from nordan_scheduler.certifying import Certifier
 from nordan_scheduler.metrics import Metrics
 from nordan_scheduler.sealer import Sealer
@@ -19,11 +20,12 @@ from support.cell import GRANT_KEY, Cell, lead
 from support.scheduling import a_cycle
 
 KEY = SigningKey.create()
+HELD = Held(KEY)
 
 
 def a_sealer(cell: Cell) -> Sealer:
     certifier = Certifier(cell.store, default_atlas(), FactsCache(default_atlas()))
-    return Sealer(cell.store, cell.clock, KEY, certifier=certifier, metrics=Metrics())
+    return Sealer(cell.store, cell.clock, lambda: HELD, certifier=certifier, metrics=Metrics())
 
 
 def verified(cell: Cell, job: JobId) -> VerificationReport:

@@ -6,6 +6,7 @@ from nordan_core.proof.checkpoint import verify_checkpoint
 from nordan_core.proof.keys import SigningKey, trusted
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.merkle import inclusion_nodes, inclusion_proof, verify_inclusion
+from nordan_core.proof.rotation import Held
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_scheduler.certifying import Certifier
@@ -14,11 +15,12 @@ from nordan_scheduler.sealer import BROKEN_S, INTERVAL_S, Sealer
 from support.cell import Cell, lead
 
 KEY = SigningKey.create()
+HELD = Held(KEY)
 
 
 def a_sealer(cell: Cell) -> Sealer:
     certifier = Certifier(cell.store, default_atlas(), FactsCache(default_atlas()))
-    return Sealer(cell.store, cell.clock, KEY, certifier=certifier, metrics=Metrics())
+    return Sealer(cell.store, cell.clock, lambda: HELD, certifier=certifier, metrics=Metrics())
 
 
 def _write(work: UnitOfWork, cell: Cell, subject: str) -> None:

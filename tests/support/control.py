@@ -11,6 +11,7 @@ from httpx import Client, Response
 
 from nordan_api.bootstrap import BootstrapSettings, bootstrap
 from nordan_api.context import Context
+from nordan_api.grant_keys import GrantKeys
 from nordan_api.main import create_app
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.clock import ManualClock
@@ -88,7 +89,7 @@ def make_control(store: Store, folder: Path, clock: ManualClock) -> Control:
         store=store,
         clock=clock,
         settings=settings,
-        grant_key=SigningKey.load(grant_key),
+        grant_keys=GrantKeys(grant_key, store, clock, settings.grant_key_overlap_s),
         certificate_key=None,
         atlas=atlas,
         facts_cache=FactsCache(atlas),

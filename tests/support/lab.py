@@ -22,6 +22,7 @@ from nordan_core.facts import FactsCache
 from nordan_core.proof.certificate import verify_certificate
 from nordan_core.proof.keys import SigningKey, trusted
 from nordan_core.proof.report import VerificationReport
+from nordan_core.proof.rotation import Held
 from nordan_core.store.unit_of_work import Store
 from nordan_scheduler.certifying import Certifier
 from nordan_scheduler.cycle import Cycle, CycleReport
@@ -42,6 +43,7 @@ REGIONS = ("fr-bru-1", "se-bor-1", "no-nar-1", "de-fra-1")
 LEAD_S = 1e8
 JOBS = "/v1/projects/default/jobs"
 CERTIFICATE_KEY = SigningKey.create()
+HELD = Held(CERTIFICATE_KEY)
 #: A policy that the sample world can keep in FR and SE: confidential data, whose owner accepts open egress.
 PATIENTS: Json = {
     "residency": ["FR", "SE"],
@@ -151,7 +153,7 @@ class Lab(Control):
         """Seal all entries and issue the certificates that waited for them."""
         store, atlas = self.context.store, default_atlas()
         certifier = Certifier(store, atlas, FactsCache(atlas))
-        sealer = Sealer(store, self.clock, CERTIFICATE_KEY, certifier=certifier, metrics=Metrics())
+        sealer = Sealer(store, self.clock, lambda: HELD, certifier=certifier, metrics=Metrics())
         while sealer.step(self.epoch) == 0.0:
             pass
 

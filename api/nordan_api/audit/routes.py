@@ -13,7 +13,10 @@ from nordan_api.context import context_of
 from nordan_core.domain.errors import Invalid, NotFound
 from nordan_core.domain.tenants import Principal
 from nordan_core.proof.growth import growth_document
+from nordan_core.proof.keys import KeyRing
 from nordan_core.proof.merkle import consistency_nodes, consistency_proof
+from nordan_core.proof.succession import Purpose
+from nordan_core.signing import chain_of
 from nordan_core.store.ledger import Head, LoggedEntry
 
 router = APIRouter(prefix="/v1", tags=["audit"])
@@ -24,12 +27,15 @@ Auditor = Annotated[Principal, Depends(permitted(Permission.READ_AUDIT))]
 
 @router.get("/keys")
 def keys(request: Request, _principal: Looker) -> Json:
-    """Return the public keys by which grants and certificates are verified offline."""
+    """Return all public keys by which grants and certificates are verified offline, and the statements between them."""
     context = context_of(request)
+    with context.store.look() as work:
+        grants, certificates = (chain_of(work, purpose) for purpose in (Purpose.GRANT, Purpose.CERTIFICATE))
     certificate = context.certificate_key
     return {
-        "grant_keys": {context.grant_key.public.key_id: context.grant_key.public.pem()},
-        "certificate_keys": {certificate.key_id: certificate.pem()} if certificate else {},
+        "grant_keys": _pems(grants.ring(context.grant_key.public)),
+        "certificate_keys": _pems(certificates.ring(*([certificate] if certificate else []))),
+        "successions": [*grants.statements, *certificates.statements],
     }
 
 
@@ -109,6 +115,10 @@ def entries(
         forms = work.ledger.forms(found) if salts else {}
     items = [{"index": one.leaf_index, **one.document(), **_opening(one, forms)} for one in found]
     return {"items": items, "next_after": found[-1].leaf_index if len(found) == limit else None}
+
+
+def _pems(ring: KeyRing) -> dict[str, str]:
+    return {key_id: key.pem() for key_id, key in ring.items()}
 
 
 def _opening(entry: LoggedEntry, forms: Mapping[int, int]) -> Json:

@@ -28,7 +28,6 @@ from nordan_core.domain.states import AttemptState
 from nordan_core.domain.tenants import Principal
 from nordan_core.identifiers import new_id
 from nordan_core.proof.errors import TokenError, TokenExpired
-from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import SessionClaims, mint_session, read_session
 from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
@@ -110,7 +109,7 @@ def _renewal(context: Context, principal: Principal, token: object) -> _Wish:
     if not isinstance(token, str):
         raise Invalid("renew", "give the pass that the session has now")
     try:
-        claims = read_session(token, keys=trusted(context.grant_key.public), now=context.clock.now())
+        claims = read_session(token, keys=context.grant_keys.ring(), now=context.clock.now())
     except TokenExpired as error:
         raise Conflict("session_over", "the pass has expired and the session with it; open another") from error
     except TokenError as error:

@@ -206,6 +206,6 @@ def join_region(context: Context, principal: Principal, code: str, request: Join
         api_url=context.settings.api_url,
         region=code,
         credential=credential,
-        grant_keys={context.grant_key.public.key_id: context.grant_key.public.pem()},
+        grant_keys=dict(context.grant_keys.live(context.clock.now())),
         territory=region.territory,
     )

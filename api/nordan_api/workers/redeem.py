@@ -76,6 +76,7 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
     return RedeemResponse(
         items=tuple(answers[item.grant_id] for item in request.items),
         renewal=sign_renewal(context, region, request, lives, now),
+        successions=context.grant_keys.statements,
     )
 
 

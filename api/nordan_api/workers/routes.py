@@ -59,9 +59,12 @@ async def copy_source(request: Request, region: RegionCaller) -> Response:
 
 @router.get("/keys")
 def keys(request: Request, _region: RegionCaller) -> dict[str, Any]:  # Any: JSON
-    """Return the public keys that grants, renewals and access tokens are signed with."""
-    public = context_of(request).grant_key.public
-    return {"grant_keys": {public.key_id: public.pem()}}
+    """Return the public keys that grants, renewals and access tokens are signed with, and how they came to be."""
+    context = context_of(request)
+    return {
+        "grant_keys": context.grant_keys.live(context.clock.now()),
+        "successions": context.grant_keys.statements,
+    }
 
 
 async def _message(request: Request, kind: type[Message]) -> Message:

@@ -68,6 +68,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         settled=tuple(sorted(settled)),
         unknown=_unknown(up, live, settled),
         fenced_objects=unreadable,
+        successions=context.grant_keys.statements,
     )
 
 

@@ -16,10 +16,10 @@ import typer
 
 from nordan_cli import invocation, render
 from nordan_cli.client import PAGE_SIZE, Answer, Api, connect
-from nordan_cli.decode import decode_items
+from nordan_cli.decode import decode, decode_items
 from nordan_cli.errors import Failed, WrongUse
 from nordan_cli.invocation import note
-from nordan_cli.models import AuditEntry
+from nordan_cli.models import AuditEntry, TrustedKeys
 from nordan_cli.options import Limit, OutFile, seconds
 from nordan_cli.progress import Tally, Transfer
 from nordan_cli.render import Format, Output
@@ -30,7 +30,7 @@ from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
 from nordan_core.proof.errors import ProofError
 from nordan_core.proof.export import entry_line, head_line
 from nordan_core.proof.growth import growth_faults, growth_of
-from nordan_core.proof.keys import PublicKey
+from nordan_core.proof.keys import KeyRing
 from nordan_core.proof.replay import Replay, Terms, replay
 from nordan_core.residency.atlas import parse_atlas
 from nordan_core.residency.errors import PolicyError
@@ -86,11 +86,13 @@ def compare(
 
     With --out the proof is kept, for certificate verify --growth. Exits with 1 when the log is another one.
     """
-    keys = read_trust(keys_file).certificate_keys
-    kept = _kept_head(head, keys)
+    trust = read_trust(keys_file)
+    kept = _kept_head(head, trust.certificate_keys)
     with connect(ctx) as api:
         document = api.get("audit/consistency", old=kept.size, new=new)
+        told = decode(TrustedKeys, api.get("keys"))
     try:
+        keys = trust.led_by(told.successions).certificate_keys
         growth = growth_of(document, keys)
         faults = list(growth_faults(growth))
         if growth.old != kept:
@@ -144,10 +146,12 @@ def verify(
 
     Exits with 0 when all of it holds, 1 when anything does not, 2 when a file cannot be used.
     """
-    keys = read_trust(keys_file).certificate_keys
+    trust = read_trust(keys_file)
+    keys = trust.certificate_keys
     run = invocation.of(ctx)
     terms = Terms(
         keys=keys,
+        grant_keys=trust.grant_keys,
         atlases=_atlases(atlases or []),
         kept=tuple(_kept_head(one, keys) for one in heads or []),
         not_before=None if max_age is None else run.clock.now() - timedelta(seconds=seconds(max_age)),
@@ -264,7 +268,7 @@ def _describe_replay(found: Replay) -> str:
     return render.sections(("", render.fields(rows)), ("Faults", "\n".join(faults)), ("", verdict))
 
 
-def _kept_head(path: Path, keys: Mapping[str, PublicKey]) -> Checkpoint:
+def _kept_head(path: Path, keys: KeyRing) -> Checkpoint:
     """Read a head as the server printed it, or its bare envelope.
 
     Raises:

@@ -21,10 +21,11 @@ from nordan_cli.models import IssuedCertificate, TrustedKeys
 from nordan_cli.options import OutFile, Project
 from nordan_cli.references import JobArgument
 from nordan_cli.render import Format, Output
-from nordan_cli.trust import read_bytes, read_trust
+from nordan_cli.trust import Trust, read_bytes, read_trust
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.certificate import verify_certificate
+from nordan_core.proof.errors import ProofError
 from nordan_core.proof.report import VerificationReport
 from nordan_core.residency.atlas import parse_atlas
 
@@ -61,12 +62,22 @@ def get(
 
 
 @app.command("keys")
-def keys(ctx: typer.Context, *, to: OutFile = None) -> None:
+def keys(
+    ctx: typer.Context,
+    *,
+    to: OutFile = None,
+    known: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Keys that you kept: refuse what they do not lead to.")
+    ] = None,
+) -> None:
     """Fetch the public keys that certificates are verified with. Keep them: that is what makes verifying offline."""
     with connect(ctx) as api:
         answer = api.get("keys")
-    if not decode(TrustedKeys, answer).certificate_keys:
+    told = decode(TrustedKeys, answer)
+    if not told.certificate_keys:
         raise Failed(f"{api.url} has no certificate key; it signs no certificates")
+    if known is not None:
+        _check_descent(read_trust(known), told)
     text = json.dumps(answer, indent=2)
     if to is None:
         typer.echo(text)
@@ -102,6 +113,19 @@ def verify(
     render.show(_document(report), output, lambda: _describe(report))
     if not report.ok:
         raise typer.Exit(REFUSED)
+
+
+def _check_descent(kept: Trust, told: TrustedKeys) -> None:
+    """Raise `Failed` unless each key that the server tells of is one that was kept, or follows from it."""
+    try:
+        led = kept.led_by(told.successions)
+    except ProofError as error:
+        raise Failed(str(error)) from error
+    strangers = sorted({*told.grant_keys} - {*led.grant_keys} | {*told.certificate_keys} - {*led.certificate_keys})
+    if strangers:
+        raise Failed(
+            f"no key that you kept leads to {strangers[0][:12]}…; ask the operator why, and compare the whole id"
+        )
 
 
 def _issued(api: Api, identity: str, *, wait: bool, redacted: bool) -> IssuedCertificate:

@@ -12,22 +12,23 @@ from nordan_core.domain.errors import NordanError
 from nordan_core.proof import derogations, logged
 from nordan_core.proof import law as legal
 from nordan_core.proof.canonical import canonical_json, from_canonical, sha256_hex
-from nordan_core.proof.checkpoint import verify_checkpoint
-from nordan_core.proof.dsse import envelope_from_bytes, open_envelope, sign_envelope
+from nordan_core.proof.checkpoint import check_in_office, verify_checkpoint
+from nordan_core.proof.dsse import envelope_from_bytes, open_envelope, sign_envelope, signer_of, unproven_payload
 from nordan_core.proof.errors import ProofError
 from nordan_core.proof.growth import growth_faults, read_growth
-from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.proof.keys import KeyRing, SigningKey
 from nordan_core.proof.law import Law
 from nordan_core.proof.records import Certificate
 from nordan_core.proof.redaction import redact
 from nordan_core.proof.report import Check, VerificationReport
+from nordan_core.proof.succession import Purpose, Statement, follow
 from nordan_core.residency.places import Atlas
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://nordan.example/attestation/residency/v1"
 
-Keys = Mapping[str, PublicKey]
+Keys = KeyRing
 #: What a check may stumble over when a trusted key signed nonsense. All become failed checks.
 _STUMBLES = (NordanError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
@@ -93,24 +94,32 @@ def verify_certificate(
     """Check a certificate, given as an envelope or as the bytes of its file. Never raises on bad input.
 
     `grant_keys` and `certificate_keys` are the trusted public keys by id (see `keys.trusted`), `atlas` the one that
-    the certificate names. `growth` is the file of a proof between a head that the reader kept and the certificate's.
+    the certificate names. Later keys that these introduced, by statements in the certificate, are trusted too.
+    `growth` is the file of a proof between a head that the reader kept and the certificate's.
     """
     try:
         document = envelope_from_bytes(envelope) if isinstance(envelope, bytes) else envelope
+        statements = _statements_in(document)
+        pinned = certificate_keys
+        certificate_keys = follow(certificate_keys, statements, Purpose.CERTIFICATE)
+        grant_keys = follow(grant_keys, statements, Purpose.GRANT)
         payload = open_envelope(document, PAYLOAD_TYPE, certificate_keys)
+        is_led_to = signer_of(document) not in pinned
     except _STUMBLES as error:
         return VerificationReport((Check("signature", ok=False, detail=str(error)),))
-    signed = Check("signature", ok=True, detail="signed by a trusted certificate key")
+    how = ", which one that you trust leads to" if is_led_to else ""
+    signed = Check("signature", ok=True, detail=f"signed by a trusted certificate key{how}")
     try:
         certificate = _certificate_in(payload)
     except _STUMBLES as error:
         return VerificationReport((signed, Check("statement", ok=False, detail=str(error))))
+    office = _run("signature", signed.detail, lambda: _office_faults(document, certificate, certificate_keys))
     formed = Check("statement", ok=True, detail="an in-toto statement of residency about this job and its outputs")
     checks = _checks(certificate, grant_keys=grant_keys, certificate_keys=certificate_keys, atlas=atlas)
     if growth is not None:
         said = "the log under this certificate and the head that you kept are one log"
         checks += (_run("growth", said, lambda: _growth_faults(certificate, growth, certificate_keys)),)
-    return VerificationReport((signed, formed, *checks), certificate.gaps, certificate.assumptions, certificate)
+    return VerificationReport((office, formed, *checks), certificate.gaps, certificate.assumptions, certificate)
 
 
 def _checks(certificate: Certificate, *, grant_keys: Keys, certificate_keys: Keys, atlas: Atlas) -> tuple[Check, ...]:
@@ -136,6 +145,20 @@ def _checks(certificate: Certificate, *, grant_keys: Keys, certificate_keys: Key
         _run("outputs", "the outputs are at least as tight", lambda: legal.output_faults(law)),
         _run("gaps", "gaps and assumptions are stated", lambda: legal.gap_faults(law)),
     )
+
+
+def _office_faults(envelope: Mapping[str, object], certificate: Certificate, keys: Keys) -> Iterable[str]:
+    """Whoever signed the certificate must not have been retired before the log's head that it rests on."""
+    check_in_office(signer_of(envelope), verify_checkpoint(certificate.audit.checkpoint, keys).size, keys)
+    return ()
+
+
+def _statements_in(envelope: Mapping[str, object]) -> list[Statement]:
+    """Return what a certificate says about keys, before anything about it is proven: each statement proves itself."""
+    payload = from_canonical(unproven_payload(envelope, PAYLOAD_TYPE))
+    predicate = payload.get("predicate") if isinstance(payload, dict) else None
+    found = predicate.get("successions", []) if isinstance(predicate, dict) else []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _growth_faults(certificate: Certificate, proof: bytes, keys: Keys) -> Iterable[str]:

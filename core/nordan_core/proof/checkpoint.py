@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from nordan_core.proof.canonical import canonical_json, from_canonical
-from nordan_core.proof.dsse import open_envelope, sign_envelope
-from nordan_core.proof.errors import EnvelopeMalformed, NotCanonical
-from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.proof.dsse import open_envelope, sign_envelope, signer_of, unproven_payload
+from nordan_core.proof.errors import EnvelopeMalformed, NotCanonical, SignatureInvalid
+from nordan_core.proof.keys import KeyRing, SigningKey
 from nordan_core.proof.merkle import HASH_BYTES
 
 PAYLOAD_TYPE = "application/vnd.nordan.checkpoint+json"
@@ -49,13 +49,38 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> dict[str, object
     return sign_envelope(PAYLOAD_TYPE, canonical_json(document), key)
 
 
-def verify_checkpoint(envelope: Mapping[str, object], keys: Mapping[str, PublicKey]) -> Checkpoint:
-    """Return the checkpoint of an envelope signed by one of the keys.
+def verify_checkpoint(envelope: Mapping[str, object], keys: KeyRing) -> Checkpoint:
+    """Return the checkpoint of an envelope signed by one of the keys, while that key was the log's.
 
     Raises:
-        EnvelopeError: the envelope cannot be opened, or what a trusted key signed is no checkpoint.
+        EnvelopeError: the envelope cannot be opened, what a trusted key signed is no checkpoint, or the key was
+            retired when the log was smaller.
     """
     payload = open_envelope(envelope, PAYLOAD_TYPE, keys)
+    head = _read(payload)
+    check_in_office(signer_of(envelope), head.size, keys)
+    return head
+
+
+def check_in_office(key_id: str, size: int, keys: KeyRing) -> None:
+    """Raise `SignatureInvalid` where a key was retired before the log had this many entries."""
+    end = keys.retired.get(key_id)
+    if end is not None and size > end.size:
+        raise SignatureInvalid(
+            f"the key {key_id[:12]}… was retired when the log had {end.size} entries; it cannot sign one of {size}"
+        )
+
+
+def origin_of(envelope: Mapping[str, object]) -> str:
+    """Return the name of the log in a head, whoever signed it: for the log's own keeper.
+
+    Raises:
+        EnvelopeError: it is no head.
+    """
+    return _read(unproven_payload(envelope, PAYLOAD_TYPE)).origin
+
+
+def _read(payload: bytes) -> Checkpoint:
     try:
         return _checkpoint_of(from_canonical(payload))
     except (NotCanonical, ValueError) as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from nordan_core.proof.canonical import canonical_json, from_canonical
-from nordan_core.proof.dsse import envelope_bytes, open_envelope, sign_envelope
+from nordan_core.proof.dsse import envelope_bytes, open_envelope, sign_envelope, signer_of
 from nordan_core.proof.errors import (
     EnvelopeMalformed,
     NotCanonical,
@@ -22,7 +22,7 @@ from nordan_core.proof.errors import (
     TokenMalformed,
     TokenNotYetValid,
 )
-from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.proof.keys import KeyRing, PublicKey, SigningKey
 
 #: How far the clocks of two machines may be apart.
 SKEW_S = 5
@@ -50,12 +50,14 @@ def read(token: str, *, kind: str, keys: Mapping[str, PublicKey], now: datetime 
 
     Raises:
         TokenMalformed: not a token, or no whole-second `exp`.
-        TokenForged: the signature is not by one of the keys, or the token was made for another kind of use.
+        TokenForged: the signature is not by one of the keys, or the token was made for another kind of use, or
+            issued after its key was retired.
         TokenExpired: `exp` has passed.
         TokenNotYetValid: `iat` lies ahead.
     """
     try:
-        payload = open_envelope(_envelope_of(token), _payload_type(kind), keys)
+        envelope = _envelope_of(token)
+        payload = open_envelope(envelope, _payload_type(kind), keys)
         claims = from_canonical(payload)
     except (EnvelopeMalformed, NotCanonical) as error:
         raise TokenMalformed(f"not a token: {error}") from error
@@ -63,6 +65,8 @@ def read(token: str, *, kind: str, keys: Mapping[str, PublicKey], now: datetime 
         raise TokenForged(f"this is no {kind} token of a trusted key: {error}") from error
     if not isinstance(claims, dict):
         raise TokenMalformed("a token's claims are an object")
+    if isinstance(keys, KeyRing) and keys.retired:
+        _check_in_office(claims, signer_of(envelope), keys)
     if now is not None:
         _check_times(claims, now)
     return claims
@@ -109,6 +113,12 @@ def _envelope_of(token: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise TokenMalformed("a token holds a JSON object")
     return value
+
+
+def _check_in_office(claims: Mapping[str, object], key_id: str, keys: KeyRing) -> None:
+    end = keys.retired.get(key_id)
+    if end is not None and "iat" in claims and _whole_seconds(claims, "iat") > unix_seconds(end.until) + SKEW_S:
+        raise TokenForged(f"the token is by the key {key_id[:12]}…, which was retired before it was issued")
 
 
 def _check_times(claims: Mapping[str, object], now: datetime) -> None:

@@ -54,6 +54,29 @@ def open_envelope(envelope: Mapping[str, object], payload_type: str, keys: Mappi
     return opened.payload
 
 
+def signer_of(envelope: Mapping[str, object]) -> str:
+    """Return the id of the key that an envelope says it was signed by; proven only once it was opened.
+
+    Raises:
+        EnvelopeMalformed: the value is not an envelope with exactly one signature.
+    """
+    [signature] = _parse(envelope).signatures.values()
+    return str(signature.keyid)
+
+
+def unproven_payload(envelope: Mapping[str, object], payload_type: str) -> bytes:
+    """Return the payload of an envelope whoever signed it: to find what it is to be checked with, and no more.
+
+    Raises:
+        EnvelopeMalformed: the value is not an envelope with exactly one signature.
+        PayloadTypeMismatch: it holds another type of payload.
+    """
+    opened = _parse(envelope)
+    if opened.payload_type != payload_type:
+        raise PayloadTypeMismatch(want=payload_type, have=opened.payload_type)
+    return opened.payload
+
+
 def envelope_bytes(envelope: Mapping[str, object]) -> bytes:
     """Return the one text of an envelope, as files and tokens hold it."""
     return canonical_json(envelope)

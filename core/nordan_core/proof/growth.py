@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nordan_core.proof.canonical import from_canonical
 from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
 from nordan_core.proof.errors import EnvelopeMalformed, NotCanonical, ProofError
-from nordan_core.proof.keys import PublicKey
+from nordan_core.proof.keys import KeyRing
 from nordan_core.proof.merkle import HASH_BYTES, verify_consistency
 
 _FIELDS = frozenset({"old", "new", "proof"})
@@ -36,7 +36,7 @@ def growth_document(
     return {"old": dict(old), "new": dict(new), "proof": [digest.hex() for digest in proof]}
 
 
-def read_growth(data: bytes, keys: Mapping[str, PublicKey]) -> Growth:
+def read_growth(data: bytes, keys: KeyRing) -> Growth:
     """Return what a proof's file says, once both heads are known to be signed by one of the keys.
 
     Raises:
@@ -49,7 +49,7 @@ def read_growth(data: bytes, keys: Mapping[str, PublicKey]) -> Growth:
     return growth_of(document, keys)
 
 
-def growth_of(document: object, keys: Mapping[str, PublicKey]) -> Growth:
+def growth_of(document: object, keys: KeyRing) -> Growth:
     """Return what a proof's document says; see `read_growth`.
 
     Raises:

@@ -8,7 +8,9 @@ only, and never overwritten, logged or put in an argument list.
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -122,7 +124,7 @@ class SigningKey:
         Raises:
             KeyFileExists: something is there already.
         """
-        _write_new(path, self.pem().encode("ascii"), PRIVATE_MODE)
+        write_new(path, self.pem().encode("ascii"), PRIVATE_MODE)
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64-byte signature; the same bytes always give the same one."""
@@ -132,9 +134,49 @@ class SigningKey:
         return f"SigningKey({self.public.key_id[:12]})"
 
 
-def trusted(*keys: PublicKey) -> Mapping[str, PublicKey]:
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """The end of a key: what it signs beyond this does not hold, however good the signature is."""
+
+    successor: str
+    """Id of the key that took its place."""
+    until: datetime
+    """No grant of a later instant."""
+    size: int
+    """No head of a log with more entries, and no certificate over one."""
+
+
+class KeyRing(Mapping[str, PublicKey]):
+    """Public keys that a reader trusts, by id, and which of them have been retired (`succession.follow`)."""
+
+    __slots__ = ("_keys", "retired")
+
+    def __init__(self, keys: Mapping[str, PublicKey], retired: Mapping[str, Retirement] | None = None) -> None:
+        self._keys = dict(keys)
+        self.retired: Mapping[str, Retirement] = dict(retired or {})
+
+    def live(self, now: datetime) -> "KeyRing":
+        """Return the keys that may still sign at an instant."""
+        gone = {one for one, end in self.retired.items() if now >= end.until}
+        kept = {key_id: key for key_id, key in self._keys.items() if key_id not in gone}
+        return KeyRing(kept, {key_id: end for key_id, end in self.retired.items() if key_id not in gone})
+
+    def __getitem__(self, key_id: str) -> PublicKey:
+        return self._keys[key_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"KeyRing({sorted(key[:12] for key in self._keys)})"
+
+
+def trusted(*keys: PublicKey) -> KeyRing:
     """Index public keys by id, as the readers of envelopes and tokens want them."""
-    return {key.key_id: key for key in keys}
+    return KeyRing({key.key_id: key for key in keys})
 
 
 def create_files(path: Path) -> PublicKey:
@@ -148,7 +190,7 @@ def create_files(path: Path) -> PublicKey:
         raise KeyFileExists(f"{public_path} exists; keys are never overwritten")
     key = SigningKey.create()
     key.save(path)
-    _write_new(public_path, key.public.pem().encode("ascii"), PUBLIC_MODE)
+    write_new(public_path, key.public.pem().encode("ascii"), PUBLIC_MODE)
     return key.public
 
 
@@ -168,14 +210,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KeyUnusable(f"the key file {path} cannot be read: {error.strerror}") from error
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that is not there yet, on disk before this returns.
 
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
+    Raises:
+        KeyFileExists: something is there already.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError as error:
@@ -185,6 +225,13 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(descriptor)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyUnusable(f"the key file {path} cannot be read: {error.strerror}") from error
 
 
 if __name__ == "__main__":

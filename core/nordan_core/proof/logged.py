@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
 from nordan_core.proof.errors import TokenError
-from nordan_core.proof.keys import PublicKey
+from nordan_core.proof.keys import KeyRing
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.merkle import verify_inclusion
 from nordan_core.proof.records import AttemptRecord, Certificate, Document, EntryRecord, JudgementRecord
@@ -19,7 +19,7 @@ from nordan_core.proof.redaction import is_committed, leaf_data
 from nordan_core.proof.tokens import SKEW_S, GrantClaims, read_grant
 
 Faults = Iterator[str]
-Keys = Mapping[str, PublicKey]
+Keys = KeyRing
 
 #: Names of acts as the control plane logs them (`nordan_core.store.audit.Act`).
 ACCEPTED = "job_accepted"

@@ -211,6 +211,8 @@ class Certificate:
     """What was left out, for a reader; empty in a full certificate."""
     redaction_of: str = ""
     """SHA-256 of the full certificate's statement: whoever is shown that later can tell that it is the one."""
+    successions: tuple[Document, ...] = ()
+    """How the keys that signed came to be, statement by statement, for a reader who knows an earlier one."""
 
     def document(self) -> dict[str, object]:
         """Return the certificate as a JSON object."""

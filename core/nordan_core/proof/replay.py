@@ -20,7 +20,8 @@ from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
 from nordan_core.proof.errors import ProofError
 from nordan_core.proof.export import BrokenLine, EntryLine, HeadLine, lines_of
 from nordan_core.proof.judgement import Judgement, Question, judge_again, read_judgement
-from nordan_core.proof.keys import PublicKey
+from nordan_core.proof.keychain import Keychain
+from nordan_core.proof.keys import KeyRing
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.lives import Lives
 from nordan_core.proof.merkle import Growing
@@ -67,10 +68,12 @@ class Replay:
 class Terms:
     """What a log is held to."""
 
-    keys: Mapping[str, PublicKey]
-    """Trusted certificate keys by id."""
+    keys: KeyRing
+    """Trusted certificate keys by id; those that they introduce in the log are trusted from there on."""
     atlases: Mapping[str, Atlas]
     """By digest."""
+    grant_keys: KeyRing | None = None
+    """Trusted grant keys; None: what the log says of later ones is only checked for its form."""
     kept: tuple[Checkpoint, ...] = ()
     """Heads that the reader kept: the log must have grown out of each."""
     not_before: datetime | None = None
@@ -109,6 +112,7 @@ class _Tree:
         self._terms = terms
         self._archive = archive
         self._growing = Growing()
+        self._keychain = Keychain(terms.keys, terms.grant_keys)
         self._kept = {head.size: head for head in terms.kept}
 
     def read(self, file: BinaryIO, progress: Callable[[int], object]) -> None:
@@ -134,6 +138,8 @@ class _Tree:
             yield f"entry {line.index} stands where entry {self._growing.size} should: entries are missing or added"
         self._found.entries += 1
         self._archive.note(line)
+        for fault in self._keychain.faults(line):
+            yield f"entry {line.index} ({line.act}): {fault}"
         try:
             leaf = commitment(line.salt, line.entry, line.form)
         except ProofError as error:
@@ -143,7 +149,7 @@ class _Tree:
 
     def _head_faults(self, line: HeadLine) -> Iterator[str]:
         try:
-            head = verify_checkpoint(line.envelope, self._terms.keys)
+            head = verify_checkpoint(line.envelope, self._keychain.certificate_keys)
         except ProofError as error:
             yield f"a head behind entry {self._growing.size - 1} does not hold: {error}"
             return

@@ -61,6 +61,8 @@ class Act(StrEnum):
     NODES_HELD = "nodes_held"
     """An operator cordoned or drained nodes, or let them take work again."""
     TENANT_CHANGED = "tenant_changed"
+    SIGNING_KEY_CHANGED = "signing_key_changed"
+    """A key that signs grants or the log made way for another; the entry holds the statement that says so."""
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
 

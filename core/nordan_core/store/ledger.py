@@ -94,6 +94,11 @@ class Ledger:
         unsealed = select(AuditEntryRow).where(col(AuditEntryRow.leaf_index).is_(None))
         return self._entries(unsealed.order_by(col(AuditEntryRow.id)).limit(limit).with_for_update(skip_locked=True))
 
+    def entry(self, entry_id: str) -> LoggedEntry:
+        """Return one entry, sealed or not."""
+        [found] = self._entries(select(AuditEntryRow).where(col(AuditEntryRow.id) == entry_id))
+        return found
+
     def of_subjects(self, subjects: Iterable[str]) -> dict[str, list[LoggedEntry]]:
         """Return all entries about these jobs, keys or pools: sealed ones first, in order of the tree."""
         about = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(list(subjects)))

@@ -26,6 +26,7 @@ from nordan_workers.executors.kubernetes.client import Cluster as Client
 from nordan_workers.executors.kubernetes.config import from_kubeconfig
 from nordan_workers.executors.kubernetes.watch import Watch
 from nordan_workers.supervisor.sync import Line, Syncer
+from nordan_workers.trust import Trust
 from support.cell import Cell
 from support.kube.cluster import Cluster, Object
 
@@ -101,8 +102,8 @@ def _syncing(kube: Cluster, cell: Cell) -> Iterator[Region]:
         watch.start()
     api = Direct(cell)
     loop, fleet = asyncio.new_event_loop(), NoAttempts()
-    parts: Any = {"executor": None, "joined": None, "faults": None, "api": api}
-    board = SimpleNamespace(fences=lambda _: None)
+    parts: Any = {"executor": None, "joined": None, "trust": Trust({}, SystemClock()), "faults": None, "api": api}
+    board = SimpleNamespace(fences=lambda _: None, successions=lambda _: None)
     line = Line(supervisor_id="sup", clock=SystemClock(), nodes=nodes, noticeboard=cast("Any", board), **parts)
     task = loop.create_task(Syncer(line, cast("Any", fleet)).run())
     thread = threading.Thread(target=_run, args=(loop, task))

@@ -14,6 +14,7 @@ from nordan_core.domain.places import NodeState
 from nordan_core.wire import AmountsMessage, NodeMessage, NodesMessage, SyncDown, SyncUp
 from nordan_workers.api_client import ApiRefused
 from nordan_workers.supervisor.sync import REFUSED_NODES_S, Line, Syncer
+from nordan_workers.trust import Trust
 
 MESSAGE = NodesMessage(nodes=(NodeMessage(pool="p", name="n1", state=NodeState.READY, offered=AmountsMessage(gpus=8)),))
 
@@ -65,9 +66,18 @@ class NoAttempts:
 class Noticeboard:
     def fences(self, objects: tuple[str, ...]) -> None: ...
 
+    def successions(self, statements: tuple[Any, ...]) -> None: ...
+
 
 def _syncer(api: FakeApi, nodes: FakeNodes | None, clock: ManualClock) -> Syncer:
-    parts: Any = {"executor": None, "joined": None, "faults": None, "noticeboard": Noticeboard(), "api": api}
+    parts: Any = {
+        "executor": None,
+        "joined": None,
+        "trust": Trust({}, clock),
+        "faults": None,
+        "noticeboard": Noticeboard(),
+        "api": api,
+    }
     line = Line(supervisor_id="sup", clock=clock, nodes=nodes, **parts)
     return Syncer(line, cast("Any", NoAttempts()))
 

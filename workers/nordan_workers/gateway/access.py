@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection, Request
 
 from nordan_core.clock import Clock
 from nordan_core.proof.errors import TokenError, TokenExpired, TokenForged, TokenNotYetValid
+from nordan_core.proof.keys import PublicKey
 from nordan_core.proof.tokens import AccessClaims, SessionClaims, read_access, read_session
 from nordan_workers.gateway.lists import Lists
 from nordan_workers.gateway.problems import Problem
 from nordan_workers.joining import Joined
+from nordan_workers.trust import Trust
 
 #: Longer headers are refused before anything is decoded.
 MAX_TOKEN = 4096
@@ -24,6 +27,7 @@ class Doorkeeper:
     joined: Joined
     lists: Lists
     clock: Clock
+    trust: Trust
 
     def admit(self, request: Request, act: str, obj: str) -> AccessClaims:
         """Return the claims of a request that may do `act` to `obj`.
@@ -48,7 +52,7 @@ class Doorkeeper:
         """Return the claims of a token that holds here and now, whatever it is good for."""
         token = _bearer(request)
         try:
-            claims = read_access(token, keys=self.joined.keys, now=self.clock.now())
+            claims = read_access(token, keys=self._keys(), now=self.clock.now())
         except TokenError as error:
             raise _unauthenticated(_code(error), str(error)) from error
         if claims.audience != self.joined.audience:
@@ -71,7 +75,7 @@ class Doorkeeper:
     def read_session(self, token: str) -> SessionClaims:
         """Return the claims of a pass to a session that holds here and now."""
         try:
-            claims = read_session(token, keys=self.joined.keys, now=self.clock.now())
+            claims = read_session(token, keys=self._keys(), now=self.clock.now())
         except TokenError as error:
             raise _unauthenticated(_code(error), str(error)) from error
         if claims.audience != self.joined.audience:
@@ -81,6 +85,10 @@ class Doorkeeper:
     def is_open(self, claims: AccessClaims) -> bool:
         """Tell whether a long answer may go on: the token has not expired and the object is not fenced."""
         return self.clock.now() < claims.expires_at and not self._is_fenced(claims)
+
+    def _keys(self) -> Mapping[str, PublicKey]:
+        self.trust.learn(self.lists.successions())
+        return self.trust.keys()
 
     def _is_fenced(self, claims: AccessClaims) -> bool:
         return not self.lists.fenced().isdisjoint((claims.obj, claims.about))

@@ -32,6 +32,7 @@ from nordan_workers.shim import linux
 from nordan_workers.store.region_store import RegionStore
 from nordan_workers.store.uploads import UploadNotes
 from nordan_workers.supervisor.doorway import EXEC_SOCKET
+from nordan_workers.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def gateway_app(region: Region) -> Starlette:
     store = RegionStore(region.region_dir / "store")
     notes = UploadNotes(region.region_dir / "store" / "uploads")
     lists = Lists(region.region_dir)
-    doorkeeper = Doorkeeper(region.joined, lists, region.clock)
+    doorkeeper = Doorkeeper(region.joined, lists, region.clock, Trust(region.joined.keys, region.clock))
     http = httpx.AsyncClient(timeout=TIMEOUT, limits=LIMITS, trust_env=False, transport=region.replicas)
     # Replicas' cookies are their callers' business: kept here, they would pile up.
     http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))

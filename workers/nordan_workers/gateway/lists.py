@@ -1,4 +1,4 @@
-"""What the supervisor has told the gateway through files: fenced objects and ready replicas. Read when they change.
+"""What the supervisor has told the gateway through files: fences, ready replicas, keys. Read when they change.
 
 A list that cannot be read keeps its last good form: the supervisor replaces files whole, so this is about a disk that
 fails, and forgetting a fence would open what is closed.
@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
+from nordan_core.proof.succession import Statement
 from nordan_workers.executors.base import Address
-from nordan_workers.supervisor.noticeboard import FENCES, SERVICES
+from nordan_workers.supervisor.noticeboard import FENCES, SERVICES, SUCCESSIONS
 
 Value = TypeVar("Value")
 
@@ -29,15 +30,20 @@ class Replica:
 
 
 class Lists:
-    """The two lists of one region."""
+    """The lists of one region."""
 
     def __init__(self, region_dir: Path) -> None:
         self._fences = _Watched(region_dir / FENCES, _fences, frozenset[str]())
+        self._successions = _Watched(region_dir / SUCCESSIONS, _statements, tuple[Statement, ...]())
         self._services = _Watched(region_dir / SERVICES, _services, dict[str, tuple[Replica, ...]]())
 
     def fenced(self) -> frozenset[str]:
         """Return the objects that must not be read."""
         return self._fences.value()
+
+    def successions(self) -> tuple[Statement, ...]:
+        """Return how the control plane's keys followed each other, as the supervisor was told: nothing is proven."""
+        return self._successions.value()
 
     def replicas(self, job_id: str) -> tuple[Replica, ...]:
         """Return the ready replicas of a service, none when there is no such service."""
@@ -68,6 +74,10 @@ class _Watched(Generic[Value]):
 
 def _fences(document: Any) -> frozenset[str]:  # Any: JSON that the supervisor wrote
     return frozenset(document["objects"])
+
+
+def _statements(document: Any) -> tuple[Statement, ...]:  # Any: JSON that the supervisor wrote
+    return tuple(dict(one) for one in document["statements"])
 
 
 def _services(document: Any) -> dict[str, tuple[Replica, ...]]:  # Any: JSON that the supervisor wrote

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nordan_core.domain.errors import NordanError
 from nordan_core.proof.errors import TokenError
+from nordan_core.proof.keys import PublicKey
 from nordan_core.proof.tokens import GrantClaims, read_grant, read_renewal
 from nordan_core.wire import LaunchOrder
-from nordan_workers.joining import Joined
 from nordan_workers.supervisor.records import Record
 
 
@@ -29,7 +30,7 @@ class Asked:
     nonce: str
 
 
-def lives_of(renewal: str, asked: Asked, joined: Joined) -> dict[tuple[str, int], int]:
+def lives_of(renewal: str, asked: Asked, keys: Mapping[str, PublicKey]) -> dict[tuple[str, int], int]:
     """Return seconds of life by (attempt, fence), from a renewal that answers this request.
 
     They count from when the request was sent, on the monotonic clock: the wall clock of a region may be wrong.
@@ -38,28 +39,30 @@ def lives_of(renewal: str, asked: Asked, joined: Joined) -> dict[tuple[str, int]
         TokenError: the token is not good.
         GrantRejected: it answers another request.
     """
-    claims = read_renewal(renewal, keys=joined.keys)
+    claims = read_renewal(renewal, keys=keys)
     if Asked(claims.region, claims.supervisor_id, claims.nonce) != asked:
         raise GrantRejected("nonce")
     return {(item.attempt_id, item.fence): item.ttl_s for item in claims.items}
 
 
-def check_grant(token: str, order: LaunchOrder, record: Record, joined: Joined, life_s: int) -> GrantClaims:
+def check_grant(
+    token: str, order: LaunchOrder, record: Record, *, region: str, keys: Mapping[str, PublicKey], life_s: int
+) -> GrantClaims:
     """Return the claims of a grant that permits exactly this order to exactly this redemption.
 
-    `life_s` is what the renewal that came with it gives.
+    `keys` are trusted now; `life_s` is what the renewal that came with it gives.
 
     Raises:
         GrantRejected: with the first claim that does not fit.
     """
     try:
-        claims = read_grant(token, keys=joined.keys, now=None)
+        claims = read_grant(token, keys=keys, now=None)
     except TokenError as error:
         raise GrantRejected(type(error).__name__) from error
     expected = {
         "grant_id": record.grant_id,
         "redemption_id": record.redemption_id,
-        "region": joined.region,
+        "region": region,
         "attempt_id": order.attempt_id,
         "job_id": order.job_id,
         "fence": order.fence,

@@ -34,6 +34,7 @@ from nordan_workers.supervisor.readiness import Prober
 from nordan_workers.supervisor.records import Phase, Records
 from nordan_workers.supervisor.redeeming import Desk, Redeemer
 from nordan_workers.supervisor.sync import Line, NodeSource, Syncer
+from nordan_workers.trust import Trust
 
 #: Net below lost events, and the grain of `max_duration`.
 SCAN_S = 1.0
@@ -77,6 +78,8 @@ class Supervisor:
         self._stopped = asyncio.Event()
         first_seq = region.records.next_sequence()
         noticeboard = Noticeboard(region.region_dir)
+        trust = Trust(region.joined.keys, region.clock)
+        trust.learn(noticeboard.earlier_successions())
         self._publisher = Publisher(region.api, region.executor, region.store, region.records, self._pool)
         launcher = Launcher(region.executor, region.store, region.records, region.boot_id, region.faults)
         tools = Tools(region.executor, launcher, self._publisher, noticeboard, region.clock, self._pool)
@@ -85,6 +88,7 @@ class Supervisor:
             api=region.api,
             records=region.records,
             joined=region.joined,
+            trust=trust,
             clock=region.clock,
             faults=region.faults,
             boot_id=region.boot_id,
@@ -98,6 +102,7 @@ class Supervisor:
             executor=region.executor,
             noticeboard=noticeboard,
             joined=region.joined,
+            trust=trust,
             supervisor_id=region.records.supervisor_id(),
             clock=region.clock,
             faults=region.faults,

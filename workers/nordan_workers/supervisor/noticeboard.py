@@ -1,13 +1,13 @@
-"""What the supervisor tells the gateway, through files: fenced objects, ready replicas, logs that are complete.
+"""What the supervisor tells the gateway, through files: fenced objects, ready replicas, keys, logs that are complete.
 
-`fences.json` and `services.json` lie in the region's folder, replaced by rename; `logs/<attempt>/ended` appears when
-nothing more will be written there.
+`fences.json`, `services.json` and `successions.json` lie in the region's folder, replaced by rename;
+`logs/<attempt>/ended` appears when nothing more will be written there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nordan_workers.executors.base import Address
@@ -15,6 +15,7 @@ from nordan_workers.files import give_to_folder_owner, replace_file
 
 FENCES = "fences.json"
 SERVICES = "services.json"
+SUCCESSIONS = "successions.json"
 ENDED = "ended"
 
 
@@ -28,6 +29,19 @@ class Noticeboard:
     def fences(self, objects: Iterable[str]) -> None:
         """Tell which objects must not be read."""
         self._write(FENCES, {"objects": sorted(set(objects))})
+
+    def successions(self, statements: Sequence[Mapping[str, object]]) -> None:
+        """Tell how the control plane's keys followed each other; whoever reads it checks that by itself."""
+        if statements:
+            self._write(SUCCESSIONS, {"statements": list(statements)})
+
+    def earlier_successions(self) -> tuple[Mapping[str, object], ...]:
+        """Return what an earlier incarnation was told of keys; nothing where that cannot be read."""
+        try:
+            found = json.loads((self._region_dir / SUCCESSIONS).read_bytes())["statements"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return ()
+        return tuple(one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
 
     def services(self, replicas: Iterable[tuple[str, str, Address]]) -> None:
         """Tell which replicas are ready: job, attempt and where each serves."""

@@ -27,6 +27,7 @@ from nordan_workers.supervisor.fleet import Fleet
 from nordan_workers.supervisor.grants import Asked, GrantRejected, check_grant, lives_of
 from nordan_workers.supervisor.records import Phase, Record, Records
 from nordan_workers.supervisor.reports import final_report
+from nordan_workers.trust import Trust
 
 MAX_BATCH = 200
 #: Grants that wait here at most; the sweep brings back what is dropped.
@@ -41,6 +42,7 @@ class Desk:
     api: WorkerApi
     records: Records
     joined: Joined
+    trust: Trust
     clock: Clock
     faults: Faults
     boot_id: str
@@ -103,6 +105,7 @@ class Redeemer:
             return
         self._desk.faults.at("after_redeem")
         # 3. The orders, on disk before anything is done about them.
+        self._desk.trust.learn(response.successions)
         lives = self._lives(response, asked)
         known = ((records[one.grant_id], one) for one in response.items if one.grant_id in records)
         answered = (self._answered(record, one, sent_at_s, lives) for record, one in known)
@@ -130,7 +133,7 @@ class Redeemer:
     def _lives(self, response: RedeemResponse, asked: Asked) -> Mapping[tuple[str, int], int]:
         """Return how long each attempt may live; an answer that is not to this request gives nothing any life."""
         try:
-            return lives_of(response.renewal, asked, self._desk.joined)
+            return lives_of(response.renewal, asked, self._desk.trust.keys())
         except (TokenError, GrantRejected) as error:
             structlog.get_logger().warning("redeem_answer_rejected", error=type(error).__name__)
             return {}
@@ -151,7 +154,14 @@ class Redeemer:
             record, phase=Phase.ORDERED, order=order, boot_id=self._desk.boot_id, deadline_s=sent_at_s + life_s
         )
         try:
-            check_grant(answer.grant, order, record, self._desk.joined, life_s)
+            check_grant(
+                answer.grant,
+                order,
+                record,
+                region=self._desk.joined.region,
+                keys=self._desk.trust.keys(),
+                life_s=life_s,
+            )
         except GrantRejected as error:
             log.warning("grant_rejected", claim=error.claim)
             return self._ended(ordered, order, Ending(AttemptResult.FAILED, Reason.INTERNAL_ERROR, str(error)))

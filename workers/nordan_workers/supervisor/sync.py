@@ -29,6 +29,7 @@ from nordan_workers.supervisor.fleet import Fleet
 from nordan_workers.supervisor.grants import Asked, GrantRejected, lives_of
 from nordan_workers.supervisor.noticeboard import Noticeboard
 from nordan_workers.supervisor.records import Phase, Stopping
+from nordan_workers.trust import Trust
 
 INTERVAL_S = 2.0
 #: A change is told this much later, so that what happens together is told together.
@@ -80,6 +81,7 @@ class Line:
     executor: Executor
     noticeboard: Noticeboard
     joined: Joined
+    trust: Trust
     supervisor_id: str
     clock: Clock
     faults: Faults
@@ -149,6 +151,7 @@ class Syncer:
         for report in reports:
             if (held := self._fleet.get(report.attempt_id)) is not None:
                 held.was_told(report, sent_at_s)
+        self._line.trust.learn(down.successions)
         self._carry_out(down)
         await self._renew(down, up.nonce, sent_at_s)
 
@@ -219,6 +222,7 @@ class Syncer:
                 held.is_settled = True
                 self._fleet.wake(held)
         self._line.noticeboard.fences(down.fenced_objects)
+        self._line.noticeboard.successions(down.successions)
 
     def _want_stop(self, order: StopOrder) -> None:
         held = self._fleet.get(order.attempt_id)
@@ -231,7 +235,7 @@ class Syncer:
             return
         asked = Asked(self._line.joined.region, self._line.supervisor_id, nonce)
         deadlines = {}
-        for (attempt_id, fence), life_s in lives_of(down.renewal, asked, self._line.joined).items():
+        for (attempt_id, fence), life_s in lives_of(down.renewal, asked, self._line.trust.keys()).items():
             if (deadline_s := self._extended(attempt_id, fence, sent_at_s + life_s)) is not None:
                 deadlines[AttemptId(attempt_id)] = deadline_s
         if deadlines:
