@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -342,7 +342,7 @@ class TrustedKeys:
 
     grant_keys: Mapping[str, str]
     certificate_keys: Mapping[str, str]
-    successions: Sequence[Mapping[str, object]] = ()
+    successions: tuple[Mapping[str, object], ...] = ()
     """Signed statements by which the keys followed each other; none from an older server."""
 
 

@@ -22,6 +22,7 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptState
 from nordan_core.identifiers import new_id
 from nordan_core.proof.keys import PublicKey, SigningKey, trusted
+from nordan_core.proof.succession import Purpose, Succession, sign_succession
 from nordan_core.proof.tokens import GrantClaims, RenewalClaims, RenewalItem, mint_grant, mint_renewal
 from nordan_core.wire import (
     ArtifactAccepted,
@@ -74,6 +75,8 @@ class FakeWorkerApi:
         """Take every mood back."""
         self.key = self._own_key
         self.renews = True
+        self.successions: tuple[dict[str, object], ...] = ()
+        """What it says of how its keys followed each other."""
         self.nonce = ""
         """What renewals carry instead of the request's own nonce, as a replayed one would."""
         self.is_away = False
@@ -83,6 +86,14 @@ class FakeWorkerApi:
         self.fenced_objects: tuple[str, ...] = ()
         self.refuses_outputs = False
         """Answers 413 to a sync with an output in it."""
+
+    def change_key(self, *, until: datetime, by: SigningKey | None = None) -> SigningKey:
+        """Go on under another key, introduced by the own one (or by somebody else); returns it."""
+        old, new, now = self._own_key, SigningKey.create(), datetime.now(UTC)
+        told = Succession(Purpose.GRANT, old.public, new.public, now, until, 0)
+        self.successions = (sign_succession(told, by or old),)
+        self.key = new
+        return new
 
     def forget(self) -> None:
         """Begin new books."""
@@ -165,7 +176,7 @@ class FakeWorkerApi:
         orders = [one.order for one in answers if one.order is not None]
         lives = tuple(RenewalItem(one.attempt_id, one.fence, int(one.ttl_s)) for one in orders)
         claims = RenewalClaims(REGION, request.supervisor_id, self.nonce or request.nonce, datetime.now(UTC), lives)
-        return RedeemResponse(items=answers, renewal=mint_renewal(claims, self.key))
+        return RedeemResponse(items=answers, renewal=mint_renewal(claims, self.key), successions=self.successions)
 
     def _redeem(self, item: RedeemItem) -> RedeemAnswer:
         grant = self.grants.get(item.grant_id)
@@ -209,6 +220,7 @@ class FakeWorkerApi:
             settled=tuple(one for one in live if self._by_attempt(one).final is not None),
             unknown=tuple(live & self.unknown),
             fenced_objects=self.fenced_objects,
+            successions=self.successions,
         )
 
     def _store(self, report: AttemptReport) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 
 from nordan_api.auth.callers import PrincipalCache
 from nordan_api.context import Context
+from nordan_api.grant_keys import GrantKeys
 from nordan_cli.jobfile import load_all
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.facts import FactsCache
@@ -73,6 +74,8 @@ class Lab(Control):
     engine: Engine
     base: dict[str, Snapshot] = field(default_factory=dict)
     """The world that each test begins with."""
+    held: Held = HELD
+    """What the sealer finds where its key lies."""
 
     def settle(self, client: Client) -> None:
         """Apply the sample world, join its regions, hear of each, and keep that as where tests begin."""
@@ -94,7 +97,15 @@ class Lab(Control):
         self.base["europe"].restore()
         self.clock.rewind()
         # Epochs begin anew with the rows, so whatever was kept by epoch or by key must go.
-        context: Context = replace(self.context, facts_cache=FactsCache(self.context.atlas), logged=set())
+        keys = GrantKeys(
+            self.context.settings.grant_key_file,
+            self.context.store,
+            self.clock,
+            self.context.settings.grant_key_overlap_s,
+        )
+        context: Context = replace(
+            self.context, facts_cache=FactsCache(self.context.atlas), logged=set(), grant_keys=keys
+        )
         self.app.state.context, self.app.state.principals = context, PrincipalCache()
         lab = replace(self, context=context, credentials=dict(self.credentials))
         lab.client = self.client
@@ -153,7 +164,7 @@ class Lab(Control):
         """Seal all entries and issue the certificates that waited for them."""
         store, atlas = self.context.store, default_atlas()
         certifier = Certifier(store, atlas, FactsCache(atlas))
-        sealer = Sealer(store, self.clock, lambda: HELD, certifier=certifier, metrics=Metrics())
+        sealer = Sealer(store, self.clock, lambda: self.held, certifier=certifier, metrics=Metrics())
         while sealer.step(self.epoch) == 0.0:
             pass
 

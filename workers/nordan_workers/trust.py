@@ -35,6 +35,6 @@ class Trust:
             structlog.get_logger().error("succession_refused", detail=str(error))
         self._heard = heard
 
-    def keys(self) -> KeyRing:
+    def live(self) -> KeyRing:
         """Return the keys whose signatures hold now."""
         return self._ring.live(self._clock.now())

@@ -123,9 +123,7 @@ def _check_descent(kept: Trust, told: TrustedKeys) -> None:
         raise Failed(str(error)) from error
     strangers = sorted({*told.grant_keys} - {*led.grant_keys} | {*told.certificate_keys} - {*led.certificate_keys})
     if strangers:
-        raise Failed(
-            f"no key that you kept leads to {strangers[0][:12]}…; ask the operator why, and compare the whole id"
-        )
+        raise Failed(f"no key that you kept leads to {strangers[0]}; ask the operator why, in another way")
 
 
 def _issued(api: Api, identity: str, *, wait: bool, redacted: bool) -> IssuedCertificate:

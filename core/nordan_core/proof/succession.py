@@ -108,9 +108,11 @@ def with_succession(ring: KeyRing, succession: Succession) -> KeyRing:
     old, new = succession.old.key_id, succession.new.key_id
     end = Retirement(new, succession.until, succession.size)
     known = ring.retired.get(old)
-    if known is not None and known != end:
+    if known == end:
+        return ring
+    if known is not None:
         raise ProofError(f"the key {old[:12]}… has made way for two: {known.successor[:12]}… and {new[:12]}…")
-    if new in ring.retired or new == old:
+    if _leads_to(ring, new, old):
         raise ProofError(f"the key {new[:12]}… was retired and cannot take another's place")
     keys = {**ring, old: succession.old, new: succession.new}
     return KeyRing(keys, {**ring.retired, old: end})
@@ -138,6 +140,15 @@ def follow(ring: KeyRing, statements: Iterable[Statement], purpose: Purpose) -> 
             if found.purpose is purpose:
                 ring = with_succession(ring, found)
     return ring
+
+
+def _leads_to(ring: KeyRing, start: str, goal: str) -> bool:
+    """Tell whether one key is another, or made way for it; a ring has no circle, so this ends."""
+    step: str | None = start
+    while step is not None and step != goal:
+        end = ring.retired.get(step)
+        step = end.successor if end is not None else None
+    return step == goal
 
 
 def _succession_of(payload: bytes) -> Succession:

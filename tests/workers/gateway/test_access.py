@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from nordan_core.domain.contents import FileEntry, Manifest
 from nordan_core.identifiers import new_id
 from nordan_core.proof.keys import SigningKey
+from support.attempts import until
 from support.gateways import GatewayUnderTest
 
 
@@ -46,6 +49,18 @@ def test_each_wrong_token_has_its_own_code(gateway: GatewayUnderTest, digest: st
         assert refusal(gateway, f"/v1/manifests/{digest}", headers) == expected
     assert refusal(gateway, f"/v1/manifests/{digest}", {"Authorization": good.replace("Bearer", "Basic")})[0] == 401
     assert refusal(gateway, f"/v1/manifests/{digest}", {"Authorization": "Bearer " + "A" * 5000})[0] == 401
+
+
+def test_the_next_key_gets_in_once_the_supervisor_has_told_of_it(gateway: GatewayUnderTest, digest: str) -> None:
+    obj, path = f"manifest:{digest}", f"/v1/manifests/{digest}"
+    old = gateway.token(obj)
+    gateway.api.change_key(until=datetime.now(UTC) + timedelta(seconds=1.5))
+    new = gateway.token(obj)
+    assert refusal(gateway, path, new) == (401, "token_forged")
+    gateway.board.successions(gateway.api.successions)
+    assert [gateway.http.get(path, headers=one).status_code for one in (new, old)] == [200, 200]
+    until(lambda: gateway.http.get(path, headers=old).status_code == 401, "the old key's time to be over")
+    assert gateway.http.get(path, headers=new).status_code == 200
 
 
 def test_a_refusal_of_the_token_says_how_to_authenticate(gateway: GatewayUnderTest, digest: str) -> None:

@@ -310,6 +310,25 @@ def test_a_grant_by_another_key_starts_nothing(region: RegionUnderTest) -> None:
     assert ending(region, order) == (AttemptResult.FAILED, Reason.INTERNAL_ERROR)
 
 
+def test_a_key_that_the_first_one_introduced_starts_jobs_and_those_of_before_run_on(region: RegionUnderTest) -> None:
+    lasting = region.submit(shell("sleep 4").model_copy(update={"ttl_s": 3.0}))
+    runs(region, lasting)
+    region.api.ttl_s, before = 3, region.api.ttl_s
+    region.api.change_key(until=datetime.now(UTC) + timedelta(days=1))
+    order = region.submit(launch_order(["true"]))
+    assert ending(region, order) == (AttemptResult.SUCCEEDED, None)
+    # Longer than its first life: the new key's renewals reached it.
+    assert ending(region, lasting) == (AttemptResult.SUCCEEDED, None)
+    region.api.ttl_s = before
+    assert "successions.json" in {one.name for one in region.folder.iterdir()}
+
+
+def test_a_key_that_a_stranger_introduced_starts_nothing(region: RegionUnderTest) -> None:
+    region.api.change_key(until=datetime.now(UTC) + timedelta(days=1), by=SigningKey.create())
+    order = region.submit(launch_order(["true"]))
+    assert ending(region, order) == (AttemptResult.FAILED, Reason.INTERNAL_ERROR)
+
+
 def test_grants_wait_while_the_control_plane_is_away(region: RegionUnderTest) -> None:
     region.api.is_away = True
     order = region.submit(launch_order(["true"]))

@@ -88,7 +88,7 @@ class Doorkeeper:
 
     def _keys(self) -> Mapping[str, PublicKey]:
         self.trust.learn(self.lists.successions())
-        return self.trust.keys()
+        return self.trust.live()
 
     def _is_fenced(self, claims: AccessClaims) -> bool:
         return not self.lists.fenced().isdisjoint((claims.obj, claims.about))

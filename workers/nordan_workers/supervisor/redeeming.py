@@ -133,7 +133,7 @@ class Redeemer:
     def _lives(self, response: RedeemResponse, asked: Asked) -> Mapping[tuple[str, int], int]:
         """Return how long each attempt may live; an answer that is not to this request gives nothing any life."""
         try:
-            return lives_of(response.renewal, asked, self._desk.trust.keys())
+            return lives_of(response.renewal, asked, self._desk.trust.live())
         except (TokenError, GrantRejected) as error:
             structlog.get_logger().warning("redeem_answer_rejected", error=type(error).__name__)
             return {}
@@ -159,7 +159,7 @@ class Redeemer:
                 order,
                 record,
                 region=self._desk.joined.region,
-                keys=self._desk.trust.keys(),
+                keys=self._desk.trust.live(),
                 life_s=life_s,
             )
         except GrantRejected as error:

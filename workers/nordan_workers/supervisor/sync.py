@@ -235,7 +235,7 @@ class Syncer:
             return
         asked = Asked(self._line.joined.region, self._line.supervisor_id, nonce)
         deadlines = {}
-        for (attempt_id, fence), life_s in lives_of(down.renewal, asked, self._line.trust.keys()).items():
+        for (attempt_id, fence), life_s in lives_of(down.renewal, asked, self._line.trust.live()).items():
             if (deadline_s := self._extended(attempt_id, fence, sent_at_s + life_s)) is not None:
                 deadlines[AttemptId(attempt_id)] = deadline_s
         if deadlines:
