@@ -219,12 +219,12 @@ class ChaosStack:
 
 
 @contextmanager
-def chaos_stack() -> Iterator[ChaosStack]:
+def chaos_stack(invoker: Invoker | None = None) -> Iterator[ChaosStack]:
     """Start a stack with the chaos world; at the end nothing of it may be left running."""
     home = Path(tempfile.mkdtemp(prefix="nc-", dir="/tmp"))
     # As root, services and jobs run under other users, who pass through to their folders.
     home.chmod(0o711)
-    stack = ChaosStack(home)
+    stack = ChaosStack(home, invoker or Invoker())
     stack.starts.mkdir()
     stack.starts.chmod(0o1777)
     with _numbered_regions(stack.data):
