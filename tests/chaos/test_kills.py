@@ -31,7 +31,7 @@ def test_two_hundred_jobs_end_right_although_each_process_is_killed_in_turn(
     with Submitting(jobs, iter(a_mix(COUNT, SEED)), pause_s=SUBMIT_EVERY_S):
         for victim in victims:
             time.sleep(PAUSE_S * chance.uniform(0.5, 1.5))
-            until(lambda: _attempts_under_way(stack), f"jobs to run before {victim} is killed")
+            until(lambda: _attempts_under_way(stack) > 0, f"jobs to run before {victim} is killed")
             name = stack.leader()[0] if victim == "scheduler" else victim
             stack.wait_replaced(name, stack.kill(name))
     jobs.wait_ends()

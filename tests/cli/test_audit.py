@@ -39,8 +39,9 @@ class Log:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> tuple[str, str]:
-    """A head of three entries and the keys, in files."""
+def kept(rest: FakeRest, tmp_path: Path) -> tuple[str, str]:
+    """A head of three entries and the keys, in files; the server knows the same keys."""
+    rest.on("GET /v1/keys", KEYS)
     head, keys = tmp_path / "head.json", tmp_path / "keys.json"
     head.write_text(json.dumps({"size": 3, "envelope": Log().head(3)}))
     keys.write_text(json.dumps(KEYS))
