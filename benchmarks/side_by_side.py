@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import tempfile
 import threading
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cpu
 import httpx
 import kueue
 import load
@@ -105,9 +107,10 @@ def _mark(cluster: Cluster, nodes: list[str]) -> None:
 def _kube_scheduler(cluster: Cluster, count: int) -> Run:
     """Create bare pods as fast as the API server takes them and let kube-scheduler place them."""
     with cluster.namespace(prefix="alone") as namespace, _Watch(cluster, namespace) as watch:
-        started = time.monotonic()
+        started, used = time.monotonic(), cpu.seconds(os.getpid())
         asyncio.run(_create(cluster, f"/api/v1/namespaces/{namespace}/pods", [_pod(number) for number in range(count)]))
         run = watch.run("kube-scheduler alone", count, started)
+        _say(cpu.table(used, cpu.seconds(os.getpid()), count))
         cluster.delete(f"/api/v1/namespaces/{namespace}/pods", grace_s=0, selector="")
         cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=120)
         return run
@@ -211,10 +214,11 @@ def _through_nordan(cluster: Cluster, region: _Region, count: int) -> tuple[Run,
     """Submit jobs, wait until their pods run, cancel them, and count the requests that this took."""
     before = _counted(cluster)
     with _Watch(cluster, JOBS_NAMESPACE) as watch:
-        started = time.monotonic()
+        started, used = time.monotonic(), cpu.seconds(os.getpid())
         answered = load.run(region.url, region.running.key, [_job()] * count, clients=CLIENTS)
         _say(f"submitted: {answered.line()}")
         run = watch.run("Nordan", count, started)
+        _say(cpu.table(used, cpu.seconds(os.getpid()), count))
         for job in answered.answers:
             region.http.post(f"{region.url}/{job['id']}:cancel", json={"grace_s": 0}).raise_for_status()
         cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=PATIENCE_S)
