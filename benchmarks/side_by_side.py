@@ -111,8 +111,7 @@ def _kube_scheduler(cluster: Cluster, count: int) -> Run:
         asyncio.run(_create(cluster, f"/api/v1/namespaces/{namespace}/pods", [_pod(number) for number in range(count)]))
         run = watch.run("kube-scheduler alone", count, started)
         _say(cpu.table(used, cpu.seconds(os.getpid()), count))
-        cluster.delete(f"/api/v1/namespaces/{namespace}/pods", grace_s=0, selector="")
-        cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=120)
+        _remove(cluster, watch, f"/api/v1/namespaces/{namespace}/pods")
         return run
 
 
@@ -128,16 +127,24 @@ def _kueue(cluster: Cluster, peer: kueue.Kueue, folder: Path, arguments: argpars
             jobs = [kueue.job(number, _pod(number)) for number in range(count)]
             asyncio.run(_create(cluster, f"/apis/batch/v1/namespaces/{namespace}/jobs", jobs))
             run = watch.run("Kueue", count, started)
-            query = {"propagationPolicy": "Background"}
-            cluster.client().delete(f"/apis/batch/v1/namespaces/{namespace}/jobs", params=query).raise_for_status()
-            cluster.delete(f"/api/v1/namespaces/{namespace}/pods", grace_s=0, selector="")
-            cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=PATIENCE_S)
+            _remove(
+                cluster, watch, f"/apis/batch/v1/namespaces/{namespace}/jobs", f"/api/v1/namespaces/{namespace}/pods"
+            )
             return run
     except BaseException:
         print(manager.log_end())
         raise
     finally:
         manager.kill()
+
+
+def _remove(cluster: Cluster, watch: _Watch, *collections: str) -> None:
+    """Delete all of these and wait until no pod is left; the API server takes one after another, so it may last."""
+    with cluster.client() as http:
+        for path in collections:
+            query = {"propagationPolicy": "Background", "gracePeriodSeconds": "0"}
+            http.delete(path, params=query, timeout=PATIENCE_S).raise_for_status()
+    cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=PATIENCE_S)
 
 
 async def _create(cluster: Cluster, path: str, documents: Sequence[Object]) -> None:
