@@ -304,12 +304,13 @@ class NodesMessage(Up):
 
 
 class SyncUp(Up):
-    """A region's state: sent every 2 s, and at once when something happened."""
+    """A region's state, sent every 2 s; between two of them, at once when something happened, only the news."""
 
     supervisor_id: Handle
     nonce: Nonce
     reports: Annotated[tuple[AttemptReport, ...], Field(max_length=500)] = ()
-    live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] = ()
+    live: Annotated[tuple[LiveFence, ...], Field(max_length=20_000)] | None = ()
+    """Everything that the region holds; None in a message of news, of which only the reports are answered."""
     nodes: NodesMessage | None = None
     """Sent when something about a node has changed, and every 15 s; never by a region of the local executor."""
 
@@ -326,7 +327,10 @@ class SyncDown(Down):
     """What changed for the region."""
 
     renewal: str
-    """Signed token over (attempt, fence, ttl_s) of every attempt that may go on; one not named is not extended."""
+    """Signed token over (attempt, fence, ttl_s) of attempts that may go on; one not named is not extended.
+
+    Empty in the answer to news. One that was renewed so lately that nearly all of its time is left is not named either.
+    """
     stop: tuple[StopOrder, ...] = ()
     settled: tuple[str, ...] = ()
     """Attempts whose final report is stored: local records may go."""

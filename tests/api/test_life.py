@@ -150,7 +150,7 @@ def test_the_same_grant_twice_in_one_batch_is_refused(lab: Lab) -> None:
 def test_a_renewal_names_what_may_go_on_and_moves_its_end(lab: Lab) -> None:
     """One signed token for the whole region; an attempt that the supervisor does not hold is not in it."""
     _, region, run = lab.running()
-    lab.clock.advance(5)
+    lab.clock.advance(60)
     down = region.sync()
     keys = trusted(lab.context.grant_key.public)
     claims = read_renewal(down["renewal"], keys=keys)
@@ -158,4 +158,25 @@ def test_a_renewal_names_what_may_go_on_and_moves_its_end(lab: Lab) -> None:
     assert claims.supervisor_id == region.supervisor
     [(alive_until,)] = lab.rows("select alive_until from attempt_grant")
     assert (alive_until - lab.clock.now()).total_seconds() == 900.0
+    lab.clock.advance(60)
     assert read_renewal(region.sync(live=[])["renewal"], keys=keys).items == ()
+
+
+@pytest.mark.parametrize(("passed_s", "is_renewed"), [(29, False), (31, True)])
+def test_what_has_nearly_all_of_its_time_left_is_not_renewed(lab: Lab, passed_s: int, is_renewed: bool) -> None:
+    """Signing and writing for all attempts of a region every 2 s would cost what they do not gain."""
+    _, region, run = lab.running()
+    lab.clock.advance(passed_s)
+    claims = read_renewal(region.sync()["renewal"], keys=trusted(lab.context.grant_key.public))
+    assert [one.attempt_id for one in claims.items] == ([run.attempt] if is_renewed else [])
+
+
+def test_news_alone_are_settled_and_renew_nothing(lab: Lab) -> None:
+    """What the region holds besides is told every 2 s; until then nobody is stopped for not being named."""
+    _, region, run = lab.running()
+    until = lab.one("select alive_until from attempt_grant")
+    lab.clock.advance(60)
+    down = region.tell(run.report("running"))
+    assert (down["renewal"], down["stop"], down["unknown"], down["settled"]) == ("", [], [], [])
+    assert lab.one("select alive_until from attempt_grant") == until
+    assert region.tell(run.ended())["settled"] == [run.attempt]

@@ -48,7 +48,7 @@ def _renew(lab: Lab) -> Act:
 
     def act() -> bool:
         before = lab.one(until)
-        lab.clock.advance(1)
+        lab.clock.advance(60)
         down = region.sync()
         is_stopped = [one["attempt_id"] for one in down["stop"]] == [run.attempt]
         assert is_stopped is (lab.one(until) == before)

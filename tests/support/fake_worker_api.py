@@ -211,6 +211,9 @@ class FakeWorkerApi:
         self.supervisors.add(up.supervisor_id)
         for report in up.reports:
             self._store(report)
+        ended = {one.attempt_id for one in up.reports if self._by_attempt(one.attempt_id).final is not None}
+        if up.live is None:
+            return SyncDown(renewal="", settled=tuple(ended))
         live = {one.attempt_id for one in up.live}
         items = tuple(RenewalItem(one.attempt_id, one.fence, self.ttl_s) for one in up.live if self.renews)
         renewal = RenewalClaims(REGION, up.supervisor_id, self.nonce or up.nonce, datetime.now(UTC), items)

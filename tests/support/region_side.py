@@ -94,11 +94,18 @@ class RegionSide:
     def sync(self, *reports: Json, live: Iterable[Run] | None = None) -> Json:
         """Send reports and what lives here (by default everything held), and return what comes down."""
         runs = self.held.values() if live is None else live
+        return self._send(list(reports), [{"attempt_id": run.attempt, "fence": run.fence} for run in runs])
+
+    def tell(self, *reports: Json) -> Json:
+        """Send news alone."""
+        return self._send(list(reports), None)
+
+    def _send(self, reports: list[Json], live: list[Json] | None) -> Json:
         body = {
             "supervisor_id": self.supervisor,
             "nonce": secrets.token_hex(16),
-            "reports": list(reports),
-            "live": [{"attempt_id": run.attempt, "fence": run.fence} for run in runs],
+            "reports": reports,
+            "live": live,
         }
         down = self.control.worker(self.code, "/worker/v1/sync", body)
         for attempt in (*down["settled"], *down["unknown"]):

@@ -1,4 +1,4 @@
-"""Small files that another process reads: replaced by rename, so that a reader meets a whole file or none."""
+"""Small files that another process reads: replaced at once, so that a reader meets a whole file or none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import secrets
 from pathlib import Path
 
+from nordan_workers.shim.linux import take_place
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o600, is_durable: bool = False) -> None:
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write the file anew; run as root, it gets its folder's owner and group, by which the region's user reads it."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -15,10 +17,8 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, is_durable: bool
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            if is_durable:
-                os.fsync(descriptor)
             give_to_folder_owner(descriptor, path.parent)
-        temporary.replace(path)
+        take_place(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

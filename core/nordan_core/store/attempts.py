@@ -74,6 +74,7 @@ class LiveAttempt:
     fence: int
     pool: PoolName
     ttl_s: float
+    alive_until: datetime
     verdicts: dict[str, Any]  # Any: JSON
     stop_reason: Reason | None
     stop_grace_s: float
@@ -194,7 +195,7 @@ class Attempts:
         """Return the redeemed attempts of a region that have not ended, with what a renewal is judged on."""
         columns = (
             *(AttemptRow.id, AttemptRow.job_id, JobRow.project_id, AttemptRow.fence, AttemptRow.pool, GrantRow.ttl_s),
-            *(AttemptRow.verdicts, AttemptRow.stop_reason, AttemptRow.stop_grace_s),
+            *(GrantRow.alive_until, AttemptRow.verdicts, AttemptRow.stop_reason, AttemptRow.stop_grace_s),
         )
         statement = (
             select(*(col(one) for one in columns))
@@ -207,19 +208,18 @@ class Attempts:
         )
         return [
             LiveAttempt(
-                AttemptId(attempt),
-                JobId(job),
-                ProjectId(project),
-                fence,
-                PoolName(pool),
-                ttl_s,
-                verdicts,
-                Reason(stop_reason) if stop_reason else None,
-                stop_grace_s,
+                AttemptId(row.id),
+                JobId(row.job_id),
+                ProjectId(row.project_id),
+                row.fence,
+                PoolName(row.pool),
+                row.ttl_s,
+                row.alive_until,
+                row.verdicts,
+                Reason(row.stop_reason) if row.stop_reason else None,
+                row.stop_grace_s,
             )
-            for attempt, job, project, fence, pool, ttl_s, verdicts, stop_reason, stop_grace_s in self._session.execute(
-                statement
-            )
+            for row in self._session.execute(statement)
         ]
 
     def renew(self, attempts: Sequence[LiveAttempt], now: datetime) -> None:

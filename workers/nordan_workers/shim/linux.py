@@ -17,6 +17,8 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 _CHUNK_BYTES = 1 << 16
 _libc = ctypes.CDLL(None, use_errno=True)
 _IPC_RMID = 0
@@ -43,6 +45,21 @@ class Process:
     def is_alive(self) -> bool:
         """Tell whether it still runs: a zombie only waits for its parent."""
         return self.state not in {"Z", "X"}
+
+
+def take_place(new: Path, path: Path) -> None:
+    """Put `new` in the place of `path`, as a rename does, but do not have the disk write first.
+
+    ext4 flushes a file that is renamed over another one, for programs that do not sync: milliseconds on an idle disk,
+    and much more on a busy one. Two files that change places are not flushed, so what must survive a loss of power has
+    to be synced by whoever wrote it.
+    """
+    names = os.fsencode(new), os.fsencode(path)
+    if path.exists() and _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        new.unlink()
+    else:
+        # Nothing to replace, or a filesystem that cannot exchange.
+        new.replace(path)
 
 
 def boot_id() -> str:

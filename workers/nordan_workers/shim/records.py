@@ -2,7 +2,7 @@
 
 Everything lies in `attempts/<attempt>/`: `deadline` and `stop` for all ranks, written by the executor; in `rank-<n>/`
 the `order`, written by the executor, `claim`, `pid` and `exit`, written by the shim, and a `keeper-<pid>` for each
-interactive session, written by its keeper. Each is replaced by rename, so
+interactive session, written by its keeper. Each is replaced at once, so
 a reader meets a whole file or none.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nordan_workers.shim.linux import read_bytes
+from nordan_workers.shim.linux import read_bytes, take_place
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -139,7 +139,7 @@ def write(path: Path, record: DataclassInstance, *, is_durable: bool = False) ->
     """Replace the file by the record; `is_durable` waits for the disk, so that it survives a loss of power."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     _fill(temporary, record, os.O_TRUNC, is_durable=is_durable)
-    temporary.replace(path)
+    take_place(temporary, path)
 
 
 def create(path: Path, record: DataclassInstance) -> bool:

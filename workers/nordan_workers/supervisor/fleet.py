@@ -109,7 +109,7 @@ class Fleet:
         final = final_report(held.order, ending, held.next_seq(), held.status)
         held.record = replace(held.record, final=final)
         held.final_told_at_s = None
-        self._tools.launcher.records.save([held.record], is_durable=False)
+        self._tools.launcher.records.save(held.record)
 
     async def close(self) -> None:
         """Take no further step, and wait for those under way; a successor goes on from the records."""
@@ -150,7 +150,7 @@ class Fleet:
         held.record = replace(held.record, stopping=decision.stopping)
         log = structlog.get_logger().bind(attempt_id=held.attempt_id, reason=decision.stopping.reason)
         try:
-            self._tools.launcher.records.save([held.record], is_durable=False)
+            self._tools.launcher.records.save(held.record)
         except OSError as error:
             # A full disk must not keep anything running; a successor may then call the end by another name.
             log.warning("attempt_stop_not_noted", error=type(error).__name__)
@@ -220,7 +220,7 @@ class Fleet:
         )
 
     def _write_end(self, record: Record, attempt_id: str) -> None:
-        self._tools.launcher.records.save([record], is_durable=False)
+        self._tools.launcher.records.save(record)
         self._tools.noticeboard.logs_are_complete(attempt_id)
 
     async def _forget(self, held: Held) -> None:

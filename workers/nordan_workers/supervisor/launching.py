@@ -53,7 +53,7 @@ class Launcher:
             folders, noted = self._staged(order, record, is_wanted)
             if not is_wanted():
                 return Started(record)
-            self.records.save([noted], is_durable=True)
+            self.records.save(noted)
             record = noted
             self.faults.at("before_launch")
             self.executor.launch(order, folders, deadline_s())

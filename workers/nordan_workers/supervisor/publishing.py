@@ -113,7 +113,7 @@ class Publisher:
         known = tuple(one for one in held.record.seen if one in still_there)
         held.record = replace(held.record, seen=(*known, seen))
         # On the loop's thread, as every write of a record that may race with another step of the attempt.
-        self.records.save([held.record], is_durable=False)
+        self.records.save(held.record)
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)

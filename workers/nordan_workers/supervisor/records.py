@@ -1,9 +1,10 @@
-"""What the supervisor must not forget: one file per grant, written before the step that it tells of.
+"""What the supervisor must not forget, written before the step that it tells of.
 
 A record goes `asked` → `ordered` → `launched` → `ended` and is removed once the control plane has settled the end.
-Every write survives the death of this process. What must survive a loss of power is synced besides: `asked`, so that
-the same redemption id is shown again, and `launched`, so that nothing is started again. After a loss of power no
-attempt runs any more, and a record that went back to `ordered` or `launched` ends as lost, which is true.
+Those that wait for the control plane's answer share one file, and each has a file of its own from then on. Every write
+survives the death of this process; only `asked` must survive a loss of power, so that the same redemption id is shown
+again, and waits for the disk once for all who ask together. After a loss of power no attempt runs any more, and a
+record of another boot, or one that is lost, ends as lost, which is true.
 The folder holds tenants' commands and environments: 0700, files 0600, the supervisor's user alone.
 """
 
@@ -21,9 +22,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from nordan_core.domain.reasons import Reason
 from nordan_core.wire import AttemptReport, LaunchOrder
+from nordan_workers.shim.linux import take_place
 from nordan_workers.shim.records import write_all
 from nordan_workers.store.region_store import sync_folder
 
+ASKED = "asked.json"
 SUPERVISOR_ID = "supervisor-id"
 INCARNATION = "incarnation"
 TENANT = "tenant"
@@ -80,6 +83,7 @@ class Record:
 
 
 _FORM = TypeAdapter(Record)
+_LIST = TypeAdapter(tuple[Record, ...])
 
 
 class Records:
@@ -91,21 +95,27 @@ class Records:
 
     def load(self) -> tuple[Record, ...]:
         """Return every record, in order of grant; one that a loss of power has torn is dropped, as if never made."""
-        found = []
+        found = {record.grant_id: record for record in self._asked()}
         for path in sorted(self._folder.glob("grt_*.json")):
             try:
-                found.append(_FORM.validate_json(path.read_bytes()))
+                record = _FORM.validate_json(path.read_bytes())
             except ValidationError:
                 structlog.get_logger().warning("record_torn", grant_id=path.stem)
                 path.unlink()
-        return tuple(found)
+            else:
+                found[record.grant_id] = record
+        return tuple(found[grant_id] for grant_id in sorted(found))
 
-    def save(self, records: Iterable[Record], *, is_durable: bool) -> None:
-        """Write records; `is_durable` waits for the disk, once for all of them."""
-        for record in records:
-            self._replace(f"{record.grant_id}.json", _FORM.dump_json(record), is_durable=is_durable)
-        if is_durable:
-            sync_folder(self._folder)
+    def save(self, record: Record) -> None:
+        """Write one record."""
+        self._replace(f"{record.grant_id}.json", _FORM.dump_json(record), is_durable=False)
+
+    def save_asked(self, records: Iterable[Record]) -> None:
+        """Write all that are asked for, in place of those of the last time; returns when the disk has them.
+
+        One that was answered since may come back by a restart: it is asked for once more, and told that it is gone.
+        """
+        self._replace(ASKED, _LIST.dump_json(tuple(records)), is_durable=True)
 
     def remove(self, grant_id: str) -> None:
         """Forget a grant; a record that a crash brings back is settled once more."""
@@ -124,14 +134,12 @@ class Records:
         path = self._folder / INCARNATION
         incarnation = int(path.read_text()) + 1 if path.exists() else 1
         self._replace(INCARNATION, str(incarnation).encode(), is_durable=True)
-        sync_folder(self._folder)
         return incarnation * SEQUENCES
 
     def _kept(self, name: str, value: str) -> str:
         path = self._folder / name
         if not path.exists():
             self._replace(name, value.encode(), is_durable=True)
-            sync_folder(self._folder)
         return path.read_text()
 
     def _replace(self, name: str, data: bytes, *, is_durable: bool) -> None:
@@ -143,4 +151,15 @@ class Records:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(self._folder / name)
+        take_place(temporary, self._folder / name)
+        if is_durable:
+            sync_folder(self._folder)
+
+    def _asked(self) -> tuple[Record, ...]:
+        try:
+            return _LIST.validate_json((self._folder / ASKED).read_bytes())
+        except FileNotFoundError:
+            return ()
+        except ValidationError:
+            structlog.get_logger().warning("record_torn", grant_id="")
+            return ()

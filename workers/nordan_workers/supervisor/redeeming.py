@@ -111,7 +111,8 @@ class Redeemer:
         answered = (self._answered(record, one, sent_at_s, lives) for record, one in known)
         kept = [record for record in answered if record is not None]
         self._desk.faults.at("before_answer")
-        self._desk.records.save(kept, is_durable=False)
+        for record in kept:
+            self._desk.records.save(record)
         self._desk.faults.at("after_answer")
         # One line for them all: whoever can write to the broker can name grants without end.
         if gone := sum(1 for one in response.items if one.outcome is RedeemOutcome.GONE):
@@ -123,12 +124,13 @@ class Redeemer:
         self._drop(set(records) - {record.grant_id for record in kept})
 
     def _written(self, batch: Mapping[str, Record | None]) -> dict[str, Record]:
-        fresh = {one: Record(one, secrets.token_hex(16)) for one, known in batch.items() if known is None}
+        asked = {one: known or Record(one, secrets.token_hex(16)) for one, known in batch.items()}
         self._desk.faults.at("before_write")
-        self._desk.records.save(fresh.values(), is_durable=True)
+        others = (known for one, known in self._waiting.items() if known is not None and one not in asked)
+        self._desk.records.save_asked([*asked.values(), *others])
         self._desk.faults.at("after_write")
-        self._waiting.update(fresh)
-        return {one: known or fresh[one] for one, known in batch.items()}
+        self._waiting.update(asked)
+        return asked
 
     def _lives(self, response: RedeemResponse, asked: Asked) -> Mapping[tuple[str, int], int]:
         """Return how long each attempt may live; an answer that is not to this request gives nothing any life."""

@@ -1,7 +1,8 @@
 """Tell the control plane how the region's attempts stand, and carry its answer out: every 2 s, and soon after a change.
 
-One signed renewal moves the deadlines of all attempts that it names; they count from when the request was sent. An
-attempt that it does not name is not extended, and its shims stop it by themselves.
+Every 2 s the whole state goes up, in between only what has changed: a word about all for each change would cost the
+square of what runs here. One signed renewal moves the deadlines of all attempts that it names; they count from when the
+request was sent. An attempt that it does not name is not extended, and its shims stop it by themselves.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Syncer:
     def __init__(self, line: Line, fleet: Fleet) -> None:
         self._line = line
         self._fleet = fleet
-        self._sent_at_s = -INTERVAL_S
+        self._sent_at_s = self._whole_at_s = -INTERVAL_S
         self.turned_at_s = line.clock.monotonic()
         """When the last round began; a supervisor whose rounds stay away does not do its work."""
         self._is_cautious = False
@@ -124,7 +125,7 @@ class Syncer:
             structlog.get_logger().info("last_word_unheard", error=type(error).__name__)
 
     async def sync(self) -> None:
-        """Send one state and carry the answer out.
+        """Send the whole state, or the news where that is not due yet, and carry the answer out.
 
         Raises:
             Unavailable, CredentialRefused, ApiRefused: nothing was told.
@@ -132,19 +133,23 @@ class Syncer:
         """
         self._fleet.changed.clear()
         self._sent_at_s = sent_at_s = self._line.clock.monotonic()
+        is_whole = sent_at_s >= self._whole_at_s + INTERVAL_S - SPACING_S
         reports = self._reports(sent_at_s)
         has_end = any(report.result is not None for report in reports)
         if has_end:
             self._line.faults.at("before_report")
-        live = tuple(LiveFence(attempt_id=one.attempt_id, fence=one.order.fence) for one in self._fleet)
         up = SyncUp(
             supervisor_id=self._line.supervisor_id,
             nonce=secrets.token_hex(16),
             reports=reports,
-            live=live,
+            live=self._live() if is_whole else None,
             nodes=self._news_of_nodes(sent_at_s),
         )
         down = await self._send(up, sent_at_s)
+        if is_whole:
+            self._whole_at_s = sent_at_s
+            self._line.noticeboard.fences(down.fenced_objects)
+            self._line.noticeboard.successions(down.successions)
         self._is_cautious = self._is_cautious and bool(reports)
         if has_end:
             self._line.faults.at("after_report")
@@ -154,6 +159,9 @@ class Syncer:
         self._line.trust.learn(down.successions)
         self._carry_out(down)
         await self._renew(down, up.nonce, sent_at_s)
+
+    def _live(self) -> tuple[LiveFence, ...]:
+        return tuple(LiveFence(attempt_id=one.attempt_id, fence=one.order.fence) for one in self._fleet)
 
     async def _send(self, up: SyncUp, sent_at_s: float) -> SyncDown:
         source = self._line.nodes if up.nodes is not None else None
@@ -188,7 +196,7 @@ class Syncer:
 
     async def _wait(self) -> None:
         """Wait for the next change or the next interval, whichever comes first."""
-        until_next_s = self._sent_at_s + INTERVAL_S - self._line.clock.monotonic()
+        until_next_s = self._whole_at_s + INTERVAL_S - self._line.clock.monotonic()
         try:
             await asyncio.wait_for(self._fleet.changed.wait(), max(0.0, until_next_s))
         except TimeoutError:
@@ -221,8 +229,6 @@ class Syncer:
             if (held := self._fleet.get(attempt_id)) is not None and held.record.phase is Phase.ENDED:
                 held.is_settled = True
                 self._fleet.wake(held)
-        self._line.noticeboard.fences(down.fenced_objects)
-        self._line.noticeboard.successions(down.successions)
 
     def _want_stop(self, order: StopOrder) -> None:
         held = self._fleet.get(order.attempt_id)
