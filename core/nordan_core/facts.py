@@ -36,6 +36,19 @@ class PoolCapacity:
     memory_mib: int
 
 
+class SharedMasks:
+    """A cache of masks. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._masks = MaskCache()
+        self._lock = threading.Lock()
+
+    def mask(self, effective: Effective, pools: tuple[PoolFacts, ...], atlas: Atlas, instant: datetime) -> Mask:
+        """Return which pools a policy allows."""
+        with self._lock:
+            return self._masks.mask(effective, pools, atlas, instant)
+
+
 @dataclass(frozen=True, slots=True)
 class FactsBook:
     """All facts at one epoch. `pools` is in order of name; masks have a bit per place in it."""
@@ -49,21 +62,25 @@ class FactsBook:
     """By region: local or kubernetes."""
     control_plane_digest: str
     """Names the control plane's facts in the log, as `PoolFacts.digest` does a pool's."""
-    _masks: MaskCache = field(default_factory=MaskCache)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    masks: SharedMasks = field(default_factory=SharedMasks)
+    """May be another book's too: what has not changed between two epochs is not judged again."""
+    _places: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", {facts.pool: place for place, facts in enumerate(self.pools)})
 
     def mask(self, effective: Effective, instant: datetime) -> Mask:
         """Return which pools this policy allows, judged once and kept as long as it holds. Safe between threads."""
-        with self._lock:
-            return self._masks.mask(effective, self.pools, self.atlas, instant)
+        return self.masks.mask(effective, self.pools, self.atlas, instant)
 
     def place(self, pool: str) -> int | None:
         """Return a pool's bit in the masks."""
-        return next((place for place, facts in enumerate(self.pools) if facts.pool == pool), None)
+        return self._places.get(pool)
 
     def pool(self, name: str) -> PoolFacts | None:
         """Return one pool's facts."""
-        return next((facts for facts in self.pools if facts.pool == name), None)
+        place = self._places.get(name)
+        return None if place is None else self.pools[place]
 
 
 class FactsCache:
@@ -72,6 +89,7 @@ class FactsCache:
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
         self._book: FactsBook | None = None
+        self._masks = SharedMasks()
         self._lock = threading.Lock()
 
     def at(self, epoch: int, store: Store) -> FactsBook:
@@ -91,12 +109,12 @@ class FactsCache:
         """
         with self._lock:
             if self._book is None or self._book.epoch != epoch:
-                self._book = build_facts(work.places.world(), self._atlas, epoch)
+                self._book = build_facts(work.places.world(), self._atlas, epoch, self._masks)
             return self._book
 
 
-def build_facts(world: WorldState, atlas: Atlas, epoch: int) -> FactsBook:
-    """Return the book of a stored world.
+def build_facts(world: WorldState, atlas: Atlas, epoch: int, masks: SharedMasks | None = None) -> FactsBook:
+    """Return the book of a stored world, with the masks of an earlier one where there are any.
 
     Raises:
         Unavailable: nobody has said yet where the control plane stands, so nothing can be judged.
@@ -107,7 +125,16 @@ def build_facts(world: WorldState, atlas: Atlas, epoch: int) -> FactsBook:
     capacity = {name: _capacity(document) for name, document in world.pools.items()}
     executors = {code: document["executor"] for code, document in world.regions.items()}
     cell_digest = digest_of(control_plane_document(cell))
-    return FactsBook(epoch, atlas, pool_facts(world), cell, capacity, executors, control_plane_digest=cell_digest)
+    return FactsBook(
+        epoch=epoch,
+        atlas=atlas,
+        pools=pool_facts(world),
+        control_plane=cell,
+        capacity=capacity,
+        executors=executors,
+        control_plane_digest=cell_digest,
+        masks=masks or SharedMasks(),
+    )
 
 
 def _capacity(pool: Document) -> PoolCapacity:

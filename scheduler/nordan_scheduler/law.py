@@ -16,8 +16,6 @@ import structlog
 
 from nordan_core.domain.ids import PoolName, ProjectId
 from nordan_core.domain.queueing import Derogated, QueuedJob, Residency
-from nordan_core.domain.reasons import Reason
-from nordan_core.domain.refusals import Refusal
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
 from nordan_core.residency.canonical import digest_of
@@ -25,17 +23,15 @@ from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.effective_text import judged_document, parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.floors import standing
-from nordan_core.residency.judge import judge_control_plane
 from nordan_core.residency.layers import Effective, covering_documents
-from nordan_core.residency.levels import DataClass, Tenancy
 from nordan_core.residency.masks import Mask
 from nordan_core.residency.places import Atlas
-from nordan_core.residency.verdicts import Verdict
 from nordan_core.residency.widening import derogated
+from nordan_scheduler.wording import Wording
 
 _log = structlog.get_logger()
 #: Policies kept beyond those of the present queue.
-KEPT = 4096
+KEPT = 16_384
 #: Stands for a floor that this version cannot read; it allows nothing.
 UNREADABLE = "unreadable"
 
@@ -49,6 +45,7 @@ class Law:
         self._said: dict[str, tuple[tuple[Mask, ...], Residency]] = {}
         self._floors: dict[tuple[str, ProjectId], str] = {}
         self._coverings: dict[str, Covering] = {}
+        self._wording = Wording()
 
     def unknown(self, digests: Iterable[str]) -> set[str]:
         """Return the digests whose documents it has not seen, or has let go of to stay small."""
@@ -96,7 +93,7 @@ class Law:
         covered = [self._coverings[key] for key in job.derogations if key in self._coverings]
         for some in choices(covered) if policies else ():
             widened = [derogated(of, some) for of in policies]
-            more = reduce(_both, (_residency(of, book.mask(of, now), book, now) for of in widened))
+            more = reduce(_both, (self._wording.residency(of, book, now) for of in widened))
             self._policies.update((of.digest, of) for of in widened)
             ids, digests = (tuple(one.derogation.id for one in some), tuple(of.digest for of in widened))
             by = Derogated(widened[0].digest, ids, digests)
@@ -109,8 +106,7 @@ class Law:
         masks = tuple(book.mask(of, now) for of in policies)
         kept = self._said.get(job.policies_key)
         if kept is None or not _are_same(kept[0], masks) or not _holds(kept[1], book, now):
-            said = (_residency(of, mask, book, now) for of, mask in zip(policies, masks, strict=True))
-            kept = (masks, reduce(_both, said))
+            kept = (masks, reduce(_both, (self._wording.residency(of, book, now) for of in policies)))
             self._said[job.policies_key] = kept
         return kept[1]
 
@@ -184,34 +180,3 @@ def _rescued(plain: Residency, more: Residency, by: Derogated) -> Residency:
 
 def _holds(said: Residency, book: FactsBook, now: datetime) -> bool:
     return said.epoch == book.epoch and (said.good_until is None or now < said.good_until)
-
-
-def _residency(effective: Effective, mask: Mask, book: FactsBook, now: datetime) -> Residency:
-    described = judge_control_plane(effective, book.control_plane, book.atlas, now)
-    allowed = frozenset(PoolName(facts.pool) for place, facts in enumerate(book.pools) if mask.allows(place))
-    refusals = {
-        PoolName(facts.pool): _refusals(Reason.RESIDENCY_UNSATISFIABLE, verdict)
-        for facts, verdict in zip(book.pools, mask.verdicts, strict=True)
-        if not verdict.allowed
-    }
-    if not described.allowed:
-        # What may not even be described here may run nowhere from here.
-        outside = _refusals(Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE, described)
-        allowed, refusals = frozenset(), {PoolName(facts.pool): outside for facts in book.pools}
-    return Residency(
-        allowed=allowed,
-        refusals=refusals,
-        # A pool keeps no record of who is on which node, so "nobody else on the node" gets the whole pool.
-        is_exclusive=(effective.policy.tenancy or Tenancy.SHARED) >= Tenancy.DEDICATED,
-        is_sensitive=effective.class_ >= DataClass.CONFIDENTIAL,
-        good_until=min((end for end in (mask.good_until, described.good_until) if end is not None), default=None),
-        epoch=book.epoch,
-        atlas=book.atlas.digest,
-        facts={PoolName(facts.pool): facts.digest for facts in book.pools},
-        policies=(effective.digest,),
-        control_plane=book.control_plane_digest,
-    )
-
-
-def _refusals(code: Reason, verdict: Verdict) -> tuple[Refusal, ...]:
-    return tuple(Refusal(code, facet=one.facet, want=one.want, have=one.have) for one in verdict.refusals)

@@ -7,10 +7,12 @@ must give nothing. A route that is neither on a path nor named here as free fail
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from nordan_core.facts import FactsCache
 from nordan_core.residency import judge
 from nordan_core.residency.verdicts import FacetRefusal
 from support.lab import JOBS, PATIENTS, Lab
@@ -246,8 +248,13 @@ def refusing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def begin() -> None:
         for name in ("RUN_CHECKS", "STORAGE_CHECKS"):
             monkeypatch.setattr(judge, name, (refuse,))
+        for facet in judge.RUN_LINES:
+            monkeypatch.setitem(judge.RUN_LINES, facet, refuse)
         for name in ("_description_outside", "_reader_outside"):
             monkeypatch.setattr(judge, name, refuse)
+        # Nothing that masks rest on has moved, so they would be right to stay.
+        context = replace(lab.context, facts_cache=FactsCache(lab.context.atlas))
+        lab.context = lab.app.state.context = context
         lab.apply({"kind": "Entity", "name": "newcomer", "seat": "PT"})
 
     return begin

@@ -23,25 +23,28 @@ from nordan_core.residency.sets import SetExpression
 from nordan_core.residency.verdicts import FacetRefusal, Verdict
 from nordan_core.residency.widening import holding, in_force
 
-#: What running on a pool asks, in the order of the facets. The two ends come first: past them nothing else matters.
-RUN_CHECKS: tuple[checks.Check, ...] = (
-    checks.policy_in_force,
-    checks.facts_in_force,
-    checks.process_in_place,
-    checks.store_in_place,
-    checks.describe_in_place,
-    checks.access_in_place,
-    checks.key_in_place,
-    checks.not_exposed,
-    checks.certified,
-    checks.sealed,
-    checks.owned_at_home,
-    checks.encrypted,
-    checks.shielded,
-    checks.kept_apart,
-    checks.located,
-    checks.egress_guarded,
-)
+#: What running asks of a pool, by the one facet that each check looks at (`facts` looks at none), in their order. So
+#: what a policy permits can be put together from what its facets permit, which `masks` does.
+RUN_LINES: dict[str, checks.Check] = {
+    "facts": checks.facts_in_force,
+    "process": checks.process_in_place,
+    "store": checks.store_in_place,
+    "describe": checks.describe_in_place,
+    "access": checks.access_in_place,
+    "key": checks.key_in_place,
+    "forbid_exposure": checks.not_exposed,
+    "certifications": checks.certified,
+    "seal_min": checks.sealed,
+    "ownership_max": checks.owned_at_home,
+    "encryption": checks.encrypted,
+    "compute": checks.shielded,
+    "tenancy": checks.kept_apart,
+    "evidence": checks.located,
+    "egress": checks.egress_guarded,
+}
+
+#: The two ends come first: past them nothing else matters.
+RUN_CHECKS: tuple[checks.Check, ...] = (checks.policy_in_force, *RUN_LINES.values())
 
 #: What putting bytes into a region asks: the same, but for what only running code brings about, which is computing in
 #: a place (process, compute), neighbours on a machine (tenancy), calls out (egress) and logs (part of store).
@@ -82,6 +85,17 @@ def judge_storage(effective: Effective, facts: PoolFacts, atlas: Atlas, instant:
     missing = tuple(facet for facet in effective.missing if facet not in NOT_FOR_STORAGE)
     refusals = (*_not_stated(effective, missing), *_refusals(STORAGE_CHECKS, case))
     return Verdict(refusals, _sooner(effective, _good_until(case), instant))
+
+
+def standing_refusals(effective: Effective, policy: Policy, instant: datetime) -> tuple[FacetRefusal, ...]:
+    """Return what `judge` refuses at every pool, `policy` being what is in force of `effective`: its own faults."""
+    return (*_not_stated(effective, effective.missing), *checks.expired_policy(policy, instant))
+
+
+def line_verdict(facet: str, policy: Policy, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
+    """Return what one line of RUN_LINES says of a pool under a policy that states this facet alone."""
+    case = checks.Case(policy, facts, atlas, instant, RUN_SERVICES)
+    return Verdict(tuple(RUN_LINES[facet](case)), _good_until(case))
 
 
 def permits(policy: Policy, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:

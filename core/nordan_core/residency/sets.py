@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
+from functools import lru_cache, reduce
 
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.hints import listed
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.reading import read_list, read_mapping
+
+REMEMBERED = 1_024
+"""Expansions that are kept: an instant is part of each, so old ones are of no use for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,11 @@ class SetExpression:
 
     def expand(self, atlas: Atlas, instant: datetime) -> frozenset[str]:
         """Return the territories allowed at `instant`. A territory stands for itself alone, never its dependencies."""
-        unions = [frozenset().union(*(_atoms(name, atlas, instant) for name in clause)) for clause in self.clauses]
-        return reduce(frozenset.intersection, unions)
+        return _expanded(self.clauses, atlas, instant)
 
     def next_change(self, atlas: Atlas, instant: datetime) -> datetime | None:
         """Return when a group that is mentioned next changes."""
-        changes = [atlas.next_change(name, instant) for name in self.names()]
-        return min((change for change in changes if change), default=None)
+        return _next_change(self.clauses, atlas, instant)
 
     def __str__(self) -> str:
         return " and ".join(listed(clause) for clause in sorted(self.clauses, key=sorted))
@@ -80,6 +81,19 @@ def print_set(expression: SetExpression) -> object:
     """Return the one document form of an expression."""
     unions = sorted(sorted(clause) for clause in expression.clauses)
     return unions[0] if len(unions) == 1 else {"all_of": unions}
+
+
+# One expression is held against many pools at one instant, and comes to the same each time.
+@lru_cache(maxsize=REMEMBERED)
+def _expanded(clauses: frozenset[frozenset[str]], atlas: Atlas, instant: datetime) -> frozenset[str]:
+    unions = [frozenset().union(*(_atoms(name, atlas, instant) for name in clause)) for clause in clauses]
+    return reduce(frozenset.intersection, unions)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _next_change(clauses: frozenset[frozenset[str]], atlas: Atlas, instant: datetime) -> datetime | None:
+    changes = (atlas.next_change(name, instant) for name in frozenset().union(*clauses))
+    return min((change for change in changes if change), default=None)
 
 
 def _names(value: object, atlas: Atlas, field: str) -> frozenset[str]:

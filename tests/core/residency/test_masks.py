@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nordan_core.residency import masks
+from nordan_core.residency.facets import Policy
 from nordan_core.residency.facts import PoolFacts
-from nordan_core.residency.judge import judge
-from nordan_core.residency.layers import Effective
+from nordan_core.residency.judge import judge, line_verdict
 from nordan_core.residency.masks import MaskCache, compile_mask
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.verdicts import Verdict
@@ -22,14 +22,14 @@ SOON = NOW + timedelta(minutes=5)
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record which pools are judged."""
+    """Record which facets are held against which pools."""
     calls: list[str] = []
 
-    def recording(effective: Effective, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
-        calls.append(facts.pool)
-        return judge(effective, facts, atlas, instant)
+    def recording(facet: str, policy: Policy, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
+        calls.append(f"{facet} of {facts.pool}")
+        return line_verdict(facet, policy, facts, atlas, instant)
 
-    monkeypatch.setattr(masks, "judge", recording)
+    monkeypatch.setattr(masks, "line_verdict", recording)
     return calls
 
 
@@ -60,28 +60,55 @@ def test_no_pools_make_an_empty_mask() -> None:
     assert (mask.bits, mask.good_until, mask.holds_at(FAR)) == (0, None, True)
 
 
-def test_the_same_question_is_judged_once(judged: list[str]) -> None:
+def test_the_same_question_is_asked_once(judged: list[str]) -> None:
     cache = MaskCache()
     first = cache.mask(NORDIC, POOLS, ATLAS, NOW)
-    again = cache.mask(as_owner(process=["SE", "FR"]), tuple(POOLS), ATLAS, SOON)
-    assert again is first
-    assert len(judged) == 3
+    asked = list(judged)
+    assert cache.mask(as_owner(process=["SE", "FR"]), tuple(POOLS), ATLAS, SOON) is first
+    assert judged == asked
 
 
-def test_a_change_of_facts_judges_that_pool_again_and_no_other(judged: list[str]) -> None:
+def test_policies_share_what_their_facets_have_in_common(judged: list[str]) -> None:
+    cache = MaskCache()
+    cache.mask(as_owner(process=["FR", "SE"], evidence="E3"), POOLS, ATLAS, NOW)
+    cache.mask(as_owner(process=["DE"], evidence="E2"), POOLS, ATLAS, NOW)
+    del judged[:]
+    mask = cache.mask(as_owner(process=["FR", "SE"], evidence="E2"), POOLS, ATLAS, NOW)
+    assert judged == []
+    assert mask.bits == compile_mask(as_owner(process=["FR", "SE"], evidence="E2"), POOLS, ATLAS, NOW).bits
+
+
+def test_a_change_of_facts_asks_about_that_pool_again_and_no_other(judged: list[str]) -> None:
     cache = MaskCache()
     cache.mask(NORDIC, POOLS, ATLAS, NOW)
+    del judged[:]
     moved = (a_pool(territory="DE", facts_version=2), *POOLS[1:])
     assert cache.mask(NORDIC, moved, ATLAS, NOW).bits == 0b100
-    assert judged[3:] == ["fr-bru-1-h100"]
+    assert {one.partition(" of ")[2] for one in judged} == {"fr-bru-1-h100"}
+    assert "process of fr-bru-1-h100" in judged
 
 
-def test_another_policy_or_atlas_is_another_question(judged: list[str]) -> None:
+def test_an_end_that_has_come_asks_about_that_pool_again_and_no_other(judged: list[str]) -> None:
+    cache = MaskCache()
+    pools = (a_pool(), a_swedish_pool(valid_until=SOON))
+    assert cache.mask(NORDIC, pools, ATLAS, NOW).bits == 0b11
+    del judged[:]
+    assert cache.mask(NORDIC, pools, ATLAS, SOON).bits == 0b01
+    assert {one.partition(" of ")[2] for one in judged} == {"se-bor-1-h200"}
+
+
+def test_another_policy_or_atlas_is_another_question() -> None:
     cache = MaskCache()
     cache.mask(NORDIC, POOLS, ATLAS, NOW)
     assert cache.mask(as_owner(process=["DE"]), POOLS, ATLAS, NOW).bits == 0b010
     assert cache.mask(NORDIC, POOLS, an_atlas(), NOW).bits == 0b101
-    assert len(judged) == 9
+
+
+def test_what_fails_is_told_without_the_pool_in_the_order_of_the_facets() -> None:
+    mask = compile_mask(as_owner(process=["FR"], evidence="E4", tenancy="single"), POOLS, ATLAS, NOW)
+    for place, facts in enumerate(POOLS):
+        said = judge(mask.effective, facts, ATLAS, NOW)
+        assert mask.shortfalls(place) == tuple((one.facet, one.want, one.have) for one in said.refusals)
 
 
 def test_what_is_missing_is_part_of_the_question() -> None:
@@ -95,8 +122,9 @@ def test_what_is_missing_is_part_of_the_question() -> None:
 def test_the_order_of_pools_is_the_order_of_bits(judged: list[str]) -> None:
     cache = MaskCache()
     assert cache.mask(NORDIC, POOLS, ATLAS, NOW).bits == 0b101
+    del judged[:]
     assert cache.mask(NORDIC, (POOLS[1], POOLS[0]), ATLAS, NOW).bits == 0b10
-    assert len(judged) == 3
+    assert judged == []
 
 
 def test_past_its_end_a_mask_is_taken_again() -> None:
@@ -107,16 +135,15 @@ def test_past_its_end_a_mask_is_taken_again() -> None:
     assert cache.mask(NORDIC, pools, ATLAS, NOW).bits == 1
 
 
-def test_the_cache_forgets_what_was_not_asked_for_longest(judged: list[str]) -> None:
-    cache = MaskCache(most_kept=2)
-    french, german, swedish = POOLS
-    for facts in (french, german, french, swedish):
-        cache.verdict(NORDIC, facts, ATLAS, NOW)
-    assert len(judged) == 3
-    cache.verdict(NORDIC, french, ATLAS, NOW)
-    assert len(judged) == 3
-    cache.verdict(NORDIC, german, ATLAS, NOW)
-    assert len(judged) == 4
+def test_lines_are_dropped_when_they_were_not_asked_for_longest(judged: list[str]) -> None:
+    cache = MaskCache(most_kept=1, most_lines=3)
+    for place in ("FR", "DE", "FR", "SE"):
+        cache.mask(as_owner(process=[place]), POOLS[:1], ATLAS, NOW)
+    del judged[:]
+    cache.mask(as_owner(process=["FR"], class_="internal"), POOLS[:1], ATLAS, NOW)
+    assert "process of fr-bru-1-h100" not in judged
+    cache.mask(as_owner(process=["DE"]), POOLS[:1], ATLAS, NOW)
+    assert "process of fr-bru-1-h100" in judged
 
 
 def test_masks_are_dropped_too() -> None:

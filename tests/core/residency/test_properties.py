@@ -267,18 +267,28 @@ def test_knowing_less_about_a_pool_never_makes_it_lawful() -> None:
 
 
 def test_masks_and_their_cache_say_what_the_judge_says() -> None:
-    cache = MaskCache(most_kept=16)
+    # So small that lines and masks are dropped and made again all the time.
+    cache = MaskCache(most_kept=16, most_lines=8)
+    seen: Counter[str] = Counter()
 
     @steady
     @given(owner_and_floor_layers, st.lists(pools, max_size=4), instants)
     def check(layers: list[Layer], some: list[PoolFacts], instant: datetime) -> None:
         of = effective(layers, has_content=True)
-        bits = [judge(of, pool, ATLAS, instant).allowed for pool in some]
-        for mask in (compile_mask(of, some, ATLAS, instant), cache.mask(of, some, ATLAS, instant)):
-            assert [mask.allows(place) for place in range(len(some))] == bits
+        said = [judge(of, pool, ATLAS, instant) for pool in some]
+        fresh = compile_mask(of, some, ATLAS, instant)
+        for mask in (fresh, cache.mask(of, some, ATLAS, instant)):
+            assert [mask.allows(place) for place in range(len(some))] == [one.allowed for one in said]
             assert mask.bits < 1 << len(some)
+            assert mask.good_until == min((one.good_until for one in said if one.good_until), default=None)
+        assert fresh.verdicts == tuple(said)
+        for place, one in enumerate(said):
+            short = tuple((each.facet, each.want, each.have) for each in one.refusals)
+            assert fresh.shortfalls(place) == short
+            seen["allowed" if one.allowed else "several facets" if len(one.failing) > 1 else "one facet"] += 1
 
     check()
+    assert min(seen[kind] for kind in ("allowed", "one facet", "several facets")) >= 4, seen
 
 
 def test_a_conflict_leaves_no_pool_and_a_relaxation_leaves_one() -> None:
