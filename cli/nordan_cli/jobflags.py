@@ -35,7 +35,7 @@ ObjectiveFlag = Annotated[Objective | None, typer.Option("--objective", help="Wh
 MaxPrice = Annotated[float | None, typer.Option("--max-price", "--price", help="EUR per GPU-hour at most.")]
 MaxDuration = Annotated[str | None, typer.Option(metavar="TIME", help="Stop it after running this long: 4h.")]
 MaxWait = Annotated[str | None, typer.Option(metavar="TIME", help="Give up after waiting this long: 2d.")]
-Priority = Annotated[int | None, typer.Option(help="-1000 to 1000, within the project.")]
+Priority = Annotated[int | None, typer.Option(help="-1000 to 1000; higher starts first.")]
 Preemptible = Annotated[bool | None, typer.Option("--preemptible/--no-preemptible", help="May be stopped for others.")]
 Port = Annotated[int | None, typer.Option(help="Port that an inference job listens on.")]
 

@@ -81,7 +81,7 @@ class JobSpec:
 
     @property
     def has_content(self) -> bool:
-        """Tell whether the job carries data of a tenant: an input, a file, or an environment value."""
+        """Tell whether the job carries data of a tenant: an input or a file."""
         return bool(self.inputs or self.files.files)
 
 

@@ -13,7 +13,7 @@ import httpx
 from pydantic import ValidationError
 
 from nordan_core.domain.errors import OperatorError, Unavailable
-from nordan_core.embedded.world import Document
+from nordan_core.embedded.world import Document, KnownPlaces
 from nordan_core.wire import JoinBundle, JoinRequest
 
 LOCAL = "local"
@@ -66,6 +66,18 @@ class Admin:
         answer = self._send("POST", "/v1/admin:apply", json=body, timeout=_APPLY_TIMEOUT_S)
         return sum(1 for one in _items(answer, "results") if one.get("action") != "unchanged")
 
+    def places(self) -> KnownPlaces:
+        """Return the regions and pools that the control plane knows.
+
+        Raises:
+            OperatorError, Unavailable: as `apply`.
+        """
+        regions, pools = (_items(self._send("GET", path), "items") for path in ("/v1/regions", "/v1/pools"))
+        return KnownPlaces(
+            frozenset(str(one.get("code") or one["name"]) for one in regions),
+            frozenset(str(one["name"]) for one in pools),
+        )
+
     def local_regions(self, timeout_s: float = _TIMEOUT_S) -> tuple[str, ...]:
         """Return the codes of the regions that run on this machine, or give up after the time.
 
@@ -89,14 +101,27 @@ class Admin:
                 f"The api's join bundle of {code} cannot be read: are api and CLI of one version?"
             ) from error
 
-    def live_jobs(self) -> tuple[LiveJob, ...]:
-        """Return the jobs that are not over, in every project that the key may see."""
-        found = []
+    def running_jobs(self) -> tuple[LiveJob, ...]:
+        """Return the jobs that have a live attempt and were not cancelled, in every project that the key may see."""
+        found: list[LiveJob] = []
         for project in _items(self._send("GET", "/v1/projects"), "items"):
-            for state in _LIVE_STATES:
-                jobs = self._send("GET", f"/v1/projects/{project['id']}/jobs", params={"state": state, "limit": 100})
-                found += [LiveJob(str(project["id"]), str(one["id"])) for one in _items(jobs, "items")]
+            path = f"/v1/projects/{project['id']}/jobs"
+            query: dict[str, Any] = {"state": _RUNNING_STATES, "limit": 500}
+            while True:
+                page = self._send("GET", path, params=query)
+                running = (one for one in _items(page, "items") if self._has_place(path, one))
+                found += [LiveJob(str(project["id"]), str(one["id"])) for one in running]
+                if not page.get("next_cursor"):
+                    break
+                query["cursor"] = page["next_cursor"]
         return tuple(found)
+
+    def _has_place(self, path: str, job: Document) -> bool:
+        """Tell whether a job of these states runs: one that recovers may as well wait for its next attempt."""
+        if job.get("state") != "recovering":
+            return True
+        attempts = _items(self._send("GET", f"{path}/{job['id']}/attempts"), "items")
+        return any(one.get("state") != "ended" for one in attempts)
 
     def cancel(self, job: LiveJob) -> None:
         """Ask for a job's cancellation."""
@@ -116,8 +141,8 @@ class Admin:
         return answer.json() if answer.content else {}
 
 
-#: Jobs in these states hold, or will want, a place to run.
-_LIVE_STATES = ("queued", "starting", "running", "recovering", "cancelling")
+#: Jobs that hold a place are in these states; what waits in the queue is not running.
+_RUNNING_STATES = ("starting", "running", "recovering")
 
 
 def _items(answer: Any, name: str) -> list[dict[str, Any]]:  # Any: JSON

@@ -1,7 +1,8 @@
 """Stopping the jobs of this machine, for `nordan up --stop-jobs`; without it they go on under their shims.
 
-Used by `up` while the stack still runs, so that every end is reported. Cancelling comes first, since a job that
-somebody cancelled is not tried again; what is left then is ended by the records that its shims wrote.
+Used by `up` while all but the schedulers still runs: every end is reported, and what waits in the queue neither starts
+now nor is lost. Cancelling comes first, since a job that somebody cancelled is not tried again; what is left then is
+ended by the records that its shims wrote.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def stop_jobs(layout: Layout, admin: Admin) -> int:
     # 1. Politely, through the api; jobs of other organisations are not ours to see.
     if running_ranks(layout):
         with suppress(NordanError):
-            for job in admin.live_jobs():
+            for job in admin.running_jobs():
                 admin.cancel(job)
         wait_gone(running_ranks(layout), CANCEL_TIMEOUT_S)
     # 2. What is left.

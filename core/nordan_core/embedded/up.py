@@ -29,7 +29,7 @@ from nordan_core.embedded.processes import ProcessTable, run_once, stop_leftover
 from nordan_core.embedded.regions import LocalRegion
 from nordan_core.embedded.runtime import prepare_runtime
 from nordan_core.embedded.stopping import Stopping, StopRequested
-from nordan_core.embedded.world import World, choose_world, remember_world
+from nordan_core.embedded.world import World, choose_world, remember_world, still_unknown
 
 DEFAULT_PORT = 8471
 #: Enough for the database's first files, a runtime and a while of logs; and what a start needs that finds these there.
@@ -207,7 +207,10 @@ class _Up:
 
     def _apply_world(self, admin: Admin, world: World) -> None:
         self._reporter.step("Applying the world")
-        admin.apply([*world.documents, FIRST_PROJECT])
+        documents = world.documents
+        if self._options.world is None:
+            documents = still_unknown(documents, admin.places())
+        admin.apply([*documents, FIRST_PROJECT])
         remember_world(self._options.world, self._layout, self._identities.operator)
         self._reporter.note(world.gpus)
         if not self._identities.is_root:
@@ -297,6 +300,8 @@ class _Up:
     def _stop_jobs_if_asked(self, admin: Admin) -> None:
         if self._options.stops_jobs:
             self._reporter.step("Stopping jobs")
+            # Or what waits in the queue would begin where something has just been stopped.
+            self._table.stop([name for name in self._table.names() if name.startswith("scheduler-")])
             stop_jobs(self._layout, admin)
 
     def _stop(self) -> None:

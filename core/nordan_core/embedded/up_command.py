@@ -26,7 +26,7 @@ down_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_excep
 
 _DATA_HELP = "Where everything is kept. [default: /var/lib/nordan as root, else ~/.local/share/nordan]"
 _PORT_HELP = f"Port of the api; 0 takes any. [default: the last one, else {DEFAULT_PORT}]"
-_WORLD_HELP = "YAML file of regions, operators and pools. [default: the last one, else one region, home-1]"
+_WORLD_HELP = "YAML file of regions, operators and pools. [default: what is there, else one region, home-1]"
 DataDir = Annotated[Path | None, typer.Option(envvar="NORDAN_DATA_DIR", readable=False, help=_DATA_HELP)]
 
 

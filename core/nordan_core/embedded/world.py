@@ -1,7 +1,8 @@
 """The world of a local stack: which regions, operators and pools there are, from a YAML file.
 
 Used by `up`, which sends the documents to the api; the api checks what they say. A world once applied is remembered
-in the data folder, so that the next `up` finds it without being told.
+in the data folder, so that a later `up` on an empty database finds it without being told. What the database knows
+already is never described again unasked: an operator may have changed it since.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ class World:
     """One sentence."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPlaces:
+    """What the control plane knows already, by code and by name."""
+
+    regions: frozenset[str]
+    pools: frozenset[str]
+
+
 def choose_world(given: Path | None, layout: Layout, gpus: tuple[GpuModel, ...]) -> World:
     """Return the given world, else the one applied before, else the home region with this machine's GPUs.
 
@@ -57,6 +66,14 @@ def remember_world(given: Path | None, layout: Layout, owner: Identity) -> None:
     """Keep a given world for the next start; the home region is described anew each time."""
     if given is not None and given != layout.world:
         write_file(layout.world, given.read_text(), owner)
+
+
+def still_unknown(documents: tuple[Document, ...], known: KnownPlaces) -> tuple[Document, ...]:
+    """Return what a start that names no world has to apply: everything on an empty database, else new pools alone."""
+    if not known.regions:
+        return documents
+    pools = (one for one in documents if one["kind"] == "Pool" and one.get("name") not in known.pools)
+    return tuple(one for one in pools if one.get("region") in known.regions)
 
 
 def with_real_gpus(documents: tuple[Document, ...], gpus: tuple[GpuModel, ...]) -> tuple[Document, ...]:

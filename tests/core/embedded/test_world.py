@@ -10,7 +10,7 @@ import pytest
 from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.gpus import GpuModel, found_gpus, model_name
 from nordan_core.embedded.layout import Identity, Layout
-from nordan_core.embedded.world import choose_world, read_documents, remember_world
+from nordan_core.embedded.world import KnownPlaces, choose_world, read_documents, remember_world, still_unknown
 from nordan_core.world import PoolDocument, parse_world
 
 H100 = GpuModel("H100", 81559, 2, 700)
@@ -41,6 +41,20 @@ def test_a_given_world_is_remembered(tmp_path: Path) -> None:
     remember_world(given, layout, Identity.own())
     given.unlink()
     assert choose_world(None, layout, ()).documents == ({"kind": "ControlPlane", "territory": "NO", "operator": "me"},)
+
+
+def test_an_empty_control_plane_is_told_everything_and_one_that_knows_regions_new_pools_alone(tmp_path: Path) -> None:
+    """Whatever it knows an operator may have changed: a restart must not bring back who owned a provider before."""
+    home = choose_world(None, Layout(tmp_path), (H100, L4)).documents
+
+    def told(regions: set[str], pools: set[str]) -> list[str]:
+        found = still_unknown(home, KnownPlaces(frozenset(regions), frozenset(pools)))
+        return [str(one.get("name", one["kind"])) for one in found]
+
+    assert told(set(), set()) == ["home", "ControlPlane", "home-1", "home-1-h100", "home-1-l4"]
+    assert told({"home-1"}, {"home-1-h100"}) == ["home-1-l4"]
+    assert told({"home-1"}, {"home-1-h100", "home-1-l4"}) == []
+    assert told({"fr-bru-1"}, {"fr-bru-1-h100"}) == []
 
 
 @pytest.mark.parametrize("word", ["NO", "no", "on", "Yes", "OFF", "y", "2027-12-31"])
