@@ -22,7 +22,7 @@ from nordan_core.embedded.layout import Identities, Layout, check_data_dir
 from nordan_core.embedded.lock import holder
 from nordan_core.embedded.processes import log_hint
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 90.0
 _POLL_S = 0.1
 _PROGRAM = (sys.executable, "-P", "-m", "nordan_core.embedded.up_command")

@@ -28,7 +28,7 @@ DATABASE = "nordan"
 ROLE = "nordan"
 SUPERUSER = "postgres"
 MAJOR_VERSION = "18"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 #: PostgreSQL names its socket after a port even when it listens on none.
 _SOCKET = ".s.PGSQL.5432"

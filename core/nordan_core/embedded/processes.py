@@ -217,7 +217,7 @@ def spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def run_once(spec: ProcessSpec, timeout_s: float = 60.0) -> None:
+def run_once(spec: ProcessSpec, timeout_s: float = 180.0) -> None:
     """Run a spec to its end.
 
     Raises:
