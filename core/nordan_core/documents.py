@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.ids import is_name
@@ -214,11 +215,21 @@ def parse_job(document: Mapping[str, Any]) -> JobSpec:
         return JobDocument.model_validate(document).to_domain()
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise Invalid(".".join(str(part) for part in first["loc"]), _plain(first["msg"])) from None
+        raise Invalid(".".join(str(part) for part in first["loc"]), _plain(first)) from None
     except ValueError as error:
         raise Invalid("files", str(error)) from None
 
 
-def _plain(message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return "no such field; see docs/reference/job-document.md" if text == "Extra inputs are not permitted" else text
+#: What a person understands, where the checker would quote its own rule: by field and kind of fault.
+_WORDS: Mapping[tuple[object, str], str] = {
+    ("command", "too_short"): "give the program to run",
+    ("inputs", "string_pattern_mismatch"): "write dataset/NAME, artifact/ID or artifact/JOB/OUTPUT",
+    ("env", "string_pattern_mismatch"): "a name has letters, digits and _ only, and does not begin with a digit",
+}
+
+
+def _plain(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "no such field; see docs/reference/job-document.md"
+    told = _WORDS.get((fault["loc"][0], fault["type"])) if fault["loc"] else None
+    return told or fault["msg"].removeprefix("Value error, ")

@@ -260,7 +260,7 @@ def cancel(context: Context, principal: Principal, project: str, job_id: str, gr
         if job is None:
             raise NotFound("job", job_id)
         if job.finished_at is not None:
-            raise Conflict("job_ended", f"the job has {job.state} already")
+            raise Conflict("job_ended", f"the job has ended already: {job.state}")
         if not job.is_cancel_requested:
             work.jobs.request_cancel(job, now)
             _stop(work, job, principal, grace_s, now)
