@@ -306,7 +306,8 @@ class _Up:
             stop_jobs(self._layout, admin)
 
     def _stop(self) -> None:
-        self._reporter.step("Stopping")
+        if self._table.names():
+            self._reporter.step("Stopping")
         self._layout.status.unlink(missing_ok=True)
         for prefixes in _STOP_ORDER:
             self._table.stop([name for name in self._table.names() if name.startswith(prefixes)])

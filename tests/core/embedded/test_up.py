@@ -209,9 +209,11 @@ def test_a_later_start_describes_nothing_again_unless_it_names_a_world(options: 
 def test_a_taken_port_is_refused_before_anything_runs(options: UpOptions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        recorder = Recorder()
         with pytest.raises(OperatorError, match=rf"Port {port} .* is taken .* --port"):
-            run_up(replace(options, port=port), Recorder(), Stopping())
+            run_up(replace(options, port=port), recorder, Stopping())
     assert not Layout(options.data_dir).postgres.exists()
+    assert recorder.steps == [], "nothing was started, so nothing is said to be stopped"
 
 
 def test_a_missing_world_is_refused_before_anything_runs(options: UpOptions) -> None:
