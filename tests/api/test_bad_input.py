@@ -261,22 +261,6 @@ def test_a_job_document_is_checked_field_by_field_wherever_it_is_read(there: Lab
         assert answer["errors"][0]["message"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"command": []}, "command: give the program to run"),
-        ({"inputs": ["patients"]}, "inputs.0: write dataset/NAME, artifact/ID or artifact/JOB/OUTPUT"),
-        ({"env": {"1A": "x"}}, "env.1A.[key]: a name has letters, digits and _ only, and does not begin with a digit"),
-        ({"comand": ["x"]}, "comand: no such field; see docs/reference/job-document.md"),
-        ({"resources": {"disk": 1}}, "resources.disk: no such field; see docs/reference/job-document.md"),
-        ({"nodes": 10_000}, "nodes: Input should be less than or equal to 4096"),
-    ],
-)
-def test_a_fault_is_told_in_words_and_not_as_the_rule_that_found_it(there: Lab, changes: Json, words: str) -> None:
-    answer = refuse(there, JOBS, {"name": "a", "command": ["true"], **changes})
-    assert answer["detail"] == words
-
-
 class TestWorlds:
     """`admin:apply` takes all documents or none."""
 
