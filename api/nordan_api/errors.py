@@ -117,8 +117,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return problem(request, error.status_code, code, str(error.detail), headers=error.headers)
+        known = {
+            404: ("not_found", "there is nothing at this address"),
+            405: ("method_not_allowed", f"this address does not take {request.method}"),
+        }
+        code, detail = known.get(error.status_code, ("http_error", str(error.detail)))
+        return problem(request, error.status_code, code, detail, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def _query(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -183,6 +183,7 @@ def test_a_method_that_a_route_does_not_have_is_refused(there: Lab) -> None:
     for method, path in (("PUT", JOBS), ("DELETE", "/v1/pools"), ("PATCH", "/v1/me")):
         answer = there.admin(method, path)
         assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+        assert answer.json()["detail"] == f"this address does not take {method}"
 
 
 #: Job documents with one thing wrong, and where it is.
