@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 
 import pytest
@@ -32,6 +33,14 @@ def test_every_page_is_reachable_from_the_index() -> None:
 
 def test_every_reason_has_a_paragraph_in_the_order_of_the_enum() -> None:
     assert page("docs/reference/reasons.md").headings()[1:] == list(Reason)
+
+
+def test_the_reasons_said_not_to_be_given_yet_are_those_that_no_code_gives() -> None:
+    sources = [path for part in ("core", "api", "scheduler", "workers") for path in (ROOT / part).rglob("*.py")]
+    given = "".join(path.read_text() for path in sources if path.parts[-2:] != ("domain", "reasons.py"))
+    told = page("docs/reference/reasons.md").text.partition("not given yet:")[2].partition("\n\n")[0]
+    unused = {one.value for one in Reason if not re.search(rf"Reason\.{one.name}\b", given)}
+    assert set(re.findall(r"`(\w+)`", told)) == unused
 
 
 def test_every_reason_says_what_to_do() -> None:
