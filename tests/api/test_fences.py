@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from nordan_api.workers import sync
 from nordan_core.proof.keys import trusted
-from nordan_core.proof.tokens import read_access
+from nordan_core.proof.tokens import read_access, read_renewal
 from support.certificates import failing
 from support.derogating import Members
 from support.lab import JOBS, PATIENTS, Lab
@@ -52,6 +53,34 @@ def fenced(lab: Lab, **changes: Any) -> str:
     region.end(run, "fenced", reason="fenced")
     assert lab.state(job) == "fenced"
     return job
+
+
+def test_all_that_became_unlawful_is_told_to_stop_however_few_fences_are_written_down_at_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends before its fence is written down ends fenced all the same, and its owner is told why."""
+    monkeypatch.setattr(sync, "FENCED_AT_ONCE", 1)
+    lab.put("patients", "fr-bru-1", DATA)
+    jobs = [lab.place(inputs=["dataset/patients"]) for _ in range(3)]
+    region = lab.region("fr-bru-1")
+    runs = [region.take(lab.grant_of(job)[0]) for job in jobs]
+    for run in runs:
+        region.start(run)
+    lab.apply(BOUGHT)
+    down = region.sync()
+    assert {one["attempt_id"] for one in down["stop"]} == {run.attempt for run in runs}
+    assert acts(lab, "grant_revoked") == 1
+    renewed = read_renewal(down["renewal"], keys=trusted(lab.context.grant_key.public))
+    assert renewed.items == ()
+    for run in runs:
+        region.sync(run.ended("fenced", reason="fenced"), live=())
+    assert acts(lab, "attempt_fenced") == 3
+    lab.seal()
+    for job in jobs:
+        shown = lab.show(job)
+        assert (shown["state"], shown["reason"]) == ("fenced", "fenced")
+        assert shown["message"].startswith("forbid_exposure: ")
+        assert [one["facet"] for one in shown["fence"]["refusals"]] == ["forbid_exposure"]
 
 
 class TestExplained:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -27,10 +28,16 @@ from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import AttemptReport, ExitReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
 
 log = structlog.get_logger()
-#: Without a redemption there is nothing to report on, and after the end nothing more to say.
 #: Share of a grant's life after which it is renewed: 1.5 s of the 45 s for sensitive data, 30 s of 15 minutes. A
 #: region that is cut off has at least the rest.
 SPENT = 1 / 30
+#: What became unlawful is told to stop at once, however much it is; but so many fences are written down before the
+#: answer. The others are the leader's, who is at it too, or the region's next word's: nobody waits for an account.
+FENCED_AT_ONCE = 500
+#: Ends that depend on whether the attempt was lawful to its end: one that made something, and one that was told to
+#: stop before its fence was written down.
+_JUDGED = frozenset({AttemptResult.SUCCEEDED, AttemptResult.FENCED})
+#: Without a redemption there is nothing to report on, and after the end nothing more to say.
 _NOT_RUNNING = frozenset({AttemptState.PLACED, AttemptState.ENDED})
 
 
@@ -47,13 +54,14 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         live = [] if up.live is None else work.attempts.live_in(region)
         judged = judge.again([one for one in live if one.stop_reason is not Reason.FENCED])
         findings = {one: said.finding for one, said in judged.items() if said.finding is not None}
+        noted = dict(islice(sorted(findings.items()), FENCED_AT_ONCE))
         # 3. Reports and fences: all their jobs are locked at once, in ascending order.
         newest = _newest(up.reports)
-        locked = work.attempts.lock_reported(region, {*newest, *findings})
+        locked = work.attempts.lock_reported(region, {*newest, *noted})
         endings = _store_reports(work, judge, locked, newest)
         judge.record()
         settled = {one.attempt for one in endings}
-        work.fencing.attempts({one: said for one, said in findings.items() if one not in settled}, now)
+        work.fencing.attempts({one: said for one, said in noted.items() if one not in settled}, now)
         # 4. Ends give nodes back, which are locked after jobs.
         work.attempts.close(endings, now, actor=f"region:{region}")
         live = [one.stopped(Reason.FENCED, 0.0) if one.id in findings else one for one in live]
@@ -141,11 +149,13 @@ def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: Attemp
     result, reason, message = report.result or AttemptResult.FAILED, report.reason, report.message
     fence = None
     # What had become unlawful publishes nothing; `close` calls its end by that name.
-    if result is AttemptResult.SUCCEEDED and known.stop_reason is not Reason.FENCED:
+    if result in _JUDGED and known.stop_reason is not Reason.FENCED:
         judged = judge.locked(known.attempt)
         if not judged.allowed:
             result, reason, message, fence = AttemptResult.FENCED, Reason.FENCED, judged.message, judged.fence
-        elif fault := store_outputs(work, known.attempt, report.outputs, judged, judge.now):
+        elif result is AttemptResult.SUCCEEDED and (
+            fault := store_outputs(work, known.attempt, report.outputs, judged, judge.now)
+        ):
             result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
     codes = [code for one in report.ranks if (code := _exit_code(one))]
     return Ending(

@@ -250,7 +250,8 @@ class Attempts:
         """Return the attempts of a region that became unlawful and live, or ended after an instant."""
         statement = select(col(AttemptRow.id)).where(
             col(AttemptRow.region) == region,
-            col(AttemptRow.stop_reason) == Reason.FENCED.value,
+            (col(AttemptRow.stop_reason) == Reason.FENCED.value)
+            | (col(AttemptRow.result) == AttemptResult.FENCED.value),
             col(AttemptRow.ended_at).is_(None) | (col(AttemptRow.ended_at) > since),
         )
         return [AttemptId(one) for one in self._session.scalars(statement.order_by(col(AttemptRow.id)))]
