@@ -79,6 +79,7 @@ def test_jobs_run_on_and_old_and_new_certificates_verify_by_the_first_keys(lab: 
     made = change_grant_key(lab, path)
     change_certificate_key(lab)
     assert lab.context.grant_key.public == made
+    lab.pass_time(60)  # so that the attempt's renewal is due
 
     down = region.sync()
     with pytest.raises(TokenForged):
