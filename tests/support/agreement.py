@@ -190,17 +190,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--most-shown", type=int, default=3)
     asked = parser.parse_args()
-    tally, begun = Tally(), time.monotonic()
+    tally, begun, shown = Tally(), time.monotonic(), 0
     for place, _ in enumerate(compare(asked.seed, asked.cases, tally)):
-        if place % 500 == 0:
-            print(
-                f"{tally.cases} cases, {len(tally.disagreements)} differ, {time.monotonic() - begun:.0f} s", flush=True
-            )
+        for one in tally.disagreements[shown : asked.most_shown]:
+            print(f"{one.what}: core {one.core}, second {one.second}\n  {one.question}\n  {one.world}", flush=True)
+        shown = len(tally.disagreements)
+        if place % 100 == 0:
+            print(f"{tally.cases} cases, {shown} differ, {time.monotonic() - begun:.0f} s", flush=True)
     print(show(tally))
     print(f"{sum(tally.seen[act, 'all', 'met'] for act in ACTS)} allowed, ", end="")
     print(f"{sum(tally.seen[act, 'all', 'failed'] for act in ACTS)} refused")
-    for one in tally.disagreements[: asked.most_shown]:
-        print(f"{one.what}: core {one.core}, second {one.second}\n  {one.question}\n  {one.world}")
     print(f"seed {asked.seed}: {tally.cases} cases, {len(tally.disagreements)} answers differ")
     sys.exit(1 if tally.disagreements else 0)
 

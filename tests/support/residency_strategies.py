@@ -65,6 +65,11 @@ def full_policies() -> st.SearchStrategy[Policy]:
     return st.lists(STATEMENTS, max_size=len(FACETS)).map(_stating)
 
 
+#: Policies that state most facets, so that two of them often state the same one.
+rich_policies = st.fixed_dictionaries(
+    {facet: st.none() | values | values for facet, values in FACET_VALUES.items()}
+).map(lambda drawn: a_policy(**{facet: value for facet, value in drawn.items() if value is not None}))
+
 SHORT_C5 = Certification("c5", "type1", frozenset(Service), None, datetime(2027, 3, 1, tzinfo=UTC))
 GOOD_POOLS = (a_pool(), a_pool(), a_swedish_pool(), a_german_pool())
 WORSE: tuple[tuple[str, Any], ...] = (

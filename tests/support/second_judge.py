@@ -278,7 +278,7 @@ class SecondJudge:
             services = {"compute", "storage"} if is_run else {"storage"}
             return all(self._is_certified(said, scheme, level, services, now) for scheme, level in want)
         if facet == "seal_min":
-            return all(have >= least for have, least in zip(said["seal"] or [-1] * 8, want, strict=True))
+            return all(have >= least for have, least in zip(said["seal"] or [0] * 8, want, strict=True))
         if facet in ("encryption", "compute", "tenancy", "evidence") and want == 0:
             return True  # the weakest level asks nothing
         if facet == "tenancy":

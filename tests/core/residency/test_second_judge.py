@@ -44,8 +44,16 @@ def test_the_second_judge_shares_nothing_with_the_core_and_stays_small() -> None
 
 
 def test_a_level_that_asks_nothing_needs_no_fact() -> None:
-    weakest = as_owner(encryption="none", compute="none", tenancy="shared", evidence="E0")
-    assert judge(weakest, a_pool(encryption=None, compute=None, tenancy=frozenset()), ATLAS, NOW).allowed
+    weakest = as_owner(encryption="none", compute="none", tenancy="shared", evidence="E0", seal_min=[0] * 8)
+    unknown = a_pool(encryption=None, compute=None, tenancy=frozenset(), seal=None)
+    assert judge(weakest, unknown, ATLAS, NOW).allowed
+    for facet, value in {
+        "encryption": "rest",
+        "compute": "tee",
+        "tenancy": "dedicated",
+        "seal_min": [0] * 7 + [1],
+    }.items():
+        assert judge(as_owner(**{facet: value}), unknown, ATLAS, NOW).failing == {facet}
 
 
 def test_a_pool_that_nobody_is_recorded_to_reach_is_not_one_that_nobody_reaches() -> None:
