@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
 
 from nordan_api.grant_keys import GrantKeys
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.facts import FactsBook, FactsCache
-from nordan_core.policies import PolicyShelf
-from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.policies import PolicyShelves
+from nordan_core.proof.atlas_signature import release_keys
+from nordan_core.proof.keys import PublicKey, SigningKey, trusted
 from nordan_core.residency.places import Atlas
 from nordan_core.sealing import SealingKey
 from nordan_core.settings import ApiSettings, DatabaseSettings
@@ -29,10 +31,11 @@ class Context:
     settings: ApiSettings
     grant_keys: GrantKeys
     certificate_key: PublicKey | None
-    atlas: Atlas
     facts_cache: FactsCache
     sealing_key: SealingKey
-    policies: PolicyShelf
+    policies: PolicyShelves
+    atlas_keys: Mapping[str, PublicKey] = field(default_factory=release_keys)
+    """Whose atlases may be applied, by id."""
     logged: set[str] = field(default_factory=set)
     """Digests of facts that this process has seen in the log, so that it need not look again."""
 
@@ -40,6 +43,11 @@ class Context:
     def grant_key(self) -> SigningKey:
         """Return the key that signs grants, renewals and passes now."""
         return self.grant_keys.current
+
+    @property
+    def atlas(self) -> Atlas:
+        """Return the atlas in force as this process last saw it: for reading what people write, never for judging."""
+        return self.facts_cache.atlases.newest
 
     def facts(self, epoch: int) -> FactsBook:
         """Return the facts at this residency epoch, read anew when it has moved."""
@@ -49,17 +57,17 @@ class Context:
 def build_context(settings: ApiSettings, database: DatabaseSettings, clock: Clock | None = None) -> Context:
     """Return the context of a process: opens no connection yet."""
     public = settings.certificate_public_key_file
-    atlas, store, clock = default_atlas(), Store(open_engine(database)), clock or SystemClock()
+    store, clock = Store(open_engine(database)), clock or SystemClock()
     return Context(
         store=store,
         clock=clock,
         settings=settings,
         grant_keys=GrantKeys(settings.grant_key_file, store, clock, settings.grant_key_overlap_s),
         certificate_key=PublicKey.from_pem(public.read_bytes()) if public is not None and public.exists() else None,
-        atlas=atlas,
-        facts_cache=FactsCache(atlas),
+        facts_cache=FactsCache(AtlasShelf()),
         sealing_key=SealingKey.load(settings.sealing_key_file),
-        policies=PolicyShelf(atlas),
+        policies=PolicyShelves(),
+        atlas_keys={**release_keys(), **trusted(*(PublicKey.load(path) for path in settings.atlas_key_files()))},
     )
 
 

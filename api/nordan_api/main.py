@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from nordan_api import errors
+from nordan_api.atlas.routes import router as atlas
 from nordan_api.audit.routes import router as audit
 from nordan_api.auth.callers import PrincipalCache
 from nordan_api.context import Context
@@ -27,7 +28,7 @@ from nordan_api.workers.routes import router as workers
 from nordan_core.domain.errors import NordanError, Unavailable
 
 _log = structlog.get_logger()
-_ROUTERS = (jobs, datasets, lineage, derogations, projects, places, audit, workers)
+_ROUTERS = (jobs, datasets, lineage, derogations, projects, places, atlas, audit, workers)
 
 
 def create_app(context: Context) -> FastAPI:

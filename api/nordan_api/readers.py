@@ -13,6 +13,7 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.judge import judge_reader
 from nordan_core.residency.layers import Effective
+from nordan_core.residency.places import Atlas
 from nordan_core.store.audit import Act, AuditEntry
 
 
@@ -37,11 +38,12 @@ def check_reader(context: Context, principal: Principal, policies: Iterable[Effe
         Refused: `rejected_by_policy`, with the territories that may read.
     """
     now, policies = context.clock.now(), tuple(policies)
-    refusal = why_not_to(context, principal, policies, now)
-    act = Act.READ_REFUSED if refusal else Act.READ_ALLOWED
     with context.store.look() as work:
         epoch = work.epoch.current()
-    evidence = Evidence(context.facts(epoch), now)
+    facts = context.facts(epoch)
+    refusal = why_not_to(facts.atlas, principal, policies, now)
+    act = Act.READ_REFUSED if refusal else Act.READ_ALLOWED
+    evidence = Evidence(facts, now)
     body: dict[str, object] = {"judged": [evidence.read(policies, principal.territory, allowed=refusal is None)]}
     evidence.record_first(context)
     with context.store.begin() as work:
@@ -50,9 +52,9 @@ def check_reader(context: Context, principal: Principal, policies: Iterable[Effe
         raise refusal
 
 
-def why_not_to(context: Context, principal: Principal, policies: Iterable[Effective], now: datetime) -> Refused | None:
+def why_not_to(atlas: Atlas, principal: Principal, policies: Iterable[Effective], now: datetime) -> Refused | None:
     """Return why somebody who sits where this principal does may not see the data; None when every policy allows it."""
-    verdicts = [judge_reader(of, principal.territory, context.atlas, now) for of in policies]
+    verdicts = [judge_reader(of, principal.territory, atlas, now) for of in policies]
     refusals = [refusal for verdict in verdicts for refusal in verdict.refusals]
     if not refusals:
         return None

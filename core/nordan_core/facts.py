@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from nordan_core.atlases import AtlasShelf
 from nordan_core.domain.errors import Unavailable
 from nordan_core.residency.canonical import digest_of
 from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts, control_plane_document
@@ -86,8 +87,8 @@ class FactsBook:
 class FactsCache:
     """The newest book of a process. Safe between threads."""
 
-    def __init__(self, atlas: Atlas) -> None:
-        self._atlas = atlas
+    def __init__(self, atlases: AtlasShelf) -> None:
+        self.atlases = atlases
         self._book: FactsBook | None = None
         self._masks = SharedMasks()
         self._lock = threading.Lock()
@@ -101,6 +102,11 @@ class FactsCache:
             # The epoch is held while the world is read, so that a book never claims facts that it does not hold.
             return self.within(work, work.epoch.share())
 
+    def atlas(self, work: UnitOfWork, epoch: int) -> Atlas:
+        """Return the atlas of the epoch that the caller's transaction holds still, known facts or none."""
+        book = self._book
+        return book.atlas if book is not None and book.epoch == epoch else self.atlases.within(work)
+
     def within(self, work: UnitOfWork, epoch: int) -> FactsBook:
         """Return the book of the epoch that the caller's transaction holds still.
 
@@ -109,7 +115,7 @@ class FactsCache:
         """
         with self._lock:
             if self._book is None or self._book.epoch != epoch:
-                self._book = build_facts(work.places.world(), self._atlas, epoch, self._masks)
+                self._book = build_facts(work.places.world(), self.atlases.within(work), epoch, self._masks)
             return self._book
 
 

@@ -39,7 +39,7 @@ class PolicyShelf:
     """Parsed policies under one atlas."""
 
     def __init__(self, atlas: Atlas, kept: int = KEPT) -> None:
-        self._atlas = atlas
+        self.atlas = atlas
         self._jobs: _Recent[Effective | None] = _Recent(kept)
         self._data: _Recent[Policy | None] = _Recent(kept)
         self._standing: _Recent[Standing] = _Recent(kept)
@@ -60,12 +60,12 @@ class PolicyShelf:
     def learn_jobs(self, documents: Documents) -> None:
         """Take effective policy documents of jobs by key."""
         for key, document in documents.items():
-            self._jobs.keep(key, _read(parse_effective, document, self._atlas))
+            self._jobs.keep(key, _read(parse_effective, document, self.atlas))
 
     def learn_data(self, documents: Documents) -> None:
         """Take policy documents of artifacts by key."""
         for key, document in documents.items():
-            self._data.keep(key, _read(parse_policy, document, self._atlas))
+            self._data.keep(key, _read(parse_policy, document, self.atlas))
 
     def of_job(self, key: str, project: Project | None) -> Standing:
         """Return what binds a job now: see `residency.floors.standing`.
@@ -76,7 +76,7 @@ class PolicyShelf:
         accepted = self._jobs.get(key)
         if accepted is None:
             return ()
-        return self._kept(f"job {key}", project, lambda: standing(accepted, project, self._atlas))
+        return self._kept(f"job {key}", project, lambda: standing(accepted, project, self.atlas))
 
     def of_data(self, key: str, project: Project) -> Standing:
         """Return what binds data now: their owner's word, met with today's floors.
@@ -91,7 +91,7 @@ class PolicyShelf:
         return self._kept(
             f"data {key}",
             project,
-            lambda: (effective([*floor_layers(project, self._atlas), layer], has_content=True),),
+            lambda: (effective([*floor_layers(project, self.atlas), layer], has_content=True),),
         )
 
     def _kept(self, key: str, project: Project | None, derive: Callable[[], Standing]) -> Standing:
@@ -105,6 +105,24 @@ class PolicyShelf:
             found = ()
         self._standing.keep(whole, found)
         return found
+
+
+class PolicyShelves:
+    """A shelf for each atlas: the newest is used, an older one stays for acts under way. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._by_atlas: _Recent[PolicyShelf] = _Recent(2)
+        self._lock = threading.Lock()
+
+    def under(self, atlas: Atlas) -> PolicyShelf:
+        """Return the policies as they are read under an atlas."""
+        with self._lock:
+            try:
+                return self._by_atlas.get(atlas.digest)
+            except LookupError:
+                shelf = PolicyShelf(atlas)
+                self._by_atlas.keep(atlas.digest, shelf)
+                return shelf
 
 
 class _Recent(Generic[Value]):

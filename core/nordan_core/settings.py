@@ -60,12 +60,18 @@ class ApiSettings(_Group):
     grant_key_overlap_s: float = Field(default=3900.0, ge=0)
     """What the old grant key signed holds so long after a change: a pass to a gateway lives an hour."""
     certificate_public_key_file: Path | None = None
+    atlas_keys: str = ""
+    """Files of public keys, separated by commas: whoever holds one may make atlases, besides releases of Nordan."""
     scheduler_urls: str = ""
     """Read-only ports of the schedulers, separated by commas; any may answer."""
     scheduler_secret_file: Path | None = None
     """What the api shows at these ports."""
     sealing_key_file: Path
     """Secret under which brokers' URLs are kept in the database; api and schedulers share it."""
+
+    def atlas_key_files(self) -> list[Path]:
+        """Return the files that `atlas_keys` names."""
+        return [Path(name.strip()) for name in self.atlas_keys.split(",") if name.strip()]
 
 
 class SchedulerSettings(_Group):

@@ -84,14 +84,21 @@ class Batch:
     nodes: Mapping[tuple[int, int], bytes]
     successions: tuple[Statement, ...]
     """How both signing keys came to be."""
+    atlases: Mapping[str, Atlas]
+    """Those that attempts were judged under, and the one in force, by digest."""
+    in_force: Atlas
+
+    def atlas(self, job: JobId) -> Atlas:
+        """Return the atlas that a job's last judgement was made under; the one in force where there was none."""
+        said = [one for attempt in self.attempts[job] for one in _said(attempt).values()]
+        return self.atlases.get(said[-1]["atlas"], self.in_force) if said else self.in_force
 
 
 class Certifier:
     """Makes certificates; the key is the sealer's."""
 
-    def __init__(self, store: Store, atlas: Atlas, facts: FactsCache) -> None:
+    def __init__(self, store: Store, facts: FactsCache) -> None:
         self._store = store
-        self._atlas = atlas
         self._facts = facts
         self._version = version("nordan")
 
@@ -104,6 +111,8 @@ class Certifier:
         entries = work.ledger.of_subjects(jobs)
         leaves = [one.leaf_index for group in entries.values() for one in group if one.leaf_index is not None]
         outputs = work.contents.artifacts(work.certificates.outputs(jobs))
+        shelf = self._facts.atlases
+        in_force = shelf.within(work)
         return Batch(
             epoch=work.epoch.current(),
             jobs=work.jobs.region_jobs(jobs),
@@ -118,6 +127,8 @@ class Certifier:
             head=head,
             nodes=work.ledger.nodes(sorted({named for leaf in leaves for named in _nodes_of(leaf, head.size)})),
             successions=tuple(one for purpose in Purpose for one in chain_of(work, purpose).statements),
+            atlases={**shelf.by_digest(work, _atlases(attempts, entries)), in_force.digest: in_force},
+            in_force=in_force,
         )
 
     def sign(self, batch: Batch, key: SigningKey) -> dict[JobId, dict[str, object]]:
@@ -126,7 +137,8 @@ class Certifier:
         signed: dict[JobId, dict[str, object]] = {}
         for job in batch.jobs.values():
             try:
-                certificate = complete(self._build(job, batch, book), self._atlas)
+                built = self._build(job, batch, book)
+                certificate = complete(built, batch.atlas(job.id), batch.atlases.values())
                 signed[job.id] = sign_certificate(certificate, key)
             except _UNFIT as error:
                 _log.error("certificate_not_issued", job=job.id, error=type(error).__name__)
@@ -139,7 +151,9 @@ class Certifier:
         """
         try:
             certificate = open_certificate(envelope, issuers)
-            return sign_redacted(certificate, self._atlas, key)
+            with self._store.look() as work:
+                known = self._facts.atlases.by_digest(work, _named_in(certificate))
+            return sign_redacted(certificate, known[certificate.versions.atlas_digest], key, known.values())
         except _UNFIT as error:
             _log.warning("certificate_not_redacted", error=type(error).__name__)
             return None
@@ -148,8 +162,9 @@ class Certifier:
         assert job.finished_at is not None, "only jobs that have ended want a certificate"
         policy = str(job.effective["digest"])
         attempts = tuple(self._attempt(one, policy, batch, book) for one in batch.attempts[job.id])
-        accepted = parse_effective(job.effective, self._atlas)
-        used = Used(job, batch.attempts[job.id], batch.derogations, batch.inputs.get(job.id, ()), self._atlas)
+        atlas = batch.atlas(job.id)
+        accepted = parse_effective(job.effective, atlas)
+        used = Used(job, batch.attempts[job.id], batch.derogations, batch.inputs.get(job.id, ()), atlas)
         judged = {judgement.facts_digest for one in attempts for judgement in one.judgements}
         return Certificate(
             job=JobRecord(
@@ -163,12 +178,12 @@ class Certifier:
                 finished_at=job.finished_at,
             ),
             control_plane=_control_plane(batch.entries[job.id], batch, book),
-            versions=VersionsRecord(self._version, self._atlas.version, self._atlas.digest),
+            versions=VersionsRecord(self._version, atlas.version, atlas.digest),
             policies={policy: job.effective, **used.policies()},
             facts={digest: batch.facts[digest] for digest in sorted(judged)},
             attempts=attempts,
             inputs=tuple(
-                self._input(name, artifact, accepted)
+                _input(name, artifact, accepted, atlas)
                 for name, artifact in batch.inputs.get(job.id, ())
                 if _has_policy(artifact)
             ),
@@ -184,7 +199,8 @@ class Certifier:
         assert attempt.ended_at is not None, "attempts of a finished job have ended"
         assert attempt.result is not None, "and what has ended has a result"
         judgements = _judgements(attempt, policy)
-        facts = parse_pool_facts(batch.facts[judgements[-1].facts_digest], self._atlas)
+        last = judgements[-1]
+        facts = parse_pool_facts(batch.facts[last.facts_digest], batch.atlases.get(last.atlas_digest, batch.in_force))
         redeemed: Any = attempt.verdicts.get("redeem") or {}  # Any: JSON
         return AttemptRecord(
             attempt_id=attempt.id,
@@ -207,11 +223,12 @@ class Certifier:
             judgements=judgements,
         )
 
-    def _input(self, name: str, artifact: Artifact, accepted: Effective) -> InputRecord:
-        # As it spoke when the job was accepted: it may have been declassified since.
-        spoke = [layer for layer in accepted.layers if layer.kind in OWNERS and layer.name == name]
-        policy = spoke[0].policy if spoke else parse_policy(artifact.policy, self._atlas)
-        return InputRecord(name, artifact.id, artifact.digest, policy_digest(policy))
+
+def _input(name: str, artifact: Artifact, accepted: Effective, atlas: Atlas) -> InputRecord:
+    # As it spoke when the job was accepted: it may have been declassified since.
+    spoke = [layer for layer in accepted.layers if layer.kind in OWNERS and layer.name == name]
+    policy = spoke[0].policy if spoke else parse_policy(artifact.policy, atlas)
+    return InputRecord(name, artifact.id, artifact.digest, policy_digest(policy))
 
 
 def _derogations(attempts: Mapping[JobId, Sequence[Attempt]]) -> set[str]:
@@ -226,6 +243,29 @@ def _judged_by(attempts: Mapping[JobId, Sequence[Attempt]]) -> list[object]:
 
 def _accepted_by(entries: Mapping[str, Sequence[LoggedEntry]]) -> list[object]:
     return [one.body.get("control_plane") for group in entries.values() for one in group if one.act == ACCEPTED]
+
+
+def _atlases(attempts: Mapping[JobId, Sequence[Attempt]], entries: Mapping[str, Sequence[LoggedEntry]]) -> set[str]:
+    """Return the digests of the atlases that attempts and the other acts about jobs were judged under."""
+    said = [one for group in attempts.values() for attempt in group for one in _said(attempt).values()]
+    said += [one for group in entries.values() for entry in group for one in _judgements_in(entry.body)]
+    return {str(one["atlas"]) for one in said if "atlas" in one}
+
+
+def _named_in(certificate: Certificate) -> set[str]:
+    judged = {one.atlas_digest for attempt in certificate.attempts for one in attempt.judgements}
+    acts = [one for record in certificate.audit.entries for one in _judgements_in(_mapping(record.entry.get("body")))]
+    return {certificate.versions.atlas_digest, *judged, *(str(one["atlas"]) for one in acts if "atlas" in one)}
+
+
+def _judgements_in(body: Mapping[str, Any]) -> list[Json]:
+    """Return the judgements listed in the body of an entry."""
+    judged = body.get("judged")
+    return [one for one in judged if isinstance(one, Mapping)] if isinstance(judged, list) else []
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _logged_facts(work: UnitOfWork, named: Sequence[object]) -> dict[str, Json]:

@@ -71,13 +71,12 @@ class _Look:
 class Fencer:
     """Looks again at all that is there. Not for sharing between threads."""
 
-    def __init__(self, store: Store, clock: Clock, atlas: Atlas, facts: FactsCache, metrics: Metrics) -> None:
+    def __init__(self, store: Store, clock: Clock, facts: FactsCache, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
-        self._atlas = atlas
         self._facts = facts
         self._metrics = metrics
-        self._shelf = PolicyShelf(atlas)
+        self._shelf = PolicyShelf(facts.atlases.newest)
         self._keys: dict[JobId, str] = {}
         self._projects: dict[ProjectId, Project] = {}
         self._floors_law = 0
@@ -120,13 +119,21 @@ class Fencer:
         with self._store.begin() as work:
             work.leadership.assert_leader(epoch)
             law = work.epoch.current()
+            atlas = self._read_under(work)
             live = work.fencing.live()
             resting = work.fencing.resting() if self._is_rest_due(law) else None
             self._learn(work, live, resting or {})
             self._read_floors(work, law, {one.project for one in (*live, *(resting or ()))})
-            leave = read_leave(work, live, self._atlas, self._clock.now())
+            leave = read_leave(work, live, atlas, self._clock.now())
         runs = {one.attempt: Run(self._keys[one.job], one.project, one.pool) for one in live}
         return _Look(law, runs, None if resting is None else tuple(resting), leave)
+
+    def _read_under(self, work: UnitOfWork) -> Atlas:
+        """Read policies anew when another atlas came into force: a name may mean something else, or nothing."""
+        atlas = self._facts.atlases.within(work)
+        if self._shelf.atlas.digest != atlas.digest:
+            self._shelf = PolicyShelf(atlas)
+        return atlas
 
     def _is_rest_due(self, law: int) -> bool:
         has_ended = self._rest_end is not None and self._clock.now() >= self._rest_end

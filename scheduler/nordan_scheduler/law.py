@@ -40,7 +40,7 @@ class Law:
     """The policies of the queue, parsed, and what the judge says about them."""
 
     def __init__(self, atlas: Atlas) -> None:
-        self._atlas = atlas
+        self.atlas = atlas
         self._policies: dict[str, Effective | None] = {}
         self._said: dict[str, tuple[tuple[Mask, ...], Residency]] = {}
         self._floors: dict[tuple[str, ProjectId], str] = {}
@@ -121,7 +121,7 @@ class Law:
 
     def _today(self, accepted: Effective, project: Project) -> str:
         try:
-            _, *today = standing(accepted, project, self._atlas)
+            _, *today = standing(accepted, project, self.atlas)
         except PolicyError:
             _log.warning("floor_unreadable", project=project.id)
             return UNREADABLE
@@ -137,7 +137,7 @@ class Law:
 
     def _parse(self, digest: str, document: Mapping[str, Any]) -> Effective | None:  # Any: JSON
         try:
-            return parse_effective(document, self._atlas)
+            return parse_effective(document, self.atlas)
         except PolicyError:
             _log.warning("policy_unreadable", policy=digest)
             return None

@@ -16,7 +16,6 @@ from nordan_core.domain.ids import JobId, ProjectId
 from nordan_core.domain.queueing import NodeFree, PoolState, QueuedJob
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook, FactsCache
-from nordan_core.residency.places import Atlas
 from nordan_core.store.scheduling import JobData, WaitingJob
 from nordan_core.store.unit_of_work import Store, UnitOfWork
 from nordan_scheduler.derogating import read_coverings
@@ -56,18 +55,17 @@ class _Read:
 class Loader:
     """Loads snapshots for one owner; not for sharing between threads."""
 
-    def __init__(self, store: Store, clock: Clock, atlas: Atlas, facts: FactsCache) -> None:
+    def __init__(self, store: Store, clock: Clock, facts: FactsCache) -> None:
         self._store = store
         self._clock = clock
         self._facts = facts
         self._jobs: dict[JobId, QueuedJob] = {}
         self._with_data: set[JobId] = set()
         self._projects: dict[ProjectId, Project] = {}
-        self._atlas = atlas
         self._derogations: dict[JobId, tuple[str, ...]] = {}
         self._floors_epoch = 0
         self._reread_at = clock.monotonic() + REREAD_S
-        self.law = Law(atlas)
+        self.law = Law(facts.atlases.newest)
         self.stale = 0
         """Job rows that a full re-read found changed under an unchanged version."""
 
@@ -97,6 +95,8 @@ class Loader:
         kept = tuple(jobs)
         with self._store.begin() as work:
             epoch = work.epoch.share()
+            self._read_under(work, epoch)
+            self._learn_policies(work)
             self._read_floors(work, epoch, {job.project for job in kept})
             self._read_derogations(work, kept)
         return epoch, self._facts.at(epoch, self._store), tuple(self.as_today(job) for job in kept)
@@ -115,6 +115,7 @@ class Loader:
 
     def _read(self, work: UnitOfWork) -> _Read:
         epoch = work.epoch.current()
+        self._read_under(work, epoch)
         waiting = work.scheduling.waiting(QUEUE_LIMIT)
         self._read_jobs(work, waiting)
         self._read_floors(work, epoch, {self._jobs[one.id].project for one in waiting})
@@ -126,6 +127,14 @@ class Loader:
             nodes=work.scheduling.nodes(),
             data=work.scheduling.data(sorted(self._with_data)),
         )
+
+    def _read_under(self, work: UnitOfWork, epoch: int) -> None:
+        """Read policies anew when another atlas came into force; none does without a step of the epoch."""
+        if epoch == self._floors_epoch:
+            return
+        atlas = self._facts.atlases.within(work)
+        if atlas.digest != self.law.atlas.digest:
+            self.law = Law(atlas)
 
     def _read_jobs(self, work: UnitOfWork, waiting: Sequence[WaitingJob]) -> None:
         before = self._jobs
@@ -166,7 +175,7 @@ class Loader:
             self._projects.update(work.tenants.projects_by_id(unknown))
 
     def _read_derogations(self, work: UnitOfWork, jobs: Iterable[QueuedJob]) -> None:
-        found = read_coverings(work, jobs, self._atlas, self._clock.now())
+        found = read_coverings(work, jobs, self.law.atlas, self._clock.now())
         self._derogations = {job: self.law.cover(covered) for job, covered in found.items()}
 
     @staticmethod

@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.domain.errors import NordanError, OperatorError
 from nordan_core.facts import FactsCache
@@ -75,7 +75,7 @@ class Scheduler:
         alone = database.model_copy(update={"database_pool_size": 1})
         self._lead_store = Store(open_engine(alone, idle_in_transaction_s=IDLE_IN_TRANSACTION_S))
         leader = Leader(self._lead_store, clock, settings.lease_s)
-        self._parts = Parts(clock, store, leader, Crew(), Metrics(), FactsCache(default_atlas()))
+        self._parts = Parts(clock, store, leader, Crew(), Metrics(), FactsCache(AtlasShelf()))
         self._last_cycle_at: float | None = None
         self._busy_since: dict[str, float] = {}
         self._server: uvicorn.Server | None = None
@@ -110,11 +110,11 @@ class Scheduler:
         step = CycleStep(cycle, parts.clock, self._settings.cycle_idle_s, parts.crew.stopping.wait)
         loop = self._lead("cycle", step)
         # 4. What is there already is judged again whenever law moves.
-        fencer = Fencer(parts.store, parts.clock, default_atlas(), parts.facts, parts.metrics)
+        fencer = Fencer(parts.store, parts.clock, parts.facts, parts.metrics)
         wakes = {QUEUE: loop.wake, LAW: self._lead("fencer", fencer.step).wake}
         parts.crew.start("listener", lambda: listen(self._database_url, wakes, parts.crew.stopping))
         # 5. Sealer and reaper.
-        certifier = Certifier(parts.store, default_atlas(), parts.facts)
+        certifier = Certifier(parts.store, parts.facts)
         sealer = Sealer(parts.store, parts.clock, self._keys.held, certifier=certifier, metrics=parts.metrics)
         self._lead("sealer", sealer.step)
         self._lead("reaper", Reaper(parts.store, parts.clock, parts.metrics).step)
@@ -129,7 +129,7 @@ class Scheduler:
         return loop
 
     def _loader(self) -> Loader:
-        return Loader(self._parts.store, self._parts.clock, default_atlas(), self._parts.facts)
+        return Loader(self._parts.store, self._parts.clock, self._parts.facts)
 
     def health(self) -> dict[str, Any]:  # Any: JSON
         """Return whether this process leads, how long ago its last cycle ended, and which of its steps do not end."""

@@ -16,7 +16,7 @@ import yaml
 
 from nordan_cli import models
 from nordan_cli.decode import decode, decode_items
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.facts import FactsCache
 from nordan_scheduler.load import Loader
 from nordan_scheduler.metrics import Metrics
@@ -34,7 +34,7 @@ Json = dict[str, Any]
 @pytest.fixture
 def planner(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
     """Serve the scheduler's read-only port and tell the api where it is."""
-    loader = Loader(lab.context.store, lab.clock, default_atlas(), FactsCache(default_atlas()))
+    loader = Loader(lab.context.store, lab.clock, FactsCache(AtlasShelf()))
     answers = Answers(lab.context.store, lab.clock, loader)
     secret = tmp_path / "port-secret"
     secret.write_text(SECRET)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.facts import FactsCache
 from nordan_scheduler import cycle as cycle_module
 from nordan_scheduler.cycle import Cycle
@@ -47,8 +47,7 @@ def reach_the_end(lab: Lab, end: datetime) -> None:
 
 def a_lasting_cycle(lab: Lab) -> Callable[[], int]:
     """Return a cycle that keeps its masks, as the running scheduler does."""
-    atlas = default_atlas()
-    loader = Loader(lab.context.store, lab.clock, atlas, FactsCache(atlas))
+    loader = Loader(lab.context.store, lab.clock, FactsCache(AtlasShelf()))
     cycle = Cycle(lab.context.store, lab.clock, loader, wake_regions=lambda _: None, metrics=Metrics())
     return lambda: cycle.run(lab.epoch).placed
 
@@ -109,8 +108,7 @@ def test_what_runs_is_renewed_before_and_stopped_at_it(lab: Lab, end: datetime) 
 
 def test_the_leaders_look_finds_it_at_that_instant_with_what_it_remembers(lab: Lab, end: datetime) -> None:
     """Running attempts and stored bytes alike; the region has not spoken."""
-    atlas = default_atlas()
-    fencer = Fencer(lab.context.store, lab.clock, atlas, FactsCache(atlas), Metrics())
+    fencer = Fencer(lab.context.store, lab.clock, FactsCache(AtlasShelf()), Metrics())
     job, _, _ = lab.running(**CERTIFIED)
     # A region's bytes may rest where the facts of one of its pools allow it, so the other pools must not be certified.
     artifact = lab.put("patients", "fr-bru-1", DATA, {"residency": ["EU"], "certifications": {"c5": "type2"}})

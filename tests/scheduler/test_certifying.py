@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.domain.ids import JobId
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult
@@ -24,7 +25,7 @@ HELD = Held(KEY)
 
 
 def a_sealer(cell: Cell) -> Sealer:
-    certifier = Certifier(cell.store, default_atlas(), FactsCache(default_atlas()))
+    certifier = Certifier(cell.store, FactsCache(AtlasShelf()))
     return Sealer(cell.store, cell.clock, lambda: HELD, certifier=certifier, metrics=Metrics())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.clock import ManualClock
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.contents import ArtifactKind, FileEntry, Manifest
@@ -49,7 +49,7 @@ def epoch(cell: Cell) -> int:
 
 
 def a_fencer(cell: Cell) -> Fencer:
-    return Fencer(cell.store, cell.clock, default_atlas(), FactsCache(default_atlas()), Metrics())
+    return Fencer(cell.store, cell.clock, FactsCache(AtlasShelf()), Metrics())
 
 
 def running(cell: Cell, epoch: int, count: int = 1, **more: Any) -> list[JobId]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.clock import ManualClock
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.contents import ArtifactKind, FileEntry, Manifest
@@ -106,7 +106,7 @@ def test_a_job_that_was_inserted_first_and_commits_last_is_seen(cell: Cell) -> N
 def test_a_full_reread_counts_what_the_cache_had_wrong(cell: Cell) -> None:
     clock = ManualClock(cell.clock.now())
     [job] = cell.submit(priority=1)
-    loader = Loader(cell.store, clock, default_atlas(), FactsCache(default_atlas()))
+    loader = Loader(cell.store, clock, FactsCache(AtlasShelf()))
     loader.load()
     cell.run("update job set priority = 5 where id = :job", job=job)
     assert loader.load().snapshot.jobs[0].priority == 1

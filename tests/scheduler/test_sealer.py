@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.facts import FactsCache
 from nordan_core.proof.checkpoint import verify_checkpoint
 from nordan_core.proof.keys import SigningKey, trusted
@@ -19,7 +19,7 @@ HELD = Held(KEY)
 
 
 def a_sealer(cell: Cell) -> Sealer:
-    certifier = Certifier(cell.store, default_atlas(), FactsCache(default_atlas()))
+    certifier = Certifier(cell.store, FactsCache(AtlasShelf()))
     return Sealer(cell.store, cell.clock, lambda: HELD, certifier=certifier, metrics=Metrics())
 
 

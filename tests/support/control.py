@@ -13,15 +13,16 @@ from nordan_api.bootstrap import BootstrapSettings, bootstrap
 from nordan_api.context import Context
 from nordan_api.grant_keys import GrantKeys
 from nordan_api.main import create_app
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.clock import ManualClock
 from nordan_core.facts import FactsCache
 from nordan_core.identifiers import new_secret
-from nordan_core.policies import PolicyShelf
+from nordan_core.policies import PolicyShelves
 from nordan_core.proof.keys import SigningKey
 from nordan_core.sealing import SealingKey
 from nordan_core.settings import ApiSettings
 from nordan_core.store.unit_of_work import Store
+from support.atlases import TRUSTED
 
 Json = dict[str, Any]
 
@@ -84,17 +85,16 @@ def make_control(store: Store, folder: Path, clock: ManualClock) -> Control:
     sealing_key = folder / "sealing-key"
     sealing_key.write_text(new_secret("test"))
     settings = ApiSettings(grant_key_file=grant_key, api_url="http://127.0.0.1:1", sealing_key_file=sealing_key)
-    atlas = default_atlas()
     context = Context(
         store=store,
         clock=clock,
         settings=settings,
         grant_keys=GrantKeys(grant_key, store, clock, settings.grant_key_overlap_s),
         certificate_key=None,
-        atlas=atlas,
-        facts_cache=FactsCache(atlas),
+        facts_cache=FactsCache(AtlasShelf()),
         sealing_key=SealingKey.load(sealing_key),
-        policies=PolicyShelf(atlas),
+        policies=PolicyShelves(),
+        atlas_keys=TRUSTED,
     )
     key_file = folder / "admin-key"
     bootstrap(store, BootstrapSettings(admin_key_file=key_file, admin_territory="FR"))

@@ -9,6 +9,7 @@ from nordan_core.proof.export import entry_line, head_line
 from nordan_core.proof.keys import PublicKey, trusted
 from nordan_core.proof.replay import Replay, Terms, replay
 from nordan_core.store.unit_of_work import Store
+from support.atlases import TRUSTED
 
 ATLASES = {default_atlas().digest: default_atlas()}
 _ALL = 100_000
@@ -33,4 +34,4 @@ def export_of(store: Store) -> bytes:
 
 def replayed(export: bytes, key: PublicKey, terms: Terms | None = None) -> Replay:
     """Replay an export by one trusted key."""
-    return replay(io.BytesIO(export), terms or Terms(trusted(key), ATLASES))
+    return replay(io.BytesIO(export), terms or Terms(trusted(key), ATLASES, TRUSTED))

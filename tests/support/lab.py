@@ -19,7 +19,9 @@ from nordan_api.context import Context
 from nordan_api.grant_keys import GrantKeys
 from nordan_cli.jobfile import load_all
 from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.facts import FactsCache
+from nordan_core.policies import PolicyShelves
 from nordan_core.proof.certificate import verify_certificate
 from nordan_core.proof.keys import SigningKey, trusted
 from nordan_core.proof.report import VerificationReport
@@ -104,10 +106,18 @@ class Lab(Control):
             self.context.settings.grant_key_overlap_s,
         )
         context: Context = replace(
-            self.context, facts_cache=FactsCache(self.context.atlas), logged=set(), grant_keys=keys
+            self.context, facts_cache=FactsCache(AtlasShelf()), policies=PolicyShelves(), logged=set(), grant_keys=keys
         )
         self.app.state.context, self.app.state.principals = context, PrincipalCache()
         lab = replace(self, context=context, credentials=dict(self.credentials))
+        lab.client = self.client
+        return lab
+
+    def another_process(self) -> Lab:
+        """Return the same control plane as an api process sees it that has just started."""
+        context: Context = replace(self.context, facts_cache=FactsCache(AtlasShelf()), policies=PolicyShelves())
+        self.app.state.context, self.app.state.principals = context, PrincipalCache()
+        lab = replace(self, context=context)
         lab.client = self.client
         return lab
 
@@ -142,7 +152,7 @@ class Lab(Control):
 
     def cycle(self) -> CycleReport:
         """Run one cycle of a scheduler that has just started."""
-        loader = Loader(self.context.store, self.clock, default_atlas(), FactsCache(default_atlas()))
+        loader = Loader(self.context.store, self.clock, FactsCache(AtlasShelf()))
         cycle = Cycle(self.context.store, self.clock, loader, wake_regions=lambda _: None, metrics=Metrics())
         return cycle.run(self.epoch)
 
@@ -152,8 +162,7 @@ class Lab(Control):
 
     def revisit(self) -> None:
         """Look once at all that is there, as a leader that has just started."""
-        atlas = default_atlas()
-        Fencer(self.context.store, self.clock, atlas, FactsCache(atlas), Metrics()).step(self.epoch)
+        Fencer(self.context.store, self.clock, FactsCache(AtlasShelf()), Metrics()).step(self.epoch)
 
     def retry(self, job_id: str, *, expect: int = 200) -> Json:
         """Go on with a fenced job."""
@@ -162,8 +171,8 @@ class Lab(Control):
 
     def seal(self) -> None:
         """Seal all entries and issue the certificates that waited for them."""
-        store, atlas = self.context.store, default_atlas()
-        certifier = Certifier(store, atlas, FactsCache(atlas))
+        store = self.context.store
+        certifier = Certifier(store, FactsCache(AtlasShelf()))
         sealer = Sealer(store, self.clock, lambda: self.held, certifier=certifier, metrics=Metrics())
         while sealer.step(self.epoch) == 0.0:
             pass

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.clock import SystemClock
 from nordan_core.facts import FactsCache
 from nordan_core.store.unit_of_work import Store
@@ -25,11 +25,11 @@ from nordan_scheduler.metrics import Metrics
 
 def main() -> None:
     """Lead, and run a cycle for each line `seconds`."""
-    store, clock, atlas = Store(create_engine(sys.argv[1])), SystemClock(), default_atlas()
+    store, clock = Store(create_engine(sys.argv[1])), SystemClock()
     with store.begin() as work:
         epoch = work.leadership.campaign("races", 86_400.0)
     assert epoch is not None
-    loader = Loader(store, clock, atlas, FactsCache(atlas))
+    loader = Loader(store, clock, FactsCache(AtlasShelf()))
     cycle = Cycle(store, clock, loader, wake_regions=lambda _: None, metrics=Metrics())
     wait_s = 0.0
 

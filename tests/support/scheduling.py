@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.domain.ids import RegionCode
 from nordan_core.facts import FactsCache
 from nordan_scheduler.cycle import Cycle
@@ -15,7 +15,7 @@ from support.cell import Cell
 
 def a_loader(cell: Cell) -> Loader:
     """Return a loader with nothing in it yet."""
-    return Loader(cell.store, cell.clock, default_atlas(), FactsCache(default_atlas()))
+    return Loader(cell.store, cell.clock, FactsCache(AtlasShelf()))
 
 
 def a_cycle(cell: Cell, woken: list[RegionCode] | None = None) -> Cycle:

@@ -73,6 +73,8 @@ async def _principal(request: Request) -> Principal:
 def _look_up(context: Context, secret: str) -> Principal:
     with context.store.look() as work:
         principal = work.tenants.principal(secret, context.clock.now())
+        # So that what people write is read by the atlas in force, not by one that another process replaced.
+        context.facts_cache.atlases.within(work)
     if principal is None:
         raise Unauthenticated("this API key is unknown, revoked or expired; `nordan login` takes another")
     return principal

@@ -60,7 +60,7 @@ def create(context: Context, principal: Principal, project_name: str, name: obje
         epoch = work.epoch.current()
     of = effective_of_data(project, name, stated, context.atlas)
     facts = context.facts(epoch)
-    check_described_here(of, facts, context.atlas, now)
+    check_described_here(of, facts, now)
     evidence = Evidence(facts, now)
     judged = [evidence.describe(of, allowed=True)]
     evidence.record_first(context)
@@ -178,7 +178,7 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
         raise NotFound("region", upload.region)
     # Names and digests of the files come here at the commit.
     facts = context.facts(epoch)
-    check_described_here(of, facts, context.atlas, now)
+    check_described_here(of, facts, now)
     refusals = why_not_at_rest(facts, of, upload.region, now)
     evidence = Evidence(facts, now)
     body = {**_body(of, upload), "judged": [evidence.rest(of, upload.region, allowed=refusals is None)]}

@@ -30,7 +30,7 @@ def plan(context: Context, principal: Principal, project: str, document: Json) -
     answer = _ask(context, prepared)
     try:
         check_not_empty(prepared.effective, prepared.facts, now)
-        check_described_here(prepared.effective, prepared.facts, context.atlas, now)
+        check_described_here(prepared.effective, prepared.facts, now)
         check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
     except Refused as refused:
         never = {"code": refused.reason.value, "message": refused.message, **refused.detail}

@@ -106,13 +106,13 @@ def check_not_empty(of: Effective, facts: FactsBook, now: datetime) -> None:
         raise Refused(Reason.RESIDENCY_UNSATISFIABLE, never.sentence, never_document(never))
 
 
-def check_described_here(of: Effective, facts: FactsBook, atlas: Atlas, now: datetime) -> None:
+def check_described_here(of: Effective, facts: FactsBook, now: datetime) -> None:
     """Refuse a job that this control plane may not even describe.
 
     Raises:
         Refused: `control_plane_outside_describe`, with the sentence that says what to do.
     """
-    verdict = judge_control_plane(of, facts.control_plane, atlas, now)
+    verdict = judge_control_plane(of, facts.control_plane, facts.atlas, now)
     if not verdict.allowed:
         first = verdict.refusals[0]
         raise Refused(

@@ -70,9 +70,9 @@ def _check_fenced(job: Job) -> None:
 def _judge(context: Context, principal: Principal, case: _Case, now: datetime) -> None:
     facts = context.facts(case.epoch)
     try:
-        _check(context, case, facts, now, ())
+        _check(case, facts, now, ())
     except Refused as refused:
-        if any(_is_possible(context, case, facts, now, some) for some in choices(case.covered)):
+        if any(_is_possible(case, facts, now, some) for some in choices(case.covered)):
             return
         body: dict[str, object] = {"job": case.job.id, "reason": refused.reason.value, "epoch": facts.epoch}
         with context.store.begin() as work:
@@ -81,16 +81,16 @@ def _judge(context: Context, principal: Principal, case: _Case, now: datetime) -
         raise
 
 
-def _check(context: Context, case: _Case, facts: FactsBook, now: datetime, some: tuple[Covering, ...]) -> None:
-    for stated in policies_of(case.job, case.project, context.atlas):
+def _check(case: _Case, facts: FactsBook, now: datetime, some: tuple[Covering, ...]) -> None:
+    for stated in policies_of(case.job, case.project, facts.atlas):
         of = derogated(stated, some) if some else stated
-        check_described_here(of, facts, context.atlas, now)
+        check_described_here(of, facts, now)
         check_possible(case.job.spec, of, case.inputs, facts, now)
 
 
-def _is_possible(context: Context, case: _Case, facts: FactsBook, now: datetime, some: tuple[Covering, ...]) -> bool:
+def _is_possible(case: _Case, facts: FactsBook, now: datetime, some: tuple[Covering, ...]) -> bool:
     try:
-        _check(context, case, facts, now, some)
+        _check(case, facts, now, some)
     except Refused:
         return False
     return True

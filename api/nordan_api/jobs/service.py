@@ -81,12 +81,12 @@ def prepare(
         datasets = {one.name: one.artifact.dataset for one in inputs if one.artifact.dataset is not None}
         covered = Derogating(work, context.atlas, context.clock.now()).submitted(project.id, datasets)
     facts = context.facts(epoch)
-    of = effective_of_job(project, spec, inputs, context.atlas)
+    of = effective_of_job(project, spec, inputs, facts.atlas)
     files = choose_files(stored, policy_document(output_policy(of)))
     return Prepared(project, spec, (*inputs, *files), of, facts, covered)
 
 
-def judge_submission(context: Context, prepared: Prepared, now: datetime) -> Effective:
+def judge_submission(prepared: Prepared, now: datetime) -> Effective:
     """Refuse what can never run, derogations counted in; returns the policy by which it may.
 
     Raises:
@@ -94,25 +94,25 @@ def judge_submission(context: Context, prepared: Prepared, now: datetime) -> Eff
     """
     try:
         check_not_empty(prepared.effective, prepared.facts, now)
-        _judge(context, prepared, prepared.effective, now)
+        _judge(prepared, prepared.effective, now)
     except Refused:
         for some in choices(prepared.covered):
-            if _is_possible(context, prepared, some, now):
+            if _is_possible(prepared, some, now):
                 return derogated(prepared.effective, some)
         raise
     return prepared.effective
 
 
-def _is_possible(context: Context, prepared: Prepared, some: tuple[Covering, ...], now: datetime) -> bool:
+def _is_possible(prepared: Prepared, some: tuple[Covering, ...], now: datetime) -> bool:
     try:
-        _judge(context, prepared, derogated(prepared.effective, some), now)
+        _judge(prepared, derogated(prepared.effective, some), now)
     except Refused:
         return False
     return True
 
 
-def _judge(context: Context, prepared: Prepared, of: Effective, now: datetime) -> None:
-    check_described_here(of, prepared.facts, context.atlas, now)
+def _judge(prepared: Prepared, of: Effective, now: datetime) -> None:
+    check_described_here(of, prepared.facts, now)
     check_possible(prepared.spec, of, prepared.inputs, prepared.facts, now)
 
 
@@ -127,7 +127,7 @@ def submit(
     # 2. Check and judge, no session open.
     prepared = prepare(context, principal, project, document)
     try:
-        of = judge_submission(context, prepared, now)
+        of = judge_submission(prepared, now)
     except Refused as refused:
         _audit_refusal(context, principal, prepared, refused, now)
         raise

@@ -147,11 +147,11 @@ def _judge(
     """Return why the visit may not be, and what was said of it by the reader's place and by the attempt's."""
     job, attempt = visit.job, visit.attempt
     # Those that the attempt rests on: its certificate lists them, and so tells why somebody was let in.
-    derogating = Derogating(work, context.atlas, judge.now)
+    derogating = Derogating(work, judge.atlas, judge.now)
     covered = derogating.covering(job.project, job.id, held_by(attempt.verdicts), may_take=False)
-    stated = policies_of(job, work.tenants.project(None, job.project), context.atlas)
+    stated = policies_of(job, work.tenants.project(None, job.project), judge.atlas)
     policies = [derogated(of, covered) for of in stated]
-    refusal = why_not_to(context, visit.principal, policies, judge.now)
+    refusal = why_not_to(judge.atlas, visit.principal, policies, judge.now)
     evidence = judge.evidence()
     read = evidence.read(policies, visit.principal.territory, allowed=refusal is None)
     evidence.record(work, context.logged)

@@ -100,7 +100,7 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
         if approved.is_approved:
             one = parse_declassification(found.text, context.atlas)
             of = effective_of_data(project, name, dict(_policy(found, "to")), context.atlas)
-            check_described_here(of, context.facts_cache.within(work, epoch), context.atlas, now)
+            check_described_here(of, context.facts_cache.within(work, epoch), now)
             _replace(work, project, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
         work.audit.write(_entry(Act.DECLASSIFICATION_APPROVED, approved, principal, context))
     return approved

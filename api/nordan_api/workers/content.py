@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from nordan_api.access import READ_S, Way, access_for
@@ -12,7 +12,6 @@ from nordan_api.evidence import Evidence
 from nordan_api.jobs.policy import effective_of_data
 from nordan_api.resting import documents, readable_regions, sentence, where_lawful, why_not_at_rest
 from nordan_api.workers.verdicts import Judge, Judged
-from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.artifacts import Artifact, Upload
 from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.contents import ArtifactKind, Manifest
@@ -244,7 +243,7 @@ def _store(
         name=name,
         manifest=manifest,
         digest=manifest.digest,
-        policy=_born_policy(job.effective),
+        policy=policy_document(output_policy(parse_effective(job.effective, judged.atlas))),
         created_at=now,
         parents=tuple(parents),
         job=job.id,
@@ -263,10 +262,6 @@ def _store(
     }
     work.audit.write(AuditEntry(Act.ARTIFACT_STORED, job.id, f"region:{attempt.region}", now, job.organisation, body))
     return artifact
-
-
-def _born_policy(effective: Mapping[str, object]) -> dict[str, object]:
-    return policy_document(output_policy(parse_effective(effective, default_atlas())))
 
 
 def _manifest(message: ManifestMessage) -> Manifest:

@@ -16,12 +16,13 @@ from nordan_core.domain.ids import AttemptId, JobId, ProjectId
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
-from nordan_core.policies import Standing
+from nordan_core.policies import PolicyShelf, Standing
 from nordan_core.proof.judgement import Question
 from nordan_core.residency.derogations import choices
 from nordan_core.residency.effective_text import judged_document
 from nordan_core.residency.facts import PoolFacts, control_plane_document, facts_document
 from nordan_core.residency.judge import judge_control_plane
+from nordan_core.residency.places import Atlas
 from nordan_core.residency.presence import may_run
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.residency.widening import derogated
@@ -41,6 +42,8 @@ class Judged:
     message: str
     epoch: int
     document: Json
+    atlas: Atlas
+    """The one in force, to read policies with."""
     is_fresh: bool
     """It was judged now; False when an earlier word at the same epoch still holds."""
     finding: Finding | None = None
@@ -71,7 +74,8 @@ class Judge:
         # Asked after the wait for the lock, which a change of the world may have made long.
         self.now = context.clock.now()
         self._projects: dict[ProjectId, Project | None] = {}
-        self._derogations = Derogating(work, context.atlas, self.now)
+        self.atlas = context.facts_cache.atlas(work, self._epoch)
+        self._derogations = Derogating(work, self.atlas, self.now)
         self._keys: dict[JobId, str] = {}
         self._said: dict[_Question, Judged] = {}
         self._used_facts: dict[str, Json] = {}
@@ -124,7 +128,7 @@ class Judge:
                 # The grant that a redemption was answered with is kept beside the word; it is no part of it.
                 document = {**said, "at": self.now.isoformat()}
                 document.pop("grant", None)
-                return Judged(True, "", self._epoch, document, is_fresh=False)
+                return Judged(True, "", self._epoch, document, self.atlas, is_fresh=False)
         self._learn([job.id])
         question = _Question(self._keys[job.id], job.project, pool)
         return self._word(question, job.id, earlier, may_take=may_take)
@@ -132,15 +136,15 @@ class Judge:
     def _still_holds(self, said: Mapping[str, Any]) -> bool:
         end = said.get("good_until")
         in_time = end is None or datetime.fromisoformat(end) > self.now
-        # An atlas comes with a release and moves no epoch.
-        is_same_law = (said.get("epoch"), said.get("atlas")) == (self._epoch, self._context.atlas.digest)
+        # The epoch alone does not tell what an older version judged by, which took its atlas from its release.
+        is_same_law = (said.get("epoch"), said.get("atlas")) == (self._epoch, self.atlas.digest)
         # What an older version said does not tell by which policies, and a new word does.
         return bool(said.get("allowed")) and is_same_law and in_time and "policies" in said
 
     def _learn(self, jobs: Sequence[JobId]) -> None:
         """Know the policies of jobs; those that this process has seen are not read again."""
         keys = self._work.fencing.job_keys([one for one in jobs if one not in self._keys])
-        shelf = self._context.policies
+        shelf = self._shelf()
         shelf.make_room(len(keys))
         unknown = set(shelf.unknown_jobs(keys.values()))
         if unknown:
@@ -184,13 +188,13 @@ class Judge:
             finding = Finding(
                 at=self.now,
                 epoch=self._epoch,
-                atlas=self._context.atlas.digest,
+                atlas=self.atlas.digest,
                 policies=tuple(of.digest for of in policies),
                 refusals=tuple(one.document() for one in verdict.refusals),
                 facts=() if found is None else (found.digest,),
             )
             denied = {} if found is None or not policies else {**self._made_of(policies, found), "allowed": False}
-            return Judged(False, finding.message, self._epoch, denied, is_fresh=True, finding=finding)
+            return Judged(False, finding.message, self._epoch, denied, self.atlas, is_fresh=True, finding=finding)
         said = {
             **used,
             **self._made_of(policies, found),
@@ -199,7 +203,7 @@ class Judge:
             "facts_version": found.facts_version,
             "good_until": verdict.good_until.isoformat() if verdict.good_until else None,
         }
-        return Judged(True, "", self._epoch, said, is_fresh=True)
+        return Judged(True, "", self._epoch, said, self.atlas, is_fresh=True)
 
     def _made_of(self, policies: Standing, pool: PoolFacts) -> Json:
         """Return what a word was made of, by digest, and keep the documents for the log: those that it may hold."""
@@ -221,11 +225,14 @@ class Judge:
     def _book(self) -> FactsBook:
         return self._context.facts_cache.within(self._work, self._epoch)
 
+    def _shelf(self) -> PolicyShelf:
+        return self._context.policies.under(self.atlas)
+
     def _facts(self, question: _Question) -> PoolFacts | None:
         return self._book().pool(question.pool)
 
     def _policies(self, question: _Question) -> Standing:
-        return self._context.policies.of_job(question.policy_key, self._project(question.project))
+        return self._shelf().of_job(question.policy_key, self._project(question.project))
 
     def _project(self, project: ProjectId) -> Project | None:
         if project not in self._projects:

@@ -1,15 +1,23 @@
-"""`nordan admin atlas`: whose an atlas is, and which one is in force."""
+"""`nordan admin atlas`: which one is in force, what another would change, and whose an atlas is."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nordan_cli.atlasfiles import read_signed, trusted_keys, whose
-from nordan_cli.errors import Failed, WrongUse
+from nordan_cli import render
+from nordan_cli.atlasfiles import SignedFile, read_signed, trusted_keys, whose
+from nordan_cli.atlastables import diff_text, versions_text
+from nordan_cli.client import Answer, Api, connect, path_of
+from nordan_cli.decode import decode
+from nordan_cli.errors import Failed, Unreadable, WrongUse
 from nordan_cli.invocation import note
+from nordan_cli.models import AtlasDiff, Atlases, AtlasFile
+from nordan_cli.render import Format, Output
 from nordan_cli.trust import read_bytes
 from nordan_core.proof.atlas_signature import SUFFIX, check_atlas, sign_atlas, signature_bytes
 from nordan_core.proof.errors import ProofError
@@ -22,12 +30,80 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+#: What a person has to type of a digest.
+SHORT = 12
 File = Annotated[
     Path | None, typer.Argument(metavar="FILE", help="An atlas; the one of this version where none is given.")
 ]
 SignatureFile = Annotated[
     Path | None, typer.Option("--signature", metavar="FILE", help="Its signature, where it is not FILE.sig.")
 ]
+
+
+@app.command("show")
+def show(ctx: typer.Context, *, output: Output = Format.TABLE) -> None:
+    """Show which atlas is in force, and those that were before it."""
+    with connect(ctx) as api:
+        answer = api.get("atlas")
+    found = decode(Atlases, answer)
+    render.show(answer, output, lambda: versions_text(found.items or (found.in_force,)))
+
+
+@app.command("get")
+def get(
+    ctx: typer.Context,
+    digest: Annotated[str | None, typer.Argument(metavar="DIGEST", help="An earlier one; else that in force.")] = None,
+    *,
+    to: Annotated[
+        Path, typer.Option("-f", "--out", metavar="FILE", help="Write there; its signature goes to FILE.sig.")
+    ],
+) -> None:
+    """Fetch an atlas as it was signed: whoever verifies a certificate or a log of its time needs these very bytes."""
+    with connect(ctx) as api:
+        named = digest or decode(Atlases, api.get("atlas")).in_force.digest
+        found = decode(AtlasFile, api.get(path_of("atlas", named)))
+    try:
+        to.write_bytes(base64.b64decode(found.data, validate=True))
+    except binascii.Error:
+        raise Unreadable("data", "is not base64") from None
+    to.with_name(to.name + SUFFIX).write_bytes(signature_bytes(found.signature))
+    note(f"{to}: {found.digest}")
+
+
+@app.command("diff")
+def diff(
+    ctx: typer.Context, file: File = None, *, signature: SignatureFile = None, output: Output = Format.TABLE
+) -> None:
+    """Show what an atlas would change, in the law and for policies, pools and live attempts. Changes nothing."""
+    offered = read_signed(file, signature)
+    with connect(ctx) as api:
+        answer = _diff(api, offered)
+    render.show(answer, output, lambda: diff_text(decode(AtlasDiff, answer)))
+
+
+@app.command("apply")
+def apply(
+    ctx: typer.Context,
+    file: File = None,
+    *,
+    signature: SignatureFile = None,
+    digest: Annotated[
+        str | None, typer.Option("--digest", metavar="DIGEST", help="Digest that you have read and want in force.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Put an atlas in force: shows what it changes, asks for its digest, applies it. Violators are fenced at once."""
+    offered = read_signed(file, signature)
+    if digest is not None and digest != offered.atlas.digest:
+        raise WrongUse(f"{offered.name} has the digest {offered.atlas.digest}, not {digest}")
+    with connect(ctx) as api:
+        answer = _diff(api, offered)
+        render.show(answer, output, lambda: diff_text(decode(AtlasDiff, answer)))
+        if not yes and digest is None:
+            _confirm(offered)
+        api.post("atlas:apply", {**_body(offered), "digest": offered.atlas.digest})
+    note(f"{offered.atlas.version} is in force")
 
 
 @app.command("sign")
@@ -71,3 +147,17 @@ def verify(
     except ProofError as error:
         raise Failed(f"{signed.name}: {error}") from error
     typer.echo(f"{signed.atlas.version} {signed.atlas.digest}, signed by {whose(key)}")
+
+
+def _diff(api: Api, offered: SignedFile) -> Answer:
+    return api.post("atlas:diff", _body(offered))
+
+
+def _body(offered: SignedFile) -> Answer:
+    return {"data": base64.b64encode(offered.data).decode("ascii"), "signature": dict(offered.signature)}
+
+
+def _confirm(offered: SignedFile) -> None:
+    given = typer.prompt(f"To put {offered.atlas.version} in force, type its digest or the first 12 of it", err=True)
+    if len(given) < SHORT or not offered.atlas.digest.startswith(given):
+        raise Failed("that is not its digest; nothing was changed")

@@ -15,6 +15,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from nordan_cli import invocation, render
+from nordan_cli.atlasfiles import trusted_keys
 from nordan_cli.client import PAGE_SIZE, Answer, Api, connect
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.errors import Failed, WrongUse
@@ -133,6 +134,12 @@ def verify(
         list[Path] | None,
         typer.Option("--atlas", metavar="FILE", help="An atlas of an earlier time; may be given several times."),
     ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--trust", metavar="FILE", help="Public key of whoever made an atlas of the log; may be repeated."
+        ),
+    ] = None,
     heads: Annotated[
         list[Path] | None,
         typer.Option("--head", metavar="FILE", help="A head that you kept; may be given several times."),
@@ -153,6 +160,7 @@ def verify(
         keys=keys,
         grant_keys=trust.grant_keys,
         atlases=_atlases(atlases or []),
+        atlas_keys=trusted_keys(trust or []),
         kept=tuple(_kept_head(one, keys) for one in heads or []),
         not_before=None if max_age is None else run.clock.now() - timedelta(seconds=seconds(max_age)),
     )

@@ -91,7 +91,10 @@ def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate.")],
     *,
     keys_file: Annotated[Path, typer.Option("--keys", metavar="FILE", help="Public keys, of: certificate keys.")],
-    atlas_file: Annotated[Path | None, typer.Option("--atlas", metavar="FILE", help="Another atlas.")] = None,
+    atlas_files: Annotated[
+        list[Path] | None,
+        typer.Option("--atlas", metavar="FILE", help="An atlas that it names, of: admin atlas get; may be repeated."),
+    ] = None,
     growth_file: Annotated[
         Path | None,
         typer.Option("--growth", metavar="FILE", help="Proof from a head that you kept: admin audit compare."),
@@ -103,11 +106,13 @@ def verify(
     Exits with 1 when any check fails.
     """
     known = read_trust(keys_file)
+    atlas, *earlier = (*(parse_atlas(read_bytes(one)) for one in atlas_files or ()), default_atlas())
     report = verify_certificate(
         read_bytes(file),
         grant_keys=known.grant_keys,
         certificate_keys=known.certificate_keys,
-        atlas=parse_atlas(read_bytes(atlas_file)) if atlas_file else default_atlas(),
+        atlas=atlas,
+        earlier=earlier,
         growth=read_bytes(growth_file) if growth_file else None,
     )
     render.show(_document(report), output, lambda: _describe(report))

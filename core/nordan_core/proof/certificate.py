@@ -33,13 +33,15 @@ Keys = KeyRing
 _STUMBLES = (NordanError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
-def complete(certificate: Certificate, atlas: Atlas) -> Certificate:
+def complete(certificate: Certificate, atlas: Atlas, earlier: Iterable[Atlas] = ()) -> Certificate:
     """Return the certificate with every gap and assumption that follows from it, after those given.
+
+    `atlas` is the one that it names, `earlier` are others under which it was judged.
 
     Raises:
         ProofError, PolicyError: its policies or facts are missing or cannot be read.
     """
-    law = Law(certificate, atlas)
+    law = Law(certificate, atlas, earlier)
     gaps = tuple(dict.fromkeys((*certificate.gaps, *legal.gaps_of(law))))
     assumptions = tuple(dict.fromkeys((*certificate.assumptions, *legal.assumptions_of(law))))
     return replace(certificate, gaps=gaps, assumptions=assumptions)
@@ -54,14 +56,16 @@ def sign_certificate(certificate: Certificate, key: SigningKey) -> dict[str, obj
     return sign_envelope(PAYLOAD_TYPE, _statement(certificate), key)
 
 
-def sign_redacted(certificate: Certificate, atlas: Atlas, key: SigningKey) -> dict[str, object]:
+def sign_redacted(
+    certificate: Certificate, atlas: Atlas, key: SigningKey, earlier: Iterable[Atlas] = ()
+) -> dict[str, object]:
     """Return the signed envelope of what may be shown to third parties of a completed certificate.
 
     Raises:
         ProofError, PolicyError: it is of an older log, or its policies or facts cannot be read.
     """
     shown = redact(certificate, sha256_hex(_statement(certificate)))
-    return sign_certificate(complete(shown, atlas), key)
+    return sign_certificate(complete(shown, atlas, earlier), key)
 
 
 def _statement(certificate: Certificate) -> bytes:
@@ -89,13 +93,15 @@ def verify_certificate(
     grant_keys: Keys,
     certificate_keys: Keys,
     atlas: Atlas,
+    earlier: Iterable[Atlas] = (),
     growth: bytes | None = None,
 ) -> VerificationReport:
     """Check a certificate, given as an envelope or as the bytes of its file. Never raises on bad input.
 
     `grant_keys` and `certificate_keys` are the trusted public keys by id (see `keys.trusted`), `atlas` the one that
-    the certificate names. Later keys that these introduced, by statements in the certificate, are trusted too.
-    `growth` is the file of a proof between a head that the reader kept and the certificate's.
+    the certificate names, `earlier` others under which it was judged, if law moved meanwhile. Later keys that these
+    introduced, by statements in the certificate, are trusted too. `growth` is the file of a proof between a head that
+    the reader kept and the certificate's.
     """
     try:
         document = envelope_from_bytes(envelope) if isinstance(envelope, bytes) else envelope
@@ -115,16 +121,17 @@ def verify_certificate(
         return VerificationReport((signed, Check("statement", ok=False, detail=str(error))))
     office = _run("signature", signed.detail, lambda: _office_faults(document, certificate, certificate_keys))
     formed = Check("statement", ok=True, detail="an in-toto statement of residency about this job and its outputs")
-    checks = _checks(certificate, grant_keys=grant_keys, certificate_keys=certificate_keys, atlas=atlas)
+    checks = _checks(
+        certificate, Law(certificate, atlas, earlier), grant_keys=grant_keys, certificate_keys=certificate_keys
+    )
     if growth is not None:
         said = "the log under this certificate and the head that you kept are one log"
         checks += (_run("growth", said, lambda: _growth_faults(certificate, growth, certificate_keys)),)
     return VerificationReport((office, formed, *checks), certificate.gaps, certificate.assumptions, certificate)
 
 
-def _checks(certificate: Certificate, *, grant_keys: Keys, certificate_keys: Keys, atlas: Atlas) -> tuple[Check, ...]:
+def _checks(certificate: Certificate, law: Law, *, grant_keys: Keys, certificate_keys: Keys) -> tuple[Check, ...]:
     """Run the checks: first what binds the paper to its sources, then what the sources say."""
-    law = Law(certificate, atlas)
     return (
         _run("atlas", "judged under the atlas given", lambda: legal.atlas_faults(law)),
         _run("checkpoint", "the log's head is signed", lambda: logged.checkpoint_faults(certificate, certificate_keys)),

@@ -20,7 +20,7 @@ from nordan_core.residency.layers import Effective
 from nordan_core.residency.places import Atlas
 
 #: Subjects of the entries that hold documents, before the digest.
-FACTS, POLICY, WORLD = "facts:", "policy:", "world:"
+FACTS, POLICY, WORLD, ATLAS = "facts:", "policy:", "world:", "atlas:"
 
 
 class Question(StrEnum):

@@ -5,13 +5,13 @@ as sentences; none means that it holds. A document that cannot be read as law ra
 the caller reports as the check's failure.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from nordan_core.proof.errors import ProofError
-from nordan_core.proof.logged import sessions_of
+from nordan_core.proof.logged import ACCEPTED, sessions_of
 from nordan_core.proof.place import place_of
-from nordan_core.proof.records import AttemptRecord, Certificate, JudgementRecord
+from nordan_core.proof.records import AttemptRecord, Certificate, Document, JudgementRecord
 from nordan_core.proof.tokens import SKEW_S
 from nordan_core.residency.effective_text import parse_effective, repeats
 from nordan_core.residency.facts import PoolFacts
@@ -37,13 +37,36 @@ LONGEST_BOUND_S = {
 
 
 class Law:
-    """A certificate's documents under one atlas, each read once."""
+    """A certificate's documents, each read once, with the atlas under which it was judged by."""
 
-    def __init__(self, certificate: Certificate, atlas: Atlas) -> None:
+    def __init__(self, certificate: Certificate, atlas: Atlas, earlier: Iterable[Atlas] = ()) -> None:
         self.certificate = certificate
-        self.atlas = atlas
+        self._given = {one.digest: one for one in (atlas, *earlier)}
+        self.atlas = self._given.get(certificate.versions.atlas_digest, atlas)
+        """The one that the certificate names, where it was given."""
+        judged = [one for attempt in certificate.attempts for one in attempt.judgements]
+        self._read_with = {
+            digest: one.atlas_digest for one in judged for digest in (one.policy_digest, one.facts_digest)
+        }
+        self._named = dict.fromkeys((self.atlas.digest, *(one.atlas_digest for one in judged)))
         self._policies: dict[str, Effective] = {}
         self._facts: dict[str, PoolFacts] = {}
+
+    def is_given(self, digest: str) -> bool:
+        """Tell whether the atlas of a digest is at hand."""
+        return digest in self._given
+
+    def atlas_of(self, digest: str) -> Atlas:
+        """Return the atlas of a digest; where it was not given, which `atlas_faults` tells, the certificate's own."""
+        return self._given.get(digest, self.atlas)
+
+    def atlases_of(self, entry: Document) -> list[Atlas]:
+        """Return the atlases that an act may have been judged under: the one that its entry names, if it shows any."""
+        body = entry.get("body")
+        judged = body.get("judged") if isinstance(body, Mapping) else None
+        acts = judged if isinstance(judged, list) else []
+        named = [str(one.get("atlas")) for one in acts if isinstance(one, Mapping)]
+        return [self.atlas_of(digest) for digest in dict.fromkeys(named or self._named)]
 
     def policy(self, digest: str) -> Effective:
         """Return an effective policy of the certificate.
@@ -55,7 +78,7 @@ class Law:
         if digest not in self._policies:
             if digest not in self.certificate.policies:
                 raise ProofError(f"the policy {digest[:12]}… is named but not in the certificate")
-            found = parse_effective(self.certificate.policies[digest], self.atlas)
+            found = parse_effective(self.certificate.policies[digest], self._atlas_for(digest))
             if found.digest != digest:
                 raise ProofError(f"the policy filed under {digest[:12]}… is really {found.digest[:12]}…")
             self._policies[digest] = found
@@ -76,7 +99,7 @@ class Law:
         if digest not in self._facts:
             if digest not in self.certificate.facts:
                 raise ProofError(f"the facts {digest[:12]}… are named but not in the certificate")
-            found = parse_pool_facts(self.certificate.facts[digest], self.atlas)
+            found = parse_pool_facts(self.certificate.facts[digest], self._atlas_for(digest))
             if found.digest != digest:
                 raise ProofError(f"the facts filed under {digest[:12]}… are really {found.digest[:12]}…")
             self._facts[digest] = found
@@ -85,11 +108,14 @@ class Law:
     def verdict(self, judgement: JudgementRecord) -> Verdict:
         """Judge again what was judged then, as of then."""
         policy, facts = self.policy(judgement.policy_digest), self.facts(judgement.facts_digest)
-        return judge(policy, facts, self.atlas, judgement.at)
+        return judge(policy, facts, self.atlas_of(judgement.atlas_digest), judgement.at)
+
+    def _atlas_for(self, digest: str) -> Atlas:
+        return self.atlas_of(self._read_with.get(digest, ""))
 
 
 def atlas_faults(law: Law) -> Faults:
-    """The atlas at hand must be the one under which everything was judged."""
+    """The atlases at hand must be those under which everything was judged."""
     versions = law.certificate.versions
     if (versions.atlas, versions.atlas_digest) != (law.atlas.version, law.atlas.digest):
         yield (
@@ -98,8 +124,9 @@ def atlas_faults(law: Law) -> Faults:
         )
     for attempt in law.certificate.attempts:
         for judgement in attempt.judgements:
-            if judgement.atlas_digest != law.atlas.digest:
-                yield f"{_name(attempt)} was judged at {judgement.stage} under another atlas"
+            if not law.is_given(judgement.atlas_digest):
+                other = f"another atlas ({judgement.atlas_digest[:12]}…), which was not given"
+                yield f"{_name(attempt)} was judged at {judgement.stage} under {other}"
 
 
 def policy_faults(law: Law) -> Faults:
@@ -133,8 +160,11 @@ def judgement_faults(law: Law) -> Faults:
     """Judged again, each start must come out allowed, for no longer than it was; so must the control plane."""
     job = law.certificate.job
     described = parse_control_plane(law.certificate.control_plane, law.atlas)
+    accepted = next((one.entry for one in law.certificate.audit.entries if one.entry.get("act") == ACCEPTED), {})
     held = [
-        judge_control_plane(of, described, law.atlas, job.submitted_at) for of in law.under(*law.certificate.attempts)
+        judge_control_plane(of, described, atlas, job.submitted_at)
+        for of in law.under(*law.certificate.attempts)
+        for atlas in law.atlases_of(accepted)
     ]
     for refusal in _unless_any_allows(held):
         yield f"the control plane might not hold this job's description: {refusal.message}"
@@ -156,7 +186,11 @@ def session_faults(law: Law) -> Faults:
         attempt = attempts.get(one.attempt_id)
         if attempt is None:
             continue  # act_faults says so
-        let_in = [judge_reader(of, one.territory, law.atlas, one.at) for of in law.under(attempt)]
+        let_in = [
+            judge_reader(of, one.territory, atlas, one.at)
+            for of in law.under(attempt)
+            for atlas in law.atlases_of(one.entry)
+        ]
         for refusal in _unless_any_allows(let_in):
             yield f"{one.by} might not be let into {_name(attempt)} at {one.at}: {refusal.message}"
         if attempt.started_at is None or not attempt.started_at - _SKEW <= one.at <= attempt.ended_at + _SKEW:

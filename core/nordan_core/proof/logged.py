@@ -5,7 +5,7 @@ certificate key, grants by the grant key, so that neither key alone can make up 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -42,6 +42,8 @@ class Session:
     territory: str | None
     """Where its holder sits, as it was on record; None: it was not."""
     at: datetime
+    entry: Document = field(repr=False)
+    """What the log says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def sessions_of(certificate: Certificate) -> Iterator[Session]:
                 by="somebody" if is_committed(record.entry.get("actor")) else str(record.entry.get("actor")),
                 territory=None if territory is None else str(territory),
                 at=datetime.fromisoformat(str(record.entry.get("at"))),
+                entry=record.entry,
             )
 
 
@@ -215,6 +218,8 @@ def _entry_faults(certificate: Certificate, attempt: AttemptRecord, step: _Step,
     if step.judgement is not None:
         said = {**_mapping(said.get("verdict")), **said}
         claimed |= {"policy_digest": step.judgement.policy_digest, "epoch": step.judgement.epoch}
+        if "atlas" in said:
+            claimed["atlas"] = step.judgement.atlas_digest
         if "facts" in said:
             claimed["facts"] = step.judgement.facts_digest
         else:

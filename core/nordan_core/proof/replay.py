@@ -16,9 +16,11 @@ from typing import BinaryIO
 from nordan_core.domain.errors import NordanError
 from nordan_core.proof.acts import expected, is_judged, judgements_in
 from nordan_core.proof.archive import Archive
+from nordan_core.proof.atlas_signature import release_keys
 from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
 from nordan_core.proof.errors import ProofError
 from nordan_core.proof.export import BrokenLine, EntryLine, HeadLine, lines_of
+from nordan_core.proof.in_force import InForce
 from nordan_core.proof.judgement import Judgement, Question, judge_again, read_judgement
 from nordan_core.proof.keychain import Keychain
 from nordan_core.proof.keys import KeyRing
@@ -71,9 +73,11 @@ class Terms:
     keys: KeyRing
     """Trusted certificate keys by id; those that they introduce in the log are trusted from there on."""
     atlases: Mapping[str, Atlas]
-    """By digest."""
+    """By digest; those that came into force while the log was kept are in it."""
     grant_keys: KeyRing | None = None
     """Trusted grant keys; None: what the log says of later ones is only checked for its form."""
+    atlas_keys: Mapping[str, PublicKey] = field(default_factory=release_keys)
+    """Whose atlases are law to the reader, by id."""
     kept: tuple[Checkpoint, ...] = ()
     """Heads that the reader kept: the log must have grown out of each."""
     not_before: datetime | None = None
@@ -83,7 +87,7 @@ class Terms:
 def replay(file: BinaryIO, terms: Terms, progress: Callable[[int], object] = lambda _: None) -> Replay:
     """Check a whole export; `progress` is told how many bytes were read, of twice the file."""
     found = Replay()
-    archive = Archive(file)
+    archive = Archive(file, terms.atlas_keys)
     # 1. The tree and its heads.
     _Tree(found, terms, archive).read(file, progress)
     # 2. What the acts say, judged again.
@@ -217,11 +221,12 @@ def _answer_faults(
         if judgement.allowed:
             yield "it was allowed although the control plane may not describe it"
         return
-    atlas = terms.atlases.get(judgement.atlas)
-    if atlas is None:
+    if not archive.holds_atlas(judgement.atlas) and judgement.atlas not in terms.atlases:
         yield f"it was judged under the atlas {judgement.atlas[:12]}…, which was not given; --atlas takes it"
         return
+    yield from InForce(archive.applied, late=_LATE, skew=_SKEW).faults(judgement)
     try:
+        atlas = terms.atlases.get(judgement.atlas) or archive.atlas(judgement.atlas)
         allowed, good_until = judge_again(judgement, archive, atlas)
         yield from archive.place_faults(line, judgement, atlas)
     except _STUMBLES as error:

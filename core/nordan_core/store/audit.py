@@ -48,6 +48,8 @@ class Act(StrEnum):
     EXEC_OPENED = "exec_opened"
     EXEC_REFUSED = "exec_refused"
     POLICY_CHANGED = "policy_changed"
+    ATLAS_APPLIED = "atlas_applied"
+    """With its bytes and their signature, so that the log alone tells what was judged under it."""
     DEROGATION_REQUESTED = "derogation_requested"
     DEROGATION_APPROVED = "derogation_approved"
     """One entry for each approval."""

@@ -20,8 +20,11 @@ from alembic.util.exc import CommandError
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
+from nordan_core.clock import SystemClock
 from nordan_core.domain.errors import OperatorError
 from nordan_core.settings import DatabaseSettings, load_settings
+from nordan_core.store import first_atlas
+from nordan_core.store.unit_of_work import Store
 
 #: Between two looks of `wait`.
 WAIT_S = 1.0
@@ -38,8 +41,13 @@ def config(url: str) -> Config:
 
 
 def upgrade(url: str) -> None:
-    """Run the migrations that are missing. Two at once wait for each other."""
+    """Run the migrations that are missing, and begin with the packaged atlas. Two at once wait for each other."""
     command.upgrade(config(url), "head")
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        first_atlas.begin(Store(engine), SystemClock().now())
+    finally:
+        engine.dispose()
 
 
 def upgrade_when_up(url: str, pause: Callable[[float], None] = sleep) -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
+from nordan_core.store.atlases import AtlasVersions
 from nordan_core.store.attempts import Attempts
 from nordan_core.store.audit import Audit
 from nordan_core.store.certificates import Certificates
@@ -22,6 +23,7 @@ from nordan_core.store.epoch import ResidencyEpoch
 from nordan_core.store.fencing import Fencing
 from nordan_core.store.idempotency import Idempotency
 from nordan_core.store.jobs import Jobs
+from nordan_core.store.law_in_use import LawInUse
 from nordan_core.store.leadership import Leadership
 from nordan_core.store.ledger import Ledger
 from nordan_core.store.lineage import Lineage
@@ -78,6 +80,16 @@ class UnitOfWork:
     def policy_versions(self) -> PolicyVersions:
         """What floors and datasets said at each time."""
         return PolicyVersions(self._session)
+
+    @cached_property
+    def atlases(self) -> AtlasVersions:
+        """What law is read with, now and before."""
+        return AtlasVersions(self._session)
+
+    @cached_property
+    def law_in_use(self) -> LawInUse:
+        """All that is judged today, for whoever asks what another atlas would do."""
+        return LawInUse(self._session)
 
     @cached_property
     def lineage(self) -> Lineage:

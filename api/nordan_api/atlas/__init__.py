@@ -1,0 +1,1 @@
+"""The atlas in force, and another one that may come into force."""
