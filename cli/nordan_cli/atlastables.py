@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nordan_cli import render
-from nordan_cli.models import AtlasDiff, AtlasRefusal, AtlasSigner, NamedAtlas
+from nordan_cli.atlasmodels import AtlasDiff, AtlasRefusal, AtlasSigner, NamedAtlas
 
 #: Rows of one table; the whole of it is in `-o json`.
 MOST = 40

@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[bytes, Json, int, str]] = {
     "a version without a month": (changed(lambda _: None, "tests"), {}, 422, "invalid"),
     "a territory that is in use is gone": (changed(lacking("SE")), {}, 409, "atlas_lacks_names"),
     "a group that is in use is gone": (
-        changed(lambda document: document["groups"].pop("EU")),
+        changed(lambda document: document["groups"].pop("EEA")),
         {},
         409,
         "atlas_lacks_names",

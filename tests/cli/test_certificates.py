@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint
 from nordan_core.proof.growth import growth_document
 from nordan_core.proof.keys import PublicKey, SigningKey
 from nordan_core.proof.merkle import append, root
+from nordan_core.residency.atlas import parse_atlas
 from support.certificates import CERTIFICATE_KEY, GRANT_KEY, Story
 from support.command_line import Nordan
 from support.fake_rest import URL, FakeRest, problem
@@ -108,11 +110,21 @@ def test_a_redacted_certificate_is_fetched_and_says_what_it_lacks(
 
 
 def test_another_atlas_can_be_given(nordan: Nordan, offline: tuple[str, str], tmp_path: Path) -> None:
-    paper, keys = offline
-    (tmp_path / "atlas.json").write_bytes(default_atlas_bytes() + b" ")
-    ended = nordan("certificate", "verify", paper, "--keys", keys, "--atlas", str(tmp_path / "atlas.json"))
-    assert ended.code == 1
-    assert "judged under the atlas" in ended.out
+    other, paper = tmp_path / "atlas.json", tmp_path / "other.json"
+    other.write_bytes(default_atlas_bytes() + b" ")
+    digest = parse_atlas(other.read_bytes()).digest
+    honest = Story().certificate()
+    attempts = tuple(
+        replace(one, judgements=tuple(replace(said, atlas_digest=digest) for said in one.judgements))
+        for one in honest.attempts
+    )
+    judged = replace(honest, versions=replace(honest.versions, atlas_digest=digest), attempts=attempts)
+    paper.write_bytes(canonical_json(sign_certificate(judged, CERTIFICATE_KEY)))
+    asked = ("certificate", "verify", str(paper), "--keys", offline[1])
+    without = nordan(*asked)
+    assert without.code == 1
+    assert "judged under the atlas" in without.out
+    assert nordan(*asked, "--atlas", str(other)).code == 0
 
 
 def a_head(size: int) -> dict[str, object]:

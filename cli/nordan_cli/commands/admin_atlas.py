@@ -11,12 +11,12 @@ import typer
 
 from nordan_cli import render
 from nordan_cli.atlasfiles import SignedFile, read_signed, trusted_keys, whose
+from nordan_cli.atlasmodels import AtlasDiff, Atlases, AtlasFile
 from nordan_cli.atlastables import diff_text, versions_text
 from nordan_cli.client import Answer, Api, connect, path_of
 from nordan_cli.decode import decode
 from nordan_cli.errors import Failed, Unreadable, WrongUse
 from nordan_cli.invocation import note
-from nordan_cli.models import AtlasDiff, Atlases, AtlasFile
 from nordan_cli.render import Format, Output
 from nordan_cli.trust import read_bytes
 from nordan_core.proof.atlas_signature import SUFFIX, check_atlas, sign_atlas, signature_bytes
