@@ -178,7 +178,9 @@ class TestApplied:
         [fault] = replayed(export, CERTIFICATE_KEY.public, stranger).faults
         assert "not trusted here" in fault
         assert "--trust" in fault
-        assert replayed(export, CERTIFICATE_KEY.public, Terms(trusted(CERTIFICATE_KEY.public), {}, TRUSTED)).ok
+        assert replayed(
+            export, CERTIFICATE_KEY.public, Terms(trusted(CERTIFICATE_KEY.public), {}, atlas_keys=TRUSTED)
+        ).ok
 
 
 REFUSED: dict[str, tuple[bytes, Json, int, str]] = {

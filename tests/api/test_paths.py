@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nordan_core.atlases import AtlasShelf
 from nordan_core.facts import FactsCache
 from nordan_core.residency import judge
 from nordan_core.residency.verdicts import FacetRefusal
@@ -253,7 +254,7 @@ def refusing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         for name in ("_description_outside", "_reader_outside"):
             monkeypatch.setattr(judge, name, refuse)
         # Nothing that masks rest on has moved, so they would be right to stay.
-        context = replace(lab.context, facts_cache=FactsCache(lab.context.atlas))
+        context = replace(lab.context, facts_cache=FactsCache(AtlasShelf()))
         lab.context = lab.app.state.context = context
         lab.apply({"kind": "Entity", "name": "newcomer", "seat": "PT"})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nordan_core.atlas.loader import default_atlas
+from nordan_core.atlases import AtlasShelf
 from nordan_core.facts import FactsCache
 from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from nordan_core.proof.dsse import signer_of
@@ -42,7 +42,7 @@ class Log:
 
     def another(self) -> Sealer:
         """Return a sealer that has just been started."""
-        certifier = Certifier(self.cell.store, default_atlas(), FactsCache(default_atlas()))
+        certifier = Certifier(self.cell.store, FactsCache(AtlasShelf()))
         return Sealer(self.cell.store, self.cell.clock, lambda: self.held, certifier=certifier, metrics=Metrics())
 
     def act(self, count: int = 1) -> float:

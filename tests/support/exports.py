@@ -34,4 +34,4 @@ def export_of(store: Store) -> bytes:
 
 def replayed(export: bytes, key: PublicKey, terms: Terms | None = None) -> Replay:
     """Replay an export by one trusted key."""
-    return replay(io.BytesIO(export), terms or Terms(trusted(key), ATLASES, TRUSTED))
+    return replay(io.BytesIO(export), terms or Terms(trusted(key), ATLASES, atlas_keys=TRUSTED))

@@ -134,7 +134,7 @@ def verify(
         list[Path] | None,
         typer.Option("--atlas", metavar="FILE", help="An atlas of an earlier time; may be given several times."),
     ] = None,
-    trust: Annotated[
+    makers: Annotated[
         list[Path] | None,
         typer.Option(
             "--trust", metavar="FILE", help="Public key of whoever made an atlas of the log; may be repeated."
@@ -160,7 +160,7 @@ def verify(
         keys=keys,
         grant_keys=trust.grant_keys,
         atlases=_atlases(atlases or []),
-        atlas_keys=trusted_keys(trust or []),
+        atlas_keys=trusted_keys(makers or []),
         kept=tuple(_kept_head(one, keys) for one in heads or []),
         not_before=None if max_age is None else run.clock.now() - timedelta(seconds=seconds(max_age)),
     )

@@ -23,7 +23,7 @@ from nordan_core.proof.export import BrokenLine, EntryLine, HeadLine, lines_of
 from nordan_core.proof.in_force import InForce
 from nordan_core.proof.judgement import Judgement, Question, judge_again, read_judgement
 from nordan_core.proof.keychain import Keychain
-from nordan_core.proof.keys import KeyRing
+from nordan_core.proof.keys import KeyRing, PublicKey
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.lives import Lives
 from nordan_core.proof.merkle import Growing
