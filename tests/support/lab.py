@@ -260,6 +260,11 @@ class Lab(Control):
         with self.engine.begin() as connection:
             return [tuple(row) for row in connection.execute(text(statement), values)]
 
+    def run(self, statement: str, **values: Any) -> None:
+        """Run a statement."""
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values)
+
     def one(self, statement: str, **values: Any) -> Any:
         """Return the first column of the only row; None without one."""
         found = self.rows(statement, **values)

@@ -7,13 +7,13 @@ refused while the first lives, so two supervisors never run one attempt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nordan_api.context import Context
 from nordan_api.workers.orders import Orders
 from nordan_api.workers.renewals import sign_renewal
-from nordan_api.workers.verdicts import Judge, Judged, policy_of
+from nordan_api.workers.verdicts import Judge, Judged, life_s, policy_of
 from nordan_core.domain.attempts import Ending, RedeemableGrant
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.ids import GrantId, JobId, RegionCode
@@ -39,6 +39,10 @@ class _Granted:
     redeemed_at: datetime
     alive_until: datetime
     """Asking again does not move it: past it, the control plane may start another attempt."""
+
+    def left_s(self, now: datetime) -> float:
+        """Return what the region may count on: less than what is waited for where the class was raised meanwhile."""
+        return min(self.grant.ttl_s, (self.alive_until - now).total_seconds())
 
 
 def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> RedeemResponse:
@@ -99,6 +103,7 @@ def _decide(
     job = jobs[grant.attempt.job]
     judged = judge.attempt(job, grant.attempt.pool, grant.attempt.verdicts)
     redeemed_at = grant.attempt.redeemed_at or now
+    grant = replace(grant, ttl_s=life_s(grant.ttl_s, judged.document))
     alive_until = grant.alive_until or now + timedelta(seconds=grant.ttl_s)
     return _Granted(item, grant, job, judged, is_new=not is_same, redeemed_at=redeemed_at, alive_until=alive_until)
 
@@ -185,7 +190,7 @@ def _sign(context: Context, one: _Granted) -> str:
 
 def _life(one: _Granted, now: datetime) -> RenewalItem:
     attempt = one.grant.attempt
-    return RenewalItem(attempt.id, attempt.fence, max(0, int((one.alive_until - now).total_seconds())))
+    return RenewalItem(attempt.id, attempt.fence, max(0, int(one.left_s(now))))
 
 
 def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders, now: datetime) -> RedeemAnswer:
@@ -195,5 +200,5 @@ def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders, now: d
         grant_id=one.grant.id,
         outcome=RedeemOutcome.GRANTED,
         grant=tokens[one.grant.id],
-        order=orders.build(one.job, one.grant, (one.alive_until - now).total_seconds()),
+        order=orders.build(one.job, one.grant, one.left_s(now)),
     )

@@ -17,7 +17,7 @@ from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
 from nordan_api.workers.renewals import sign_renewal
-from nordan_api.workers.verdicts import Judge, Judged
+from nordan_api.workers.verdicts import Judge, Judged, life_s
 from nordan_core.domain.attempts import Ending
 from nordan_core.domain.ids import AttemptId, RegionCode
 from nordan_core.domain.reasons import Reason
@@ -70,6 +70,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         #    over; what became unlawful does not.
         held = {(one.attempt_id, one.fence) for one in up.live or ()}
         lawful = [one for one in live if one.stop_reason is not Reason.FENCED and (one.id, one.fence) in held]
+        lawful = [one.living(_life_s(one, judge, judged)) for one in lawful]
         renewed = [one for one in lawful if _is_due(one, now)]
         work.attempts.note_renewals(_same_words(live, judged))
         work.attempts.renew(renewed, now)
@@ -176,6 +177,12 @@ def _exit_code(rank: ExitReport) -> int:
     return 128 + rank.signal if rank.signal else rank.exit_code or 0
 
 
+def _life_s(one: LiveAttempt, judge: Judge, judged: Mapping[AttemptId, Judged]) -> float:
+    said = judged[one.id].document if one.id in judged else judge.standing(one.verdicts)
+    assert said is not None, "what may go on was judged now, or its word stands"
+    return life_s(one.ttl_s, said)
+
+
 def _same_words(
     live: Sequence[LiveAttempt], judged: Mapping[AttemptId, Judged]
 ) -> Iterator[tuple[list[AttemptId], dict[str, Any]]]:  # Any: JSON
@@ -194,9 +201,12 @@ def _unreadable(work: UnitOfWork, region: RegionCode, since: datetime) -> tuple[
 
 
 def _is_due(attempt: LiveAttempt, now: datetime) -> bool:
-    """Tell whether enough of an attempt's time has passed to write down and sign a new end for it."""
+    """Tell whether enough of an attempt's time has passed to write down and sign a new end for it.
+
+    Where more than a life is left, a floor has raised the class since, and the region has to hear of the shorter one.
+    """
     left_s = (attempt.alive_until - now).total_seconds()
-    return left_s < attempt.ttl_s * (1 - SPENT)
+    return not attempt.ttl_s * (1 - SPENT) <= left_s <= attempt.ttl_s
 
 
 def _unknown(held_there: Sequence[LiveFence], live: Sequence[LiveAttempt], settled: set[AttemptId]) -> tuple[str, ...]:

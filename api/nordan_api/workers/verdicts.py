@@ -22,11 +22,13 @@ from nordan_core.residency.derogations import choices
 from nordan_core.residency.effective_text import judged_document
 from nordan_core.residency.facts import PoolFacts, control_plane_document, facts_document
 from nordan_core.residency.judge import judge_control_plane
+from nordan_core.residency.levels import DataClass
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.presence import may_run
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.residency.widening import derogated
 from nordan_core.store.attempts import LiveAttempt
+from nordan_core.store.placing import GRANT_TTL_SENSITIVE_S
 from nordan_core.store.unit_of_work import UnitOfWork
 
 Json = dict[str, Any]  # Any: JSON
@@ -90,9 +92,10 @@ class Judge:
         """Return what writes down other judgements of this transaction."""
         return Evidence(self._book(), self.now)
 
-    def holds(self, earlier: Mapping[str, Any]) -> bool:
-        """Tell whether an earlier word on an attempt still stands."""
-        return any(self._still_holds(earlier[stage]) for stage in _STAGES if stage in earlier)
+    def standing(self, earlier: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the newest of the earlier words on an attempt that still stand; None when it has to be judged."""
+        words = (earlier[stage] for stage in _STAGES if stage in earlier)
+        return next((said for said in words if self._still_holds(said)), None)
 
     def attempt(self, job: Job, pool: str, earlier: Mapping[str, Any]) -> Judged:
         """Say whether an attempt of a job may run on a pool now; the caller keeps the word with the attempt.
@@ -113,7 +116,7 @@ class Judge:
         Raises:
             Unavailable: one needs a derogation that another act is using just now.
         """
-        stale = [one for one in live if not self.holds(one.verdicts)]
+        stale = [one for one in live if self.standing(one.verdicts) is None]
         self._learn([one.job for one in stale])
         said = {}
         for one in stale:
@@ -122,13 +125,11 @@ class Judge:
         return said
 
     def _attempt(self, job: Job, pool: str, earlier: Mapping[str, Any], *, may_take: bool) -> Judged:
-        for stage in _STAGES:
-            said = earlier.get(stage)
-            if said is not None and self._still_holds(said):
-                # The grant that a redemption was answered with is kept beside the word; it is no part of it.
-                document = {**said, "at": self.now.isoformat()}
-                document.pop("grant", None)
-                return Judged(True, "", self._epoch, document, self.atlas, is_fresh=False)
+        if (said := self.standing(earlier)) is not None:
+            # The grant that a redemption was answered with is kept beside the word; it is no part of it.
+            document = {**said, "at": self.now.isoformat()}
+            document.pop("grant", None)
+            return Judged(True, "", self._epoch, document, self.atlas, is_fresh=False)
         self._learn([job.id])
         question = _Question(self._keys[job.id], job.project, pool)
         return self._word(question, job.id, earlier, may_take=may_take)
@@ -202,6 +203,7 @@ class Judge:
             "epoch": self._epoch,
             "facts_version": found.facts_version,
             "good_until": verdict.good_until.isoformat() if verdict.good_until else None,
+            **({"is_sensitive": True} if any(of.class_ >= DataClass.CONFIDENTIAL for of in policies) else {}),
         }
         return Judged(True, "", self._epoch, said, self.atlas, is_fresh=True)
 
@@ -243,3 +245,8 @@ class Judge:
 def policy_of(said: Mapping[str, Any], job: Job) -> str:
     """Return the digest of the policy that a word on an attempt rests on: the job's own, unless it took derogations."""
     return str(said.get("policy") or job.effective["digest"])
+
+
+def life_s(ttl_s: float, said: Mapping[str, Any]) -> float:
+    """Return the seconds that a grant lives on this word: a floor may have raised the class since it was issued."""
+    return min(ttl_s, GRANT_TTL_SENSITIVE_S) if said.get("is_sensitive") else ttl_s

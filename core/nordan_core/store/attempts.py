@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.attempts import Attempt, Ending, RankPlacement, RedeemableGrant
@@ -41,6 +41,7 @@ _UPDATE_GRANT = (
         redemption_id=bindparam("redemption"),
         supervisor_id=bindparam("supervisor"),
         redeemed_at=bindparam("at"),
+        ttl_s=bindparam("ttl"),
         alive_until=bindparam("alive"),
     )
 )
@@ -82,6 +83,10 @@ class LiveAttempt:
     def stopped(self, reason: Reason, grace_s: float) -> LiveAttempt:
         """Return it as it is once it has to stop for this reason."""
         return replace(self, stop_reason=reason, stop_grace_s=grace_s)
+
+    def living(self, ttl_s: float) -> LiveAttempt:
+        """Return it with so long a life from each renewal."""
+        return replace(self, ttl_s=ttl_s)
 
 
 class Attempts:
@@ -129,6 +134,7 @@ class Attempts:
                     "redemption": redemption,
                     "supervisor": supervisor,
                     "at": now,
+                    "ttl": grant.ttl_s,
                     "alive": now + timedelta(seconds=grant.ttl_s),
                 }
                 for grant, redemption, _ in grants
@@ -223,13 +229,14 @@ class Attempts:
         ]
 
     def renew(self, attempts: Sequence[LiveAttempt], now: datetime) -> None:
-        """Move on the instants until which these attempts may live."""
+        """Move on the instants until which these attempts may live; never back: the region may not hear of it."""
         by_ttl: dict[float, list[str]] = {}
         for attempt in attempts:
             by_ttl.setdefault(attempt.ttl_s, []).append(attempt.id)
         for ttl_s, ids in sorted(by_ttl.items()):
             statement = update(GrantRow).where(col(GrantRow.attempt_id).in_(ids), col(GrantRow.state) == "redeemed")
-            self._session.execute(statement.values(alive_until=now + timedelta(seconds=ttl_s)))
+            until = func.greatest(col(GrantRow.alive_until), now + timedelta(seconds=ttl_s))
+            self._session.execute(statement.values(alive_until=until))
 
     def note_renewals(self, said: Iterable[tuple[Sequence[AttemptId], Mapping[str, Any]]]) -> None:
         """Store what the judge said at renewal, for attempts whose epoch had moved: the same word for many."""
