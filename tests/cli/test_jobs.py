@@ -178,6 +178,24 @@ def test_a_mistyped_job_cancels_none_of_the_others(nordan: Nordan, rest: FakeRes
     assert not rest.bodies(f"POST /v1/projects/default/jobs/{ID}:cancel")
 
 
+ENDED = problem(409, "job_ended", "the job has ended already: succeeded")
+
+
+def test_one_that_has_ended_does_not_keep_the_others_from_being_cancelled(nordan: Nordan, rest: FakeRest) -> None:
+    rest.on(f"POST /v1/projects/default/jobs/{ID}:cancel", ENDED).on(ONE, job("succeeded"))
+    rest.on(f"POST /v1/projects/default/jobs/{OTHER}:cancel", job("cancelling", id=OTHER))
+    ended = nordan("cancel", ID, OTHER)
+    assert (ended.code, ended.out) == (1, f"{OTHER} cancelling\n")
+    assert f"{ID}: the job has ended already: succeeded" in ended.err
+
+
+def test_one_that_was_cancelled_already_is_as_was_asked(nordan: Nordan, rest: FakeRest) -> None:
+    """The answer to an earlier try may have been lost."""
+    rest.on(f"POST /v1/projects/default/jobs/{ID}:cancel", ENDED).on(ONE, job("cancelled"))
+    ended = nordan("cancel", ID)
+    assert (ended.code, ended.out, ended.err) == (0, f"{ID} cancelled\n", "")
+
+
 def test_a_grace_time_that_is_none_is_an_error_of_use(nordan: Nordan, rest: FakeRest) -> None:
     ended = nordan("cancel", ID, "--grace", "soon")
     assert ended.code == 2

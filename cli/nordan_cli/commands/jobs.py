@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from nordan_cli import references, render
-from nordan_cli.client import Answer, connect
+from nordan_cli.client import Answer, Api, connect
 from nordan_cli.commands import fenced
 from nordan_cli.decode import decode
+from nordan_cli.errors import Failed, Problem
 from nordan_cli.models import Attempt, Job
 from nordan_cli.options import Limit, Project, Watch, seconds
 from nordan_cli.references import JobArgument
@@ -92,10 +93,26 @@ def cancel(
         body = {} if grace is None else {"grace_s": seconds(grace)}
         # All names are looked up before any job is stopped: a mistyped one stops none.
         identities = [references.job_id(api, job) for job in jobs]
-        answers = [api.post(api.within("jobs", identity, verb="cancel"), body) for identity in identities]
+        told = {identity: _cancelled(api, identity, body) for identity in identities}
+    answers = [answer for answer in told.values() if not isinstance(answer, Problem)]
     found = [decode(Job, answer) for answer in answers]
-    shown = answers[0] if len(answers) == 1 else {"items": answers}
-    render.show(shown, output, lambda: "\n".join(f"{job.id} {job.state}" for job in found))
+    shown = answers[0] if len(told) == len(answers) == 1 else {"items": answers}
+    if answers:
+        render.show(shown, output, lambda: "\n".join(f"{job.id} {job.state}" for job in found))
+    if refused := [f"{identity}: {one}" for identity, one in told.items() if isinstance(one, Problem)]:
+        raise Failed("\n".join(refused))
+
+
+def _cancelled(api: Api, identity: str, body: Answer) -> Answer | Problem:
+    """Return a job that is being cancelled or was; the refusal where it had ended, which must not keep the others."""
+    try:
+        return api.post(api.within("jobs", identity, verb="cancel"), body)
+    except Problem as problem:
+        if problem.code != "job_ended":
+            raise
+        answer, job = references.fetch(api, identity)
+        # A try whose answer was lost has done it, or somebody else has: what is asked for is so.
+        return answer if job.state == JobState.CANCELLED else problem
 
 
 def describe(job: Job, now: datetime) -> str:
