@@ -7,7 +7,8 @@ reported, never only the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from nordan_core.residency import checks
@@ -21,7 +22,7 @@ from nordan_core.residency.policy import facet_document
 from nordan_core.residency.reading import print_instant
 from nordan_core.residency.sets import SetExpression
 from nordan_core.residency.verdicts import FacetRefusal, Verdict
-from nordan_core.residency.widening import holding, in_force
+from nordan_core.residency.widening import asked_at_most, holding, in_force
 
 #: What running asks of a pool, by the one facet that each check looks at (`facts` looks at none), in their order. So
 #: what a policy permits can be put together from what its facets permit, which `masks` does.
@@ -71,9 +72,9 @@ NOT_FOR_STORAGE = frozenset({"process"})
 
 def judge(effective: Effective, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
     """Return whether a job under `effective` may run on a pool at `instant`, with every facet that fails."""
-    case = checks.Case(in_force(effective, atlas, instant), facts, atlas, instant, RUN_SERVICES)
+    case = _case(effective, checks.Case(effective.policy, facts, atlas, instant, RUN_SERVICES), RUN_CHECKS)
     refusals = (*_not_stated(effective, effective.missing), *_refusals(RUN_CHECKS, case))
-    return Verdict(refusals, _sooner(effective, _good_until(case), instant), (*_used(effective, instant), *_gaps(case)))
+    return Verdict(refusals, _until(effective, case), (*_used(effective, instant), *_gaps(case)))
 
 
 def judge_storage(effective: Effective, facts: PoolFacts, atlas: Atlas, instant: datetime) -> Verdict:
@@ -81,10 +82,10 @@ def judge_storage(effective: Effective, facts: PoolFacts, atlas: Atlas, instant:
 
     Everything is asked that running asks, save `process`, `compute`, `tenancy`, `egress` and the place of logs.
     """
-    case = checks.Case(in_force(effective, atlas, instant), facts, atlas, instant, STORAGE_SERVICES)
+    case = _case(effective, checks.Case(effective.policy, facts, atlas, instant, STORAGE_SERVICES), STORAGE_CHECKS)
     missing = tuple(facet for facet in effective.missing if facet not in NOT_FOR_STORAGE)
     refusals = (*_not_stated(effective, missing), *_refusals(STORAGE_CHECKS, case))
-    return Verdict(refusals, _sooner(effective, _good_until(case), instant))
+    return Verdict(refusals, _until(effective, case))
 
 
 def standing_refusals(effective: Effective, policy: Policy, instant: datetime) -> tuple[FacetRefusal, ...]:
@@ -106,12 +107,14 @@ def permits(policy: Policy, facts: PoolFacts, atlas: Atlas, instant: datetime) -
 
 def judge_control_plane(effective: Effective, facts: ControlPlaneFacts, atlas: Atlas, instant: datetime) -> Verdict:
     """Return whether this control plane may hold the description of a job: names, command, states, bill."""
-    policy = in_force(effective, atlas, instant)
+    who = {facts.operator: exposure(facts.operator, facts.entities)}
+    # Of the facets that are asked here, who may compel the operator is the one with alternatives.
+    policy = in_force(effective, instant, lambda one, _: any(checks.exposed(one, who, atlas)))
     refusals = (
         *_not_stated(effective, [facet for facet in effective.missing if facet == "describe"]),
         *checks.expired_policy(policy, instant),
         *_description_outside(policy, facts, atlas, instant),
-        *checks.exposed(policy, {facts.operator: exposure(facts.operator, facts.entities)}, atlas),
+        *checks.exposed(policy, who, atlas),
     )
     ends = (policy.valid_until, _next_change(policy, ("describe",), atlas, instant))
     return Verdict(refusals, _sooner(effective, _earliest(instant, ends), instant))
@@ -122,7 +125,7 @@ def judge_reader(effective: Effective, territory: str | None, atlas: Atlas, inst
 
     An unknown territory is denied above `internal`; below, and where `access` is not stated, it is let through.
     """
-    policy = in_force(effective, atlas, instant)
+    policy = in_force(effective, instant, lambda _policy, _facet: False)
     refusals = (
         *_not_stated(effective, [facet for facet in effective.missing if facet == "access"]),
         *checks.expired_policy(policy, instant),
@@ -130,6 +133,17 @@ def judge_reader(effective: Effective, territory: str | None, atlas: Atlas, inst
     )
     ends = (policy.valid_until, _next_change(policy, ("access",), atlas, instant))
     return Verdict(refusals, _sooner(effective, _earliest(instant, ends), instant))
+
+
+def _case(effective: Effective, stated: checks.Case, which: Sequence[checks.Check]) -> checks.Case:
+    """Return the case under the policy that is in force for it."""
+    if not effective.derogations:
+        return stated
+
+    def fails(policy: Policy, facet: str) -> bool:
+        return any(one.facet == facet for one in _refusals(which, replace(stated, policy=policy)))
+
+    return replace(stated, policy=in_force(effective, stated.instant, fails))
 
 
 def _refusals(which: Iterable[checks.Check], case: checks.Case) -> tuple[FacetRefusal, ...]:
@@ -202,6 +216,13 @@ def _sooner(effective: Effective, until: datetime | None, instant: datetime) -> 
     """Return the first later instant at which the answer may differ, the edges of derogations among them."""
     edges = [edge for one in effective.derogations for edge in (one.derogation.not_before, one.derogation.not_after)]
     return _earliest(instant, (until, *edges))
+
+
+def _until(effective: Effective, case: checks.Case) -> datetime | None:
+    """Return the first later instant at which anything that may be asked changes, the edges of derogations included."""
+    ways = asked_at_most(effective, case.instant) if effective.derogations else ()
+    ends = [_good_until(replace(case, policy=policy)) for policy in ways]
+    return _sooner(effective, _earliest(case.instant, (_good_until(case), *ends)), case.instant)
 
 
 def _good_until(case: checks.Case) -> datetime | None:

@@ -7,7 +7,7 @@ or has made the facet non-derogable, holds at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
@@ -15,9 +15,8 @@ from typing import Any
 
 from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.facets import EMPTY, Policy, attribute_of, meet
-from nordan_core.residency.joins import joined
+from nordan_core.residency.joins import ALTERNATIVES, joined
 from nordan_core.residency.layers import OWNERS, Effective, Layer
-from nordan_core.residency.places import Atlas
 from nordan_core.residency.verdicts import Verdict
 
 
@@ -32,39 +31,78 @@ def holding(of: Effective, instant: datetime) -> tuple[Covering, ...]:
     return tuple(one for one in of.derogations if one.holds_at(instant) and one.derogation.facet not in closed)
 
 
-def in_force(of: Effective, atlas: Atlas, instant: datetime) -> Policy:
-    """Return what is asked at `instant`: the meet and the defaults, widened by the derogations that count."""
+def in_force(of: Effective, instant: datetime, fails: Callable[[Policy, str], bool]) -> Policy:
+    """Return what is asked at `instant`: the meet and the defaults, widened by the derogations that count.
+
+    `fails` tells whether a facet of a policy is not met by what is judged: where a derogation's word stands beside the
+    policy's, it takes its place only where the policy's own is not met.
+    """
     policy = of.policy
-    counting = holding(of, instant)
-    for facet in dict.fromkeys(one.derogation.facet for one in counting):
-        stated = policy.facet(facet)
-        # What nobody stated restricts nothing, and what is missing is denied whatever a derogation says.
-        if stated is not None:
-            here = [one for one in counting if one.derogation.facet == facet]
-            policy = replace(policy, **{attribute_of(facet): _widened(of, facet, here, atlas)})
+    for facet, here in _by_facet(of, instant):
+        if facet not in ALTERNATIVES:
+            policy = _stating(policy, facet, _widened(of, facet, here))
+        elif fails(policy, facet):
+            others = (_stating(policy, facet, value) for value in _alternatives(of, facet, here))
+            policy = next((other for other in others if not fails(other, facet)), policy)
     return policy
 
 
-def _widened(of: Effective, facet: str, here: Sequence[Covering], atlas: Atlas) -> Any:  # Any: the facet's own type
+def asked_at_most(of: Effective, instant: datetime) -> tuple[Policy, ...]:
+    """Return policies that state all that may be asked at `instant`, whichever derogation's word is taken."""
+    ways = [of.policy]
+    for facet, here in _by_facet(of, instant):
+        if facet in ALTERNATIVES:
+            ways += [_stating(of.policy, facet, value) for value in _alternatives(of, facet, here)]
+        else:
+            ways.append(_stating(of.policy, facet, _widened(of, facet, here)))
+    return tuple(ways)
+
+
+def _by_facet(of: Effective, instant: datetime) -> Iterator[tuple[str, list[Covering]]]:
+    counting = holding(of, instant)
+    for facet in dict.fromkeys(one.derogation.facet for one in counting):
+        # What nobody stated restricts nothing, and what is missing is denied whatever a derogation says.
+        if of.policy.facet(facet) is not None:
+            yield facet, [one for one in counting if one.derogation.facet == facet]
+
+
+def _widened(of: Effective, facet: str, here: Sequence[Covering]) -> Any:  # Any: the facet's own type
     # 1. Those for single inputs change what these inputs say, and nothing that others say.
     some = [one for one in here if one.inputs is not None]
-    stated = _met_anew(of, facet, some, atlas) if some and facet in of.stated_by else of.policy.facet(facet)
+    stated = _met_anew(of, facet, some) if some and facet in of.stated_by else of.policy.facet(facet)
     # 2. Those for the whole job, or the whole project, change the outcome.
     whole = [one.derogation.to.facet(facet) for one in here if one.inputs is None]
-    return reduce(lambda left, right: joined(facet, left, right, atlas), whole, stated)
+    return reduce(lambda left, right: joined(facet, left, right), whole, stated)
 
 
-def _met_anew(of: Effective, facet: str, some: Sequence[Covering], atlas: Atlas) -> Any:  # Any: as above
-    policies = (_layer_widened(layer, facet, some, atlas) for layer in of.layers_stating(facet))
+def _alternatives(of: Effective, facet: str, here: Sequence[Covering]) -> Iterator[Any]:  # Any: as above
+    """Yield what would be enough instead: by each derogation alone, then by all that are for single inputs."""
+    some = [one for one in here if one.inputs is not None]
+    for one in here:
+        if one.inputs is None:
+            yield one.derogation.to.facet(facet)
+        elif facet in of.stated_by:
+            yield _met_anew(of, facet, [one])
+    if len(some) > 1 and facet in of.stated_by:
+        yield _met_anew(of, facet, some)
+
+
+def _met_anew(of: Effective, facet: str, some: Sequence[Covering]) -> Any:  # Any: as above
+    policies = (_layer_widened(layer, facet, some) for layer in of.layers_stating(facet))
     return reduce(meet, policies, EMPTY).facet(facet)
 
 
-def _layer_widened(layer: Layer, facet: str, some: Sequence[Covering], atlas: Atlas) -> Policy:
+def _layer_widened(layer: Layer, facet: str, some: Sequence[Covering]) -> Policy:
     stated = layer.policy.facet(facet)
     for one in some:
         if layer.kind in OWNERS and one.inputs is not None and layer.name in one.inputs:
-            stated = joined(facet, stated, one.derogation.to.facet(facet), atlas)
-    return replace(EMPTY, **{attribute_of(facet): stated})
+            said = one.derogation.to.facet(facet)
+            stated = said if facet in ALTERNATIVES else joined(facet, stated, said)
+    return _stating(EMPTY, facet, stated)
+
+
+def _stating(policy: Policy, facet: str, value: Any) -> Policy:  # Any: as above
+    return replace(policy, **{attribute_of(facet): value})
 
 
 def rescued(

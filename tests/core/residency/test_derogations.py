@@ -23,8 +23,8 @@ from nordan_core.residency.derogations import (
 from nordan_core.residency.effective_text import effective_document, parse_effective, repeats
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.facets import EMPTY, FACETS, PLACE_FACETS, attribute_of
-from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts
-from nordan_core.residency.joins import DEROGABLE, joined
+from nordan_core.residency.facts import Certification, ControlPlaneFacts, PoolFacts, Service
+from nordan_core.residency.joins import ALTERNATIVES, DEROGABLE, joined
 from nordan_core.residency.judge import judge, judge_control_plane, judge_reader, judge_storage, permits
 from nordan_core.residency.layers import Effective, Layer
 from nordan_core.residency.widening import derogated
@@ -284,6 +284,8 @@ class TestTheRecord:
 
 #: The good pool, and one for each fact that can be worse.
 EACH_WORSE = (a_pool(), *(replace(a_pool(), **{name: value}) for name, value in WORSE))
+#: Those that lack what every statement asks for.
+BARE = (replace(a_pool(), certifications=(), seal=(0,) * 8), replace(a_pool(), certifications=(), territory="BR"))
 
 
 def _values(facet: str) -> st.SearchStrategy[Any]:
@@ -295,24 +297,47 @@ def test_what_can_be_widened_is_every_limit() -> None:
     assert {*DEROGABLE, "class", "valid_until", "non_derogable"} == set(FACETS)
 
 
-@pytest.mark.parametrize("facet", DEROGABLE)
-def test_a_join_lets_through_all_that_either_side_does(facet: str) -> None:
-    """For each facet, over drawn pools; and it is commutative, idempotent and no wider than asking nothing."""
+@pytest.mark.parametrize("facet", [one for one in DEROGABLE if one not in ALTERNATIVES])
+def test_a_join_lets_through_what_either_side_does_and_no_more(facet: str) -> None:
+    """For each facet, over drawn pools; and it is commutative and idempotent."""
     seen: Counter[bool] = Counter()
 
     @settings(steady, max_examples=30)
     @given(_values(facet), _values(facet), instants)
     def check(one: Any, two: Any, instant: datetime) -> None:
-        both = joined(facet, one, two, ATLAS)
-        assert both == joined(facet, two, one, ATLAS)
-        assert joined(facet, one, one, ATLAS) == one
+        both = joined(facet, one, two)
+        assert both == joined(facet, two, one)
+        assert joined(facet, one, one) == one
         for pool in EACH_WORSE:
             sides = [_allows(facet, value, pool, instant) for value in (one, two)]
-            assert _allows(facet, both, pool, instant) or not any(sides)
+            assert _allows(facet, both, pool, instant) is any(sides)
             seen[sides[0] != sides[1]] += 1
 
     check()
     assert seen[True], seen
+
+
+@pytest.mark.parametrize("facet", DEROGABLE)
+def test_what_passes_meets_the_policy_or_the_derogation(facet: str) -> None:
+    """Whatever is stated and whatever is to be enough: nothing passes that meets neither."""
+    seen: Counter[tuple[bool, ...]] = Counter()
+
+    @settings(steady, max_examples=20)
+    @given(_documents(facet), _documents(facet), st.sampled_from([None, frozenset({"patients"})]))
+    def check(stated: Any, to: Any, inputs: frozenset[str] | None) -> None:
+        if facet == "egress":
+            inputs = None
+        of = in_force(a_layer("input", "patients", **{"class_": "public", facet: stated}))
+        with_it = used(of, inputs=inputs, facet=facet, to=to)
+        for pool in (*EACH_WORSE, *BARE):
+            sides = [_allows(facet, a_policy(**{facet: value}).facet(facet), pool, NOW) for value in (stated, to)]
+            assert (facet not in judge(with_it, pool, ATLAS, NOW).failing) is any(sides)
+            seen[tuple(sides)] += 1
+
+    check()
+    # No pool tells one list of endpoints from another.
+    assert seen[False, True] or facet == "egress", seen
+    assert seen[False, False], seen
 
 
 def _allows(facet: str, value: Any, pool: PoolFacts, instant: datetime) -> bool:
@@ -320,24 +345,42 @@ def _allows(facet: str, value: Any, pool: PoolFacts, instant: datetime) -> bool:
     return facet not in permits(policy, pool, ATLAS, instant).failing
 
 
-def test_the_join_of_places_is_their_union() -> None:
-    """Not wider: a place that neither side allows stays out."""
+def test_another_certificate_does_not_stand_for_none() -> None:
+    """Two signed that one certificate is enough in place of another; a pool that has neither was not meant."""
+    of = of_project(certifications={"hds": "v2"})
+    with_it = used(of, facet="certifications", to={"c5": "type1"})
+    assert judge(with_it, a_pool(), ATLAS, NOW).allowed
+    bare = replace(a_pool(), certifications=())
+    assert judge(with_it, bare, ATLAS, NOW).failing == {"certifications"}
+    for inputs in (frozenset({"patients"}), None):
+        data = in_force(a_layer("input", "patients", **{**FIVE, "class_": "internal", "certifications": {"hds": "v2"}}))
+        one = used(data, inputs=inputs, facet="certifications", to={"c5": "type1"})
+        assert "certifications" not in judge(one, a_pool(), ATLAS, NOW).failing
+        assert "certifications" in judge(one, bare, ATLAS, NOW).failing
 
-    @steady
-    @given(_values("process"), _values("process"), instants)
-    def check(one: Any, two: Any, instant: datetime) -> None:
-        both = joined("process", one, two, ATLAS).expand(ATLAS, instant)
-        assert both == one.expand(ATLAS, instant) | two.expand(ATLAS, instant)
 
-    check()
+def test_whom_to_fear_is_not_traded_for_nobody() -> None:
+    """Exposure to one state is to be enough in place of another; exposure to both is not."""
+    of = of_project(forbid_exposure=["US"])
+    with_it = used(of, facet="forbid_exposure", to=["FR"])
+    assert judge(with_it, a_pool(), ATLAS, NOW).allowed
+    bought = {**ENTITIES, "auvergne-calcul": replace(ENTITIES["auvergne-calcul"], presences=frozenset({"US"}))}
+    exposed = replace(a_pool(), entities=bought)
+    assert judge(of, exposed, ATLAS, NOW).failing == {"forbid_exposure"}
+    assert judge(with_it, exposed, ATLAS, NOW).failing == {"forbid_exposure"}
+    here = ControlPlaneFacts(territory="FR", operator="auvergne-calcul", entities=bought)
+    assert judge_control_plane(with_it, here, ATLAS, NOW).failing == {"forbid_exposure"}
 
 
-def test_a_weaker_certificate_is_asked_for_where_it_was_said_to_be_enough() -> None:
-    """It does not fall away altogether."""
-    strong, weak = (a_policy(certifications={"c5": level}).certifications for level in ("type2", "type1"))
-    assert joined("certifications", strong, weak, ATLAS) == weak
-    other = a_policy(certifications={"hds": "v2"}).certifications
-    assert joined("certifications", strong, other, ATLAS) == frozenset()
+def test_a_certificate_that_is_enough_is_watched_to_its_end() -> None:
+    """The verdict ends when it does, though the policy asks for another."""
+    c5 = Certification("c5", "type1", frozenset(Service), None, NOW + timedelta(days=1))
+    with_it = used(of_project(certifications={"hds": "v2"}), facet="certifications", to={"c5": "type1"})
+    verdict = judge(with_it, replace(a_pool(), certifications=(c5,)), ATLAS, NOW)
+    assert (verdict.allowed, verdict.good_until) == (True, NOW + timedelta(days=1))
+    early = replace(c5, valid_from=NOW + timedelta(hours=1), valid_until=NOW + timedelta(days=20))
+    verdict = judge(with_it, replace(a_pool(), certifications=(early,)), ATLAS, NOW)
+    assert (verdict.allowed, verdict.good_until) == (False, NOW + timedelta(hours=1))
 
 
 def test_a_derogation_never_takes_anything_away() -> None:
