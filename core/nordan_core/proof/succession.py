@@ -86,6 +86,7 @@ def read_succession(statement: Statement, ring: KeyRing) -> Succession:
     found = _succession_of(open_envelope(statement, PAYLOAD_TYPE, ring))
     if signer_of(statement) not in {found.old.key_id, found.new.key_id}:
         raise ProofError("a key is introduced by the one before it, and by no other")
+    _check_in_office(signer_of(statement), found, ring)
     return found
 
 
@@ -127,19 +128,36 @@ def follow(ring: KeyRing, statements: Iterable[Statement], purpose: Purpose) -> 
     left = list(statements)
     if len(left) > LONGEST_CHAIN:
         raise ProofError(f"a chain of keys has at most {LONGEST_CHAIN} statements")
-    moved = True
-    while moved and left:
-        moved = False
-        for statement in list(left):
-            try:
-                found = read_succession(statement, ring)
-            except EnvelopeError:
-                continue
-            left.remove(statement)
-            moved = True
-            if found.purpose is purpose:
-                ring = with_succession(ring, found)
-    return ring
+    # Who made way for whom is known before any key says whose place it took: a retired one might say so late.
+    left.sort(key=_is_by_successor)
+    while True:
+        found = next(((one, said) for one in left if (said := _read_here(one, ring)) is not None), None)
+        if found is None:
+            return ring
+        left.remove(found[0])
+        if found[1].purpose is purpose:
+            ring = with_succession(ring, found[1])
+
+
+def _read_here(statement: Statement, ring: KeyRing) -> Succession | None:
+    try:
+        return read_succession(statement, ring)
+    except EnvelopeError:
+        return None
+
+
+def _is_by_successor(statement: Statement) -> bool:
+    try:
+        return signer_of(statement) != _succession_of(unproven_payload(statement, PAYLOAD_TYPE)).old.key_id
+    except EnvelopeError:
+        return False
+
+
+def _check_in_office(signer: str, said: Succession, ring: KeyRing) -> None:
+    """Raise where a retired key gives a key that it puts before itself more than it may sign itself."""
+    end = ring.retired.get(signer)
+    if end is not None and signer != said.old.key_id and (said.size > end.size or said.until > end.until):
+        raise ProofError(f"the key {signer[:12]}… was retired, and has no say in who signs after that")
 
 
 def _leads_to(ring: KeyRing, start: str, goal: str) -> bool:

@@ -101,6 +101,25 @@ def test_a_key_that_took_a_lost_ones_place_convinces_only_those_who_trust_it_alr
     assert set(ring.retired) == {FIRST.public.key_id}
 
 
+def test_a_retired_key_brings_in_no_key_that_outlives_it() -> None:
+    """It could say that it once took a stranger's place, and the stranger sign in its stead."""
+    told = Succession(LOG, STRANGER.public, FIRST.public, AT, AT + timedelta(days=3650), 1_000_000)
+    forged = sign_succession(told, FIRST)
+    for statements in ([says(FIRST, SECOND), forged], [*CHAIN, forged], [forged, *CHAIN]):
+        with pytest.raises(ProofError, match="has no say"):
+            follow(trusted(FIRST.public), statements, LOG)
+    with pytest.raises(ProofError, match="has no say"):
+        later = Succession(LOG, STRANGER.public, FIRST.public, AT, AT + timedelta(minutes=6), 10)
+        follow(trusted(FIRST.public), [*CHAIN, sign_succession(later, FIRST)], LOG)
+
+
+def test_a_retired_key_may_still_be_known_to_have_taken_a_lost_ones_place() -> None:
+    """Whoever hears of it late learns of a key that held no longer than the one that speaks."""
+    lost = says(STRANGER, FIRST, 5, by=FIRST)
+    ring = follow(trusted(FIRST.public), [*CHAIN, lost], LOG)
+    assert ring.retired[STRANGER.public.key_id].size == 5
+
+
 def test_a_retired_key_signs_no_head_of_a_larger_log() -> None:
     ring = follow(trusted(FIRST.public), CHAIN, LOG)
     assert verify_checkpoint(head(FIRST, 10), ring).size == 10
