@@ -22,7 +22,7 @@ from nordan_core.residency.policy import facet_document
 from nordan_core.residency.reading import print_instant
 from nordan_core.residency.sets import SetExpression
 from nordan_core.residency.verdicts import FacetRefusal, Verdict
-from nordan_core.residency.widening import asked_at_most, holding, in_force
+from nordan_core.residency.widening import holding, in_force
 
 #: What running asks of a pool, by the one facet that each check looks at (`facts` looks at none), in their order. So
 #: what a policy permits can be put together from what its facets permit, which `masks` does.
@@ -109,7 +109,7 @@ def judge_control_plane(effective: Effective, facts: ControlPlaneFacts, atlas: A
     """Return whether this control plane may hold the description of a job: names, command, states, bill."""
     who = {facts.operator: exposure(facts.operator, facts.entities)}
     # Of the facets that are asked here, who may compel the operator is the one with alternatives.
-    policy = in_force(effective, instant, lambda one, _: any(checks.exposed(one, who, atlas)))
+    policy = in_force(effective, instant).settled(lambda one, _: any(checks.exposed(one, who, atlas)))
     refusals = (
         *_not_stated(effective, [facet for facet in effective.missing if facet == "describe"]),
         *checks.expired_policy(policy, instant),
@@ -125,7 +125,7 @@ def judge_reader(effective: Effective, territory: str | None, atlas: Atlas, inst
 
     An unknown territory is denied above `internal`; below, and where `access` is not stated, it is let through.
     """
-    policy = in_force(effective, instant, lambda _policy, _facet: False)
+    policy = in_force(effective, instant).policy
     refusals = (
         *_not_stated(effective, [facet for facet in effective.missing if facet == "access"]),
         *checks.expired_policy(policy, instant),
@@ -143,7 +143,7 @@ def _case(effective: Effective, stated: checks.Case, which: Sequence[checks.Chec
     def fails(policy: Policy, facet: str) -> bool:
         return any(one.facet == facet for one in _refusals(which, replace(stated, policy=policy)))
 
-    return replace(stated, policy=in_force(effective, stated.instant, fails))
+    return replace(stated, policy=in_force(effective, stated.instant).settled(fails))
 
 
 def _refusals(which: Iterable[checks.Check], case: checks.Case) -> tuple[FacetRefusal, ...]:
@@ -220,7 +220,7 @@ def _sooner(effective: Effective, until: datetime | None, instant: datetime) -> 
 
 def _until(effective: Effective, case: checks.Case) -> datetime | None:
     """Return the first later instant at which anything that may be asked changes, the edges of derogations included."""
-    ways = asked_at_most(effective, case.instant) if effective.derogations else ()
+    ways = in_force(effective, case.instant).ways() if effective.derogations else ()
     ends = [_good_until(replace(case, policy=policy)) for policy in ways]
     return _sooner(effective, _earliest(case.instant, (_good_until(case), *ends)), case.instant)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -137,9 +137,12 @@ class MaskCache:
             self._line_ups += 1
 
     def _mask(self, effective: Effective, atlas: Atlas, instant: datetime) -> Mask:
-        policy = in_force(effective, atlas, instant)
-        own = standing_refusals(effective, policy, instant)
-        lines = tuple(self._line(facet, value, atlas, instant) for facet, value in _stated(policy))
+        asked = in_force(effective, instant)
+        policy, own = asked.policy, standing_refusals(effective, asked.policy, instant)
+        lines = tuple(
+            _either([self._line(facet, one, atlas, instant) for one in (value, *asked.instead.get(facet, ()))])
+            for facet, value in _stated(policy)
+        )
         every = (1 << len(self._pools)) - 1
         ends = [policy.valid_until, *(line.good_until for line in lines)]
         ends += [
@@ -182,6 +185,19 @@ class MaskCache:
         bits = sum(1 << place for place, answer in enumerate(answers) if not answer.short)
         ends = [answer.until for answer in same if answer.until is not None]
         return Line(bits, instant, min(ends, default=None), self._digests, tuple(answers))
+
+
+def _either(lines: Sequence[Line]) -> Line:
+    """Return the line of a facet of which any of several values is enough: where none is, the first one's refusals."""
+    first = lines[0]
+    if len(lines) == 1:
+        return first
+    bits = reduce(int.__or__, (line.bits for line in lines))
+    ends = [line.good_until for line in lines if line.good_until is not None]
+    answers = tuple(
+        Answer((), answer.until) if bits >> place & 1 else answer for place, answer in enumerate(first.answers)
+    )
+    return replace(first, bits=bits, good_until=min(ends, default=None), answers=answers)
 
 
 def _stated(policy: Policy) -> Iterator[tuple[str, Any]]:  # Any: each facet has a type of its own

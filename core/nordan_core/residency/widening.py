@@ -7,8 +7,8 @@ or has made the facet non-derogable, holds at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from typing import Any
@@ -31,31 +31,41 @@ def holding(of: Effective, instant: datetime) -> tuple[Covering, ...]:
     return tuple(one for one in of.derogations if one.holds_at(instant) and one.derogation.facet not in closed)
 
 
-def in_force(of: Effective, instant: datetime, fails: Callable[[Policy, str], bool]) -> Policy:
-    """Return what is asked at `instant`: the meet and the defaults, widened by the derogations that count.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked at an instant: a policy and, for some of its facets, what is enough instead."""
 
-    `fails` tells whether a facet of a policy is not met by what is judged: where a derogation's word stands beside the
-    policy's, it takes its place only where the policy's own is not met.
-    """
-    policy = of.policy
-    for facet, here in _by_facet(of, instant):
-        if facet not in ALTERNATIVES:
-            policy = _stating(policy, facet, _widened(of, facet, here))
-        elif fails(policy, facet):
-            others = (_stating(policy, facet, value) for value in _alternatives(of, facet, here))
-            policy = next((other for other in others if not fails(other, facet)), policy)
-    return policy
+    policy: Policy
+    instead: Mapping[str, tuple[Any, ...]]  # Any: each facet has a type of its own
+
+    def settled(self, fails: Callable[[Policy, str], bool]) -> Policy:
+        """Return the policy that is asked where `fails` tells whether a facet of one is not met.
+
+        A derogation's word takes the place of the policy's only where the policy's own is not met.
+        """
+        policy = self.policy
+        for facet, values in self.instead.items():
+            if fails(policy, facet):
+                others = (_stating(policy, facet, value) for value in values)
+                policy = next((other for other in others if not fails(other, facet)), policy)
+        return policy
+
+    def ways(self) -> Iterator[Policy]:
+        """Yield policies that together state all that may be asked, whichever word is taken."""
+        yield self.policy
+        for facet, values in self.instead.items():
+            yield from (_stating(self.policy, facet, value) for value in values)
 
 
-def asked_at_most(of: Effective, instant: datetime) -> tuple[Policy, ...]:
-    """Return policies that state all that may be asked at `instant`, whichever derogation's word is taken."""
-    ways = [of.policy]
+def in_force(of: Effective, instant: datetime) -> Asked:
+    """Return what is asked at `instant`: the meet and the defaults, widened by the derogations that count."""
+    policy, instead = of.policy, {}
     for facet, here in _by_facet(of, instant):
         if facet in ALTERNATIVES:
-            ways += [_stating(of.policy, facet, value) for value in _alternatives(of, facet, here)]
+            instead[facet] = tuple(_alternatives(of, facet, here))
         else:
-            ways.append(_stating(of.policy, facet, _widened(of, facet, here)))
-    return tuple(ways)
+            policy = _stating(policy, facet, _widened(of, facet, here))
+    return Asked(policy, instead)
 
 
 def _by_facet(of: Effective, instant: datetime) -> Iterator[tuple[str, list[Covering]]]:

@@ -108,9 +108,10 @@ def test_a_retired_key_brings_in_no_key_that_outlives_it() -> None:
     for statements in ([says(FIRST, SECOND), forged], [*CHAIN, forged], [forged, *CHAIN]):
         with pytest.raises(ProofError, match="has no say"):
             follow(trusted(FIRST.public), statements, LOG)
+    told = Succession(LOG, STRANGER.public, FIRST.public, AT, AT + timedelta(minutes=6), 10)
+    later = sign_succession(told, FIRST)
     with pytest.raises(ProofError, match="has no say"):
-        later = Succession(LOG, STRANGER.public, FIRST.public, AT, AT + timedelta(minutes=6), 10)
-        follow(trusted(FIRST.public), [*CHAIN, sign_succession(later, FIRST)], LOG)
+        follow(trusted(FIRST.public), [*CHAIN, later], LOG)
 
 
 def test_a_retired_key_may_still_be_known_to_have_taken_a_lost_ones_place() -> None:

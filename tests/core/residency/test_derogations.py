@@ -27,6 +27,7 @@ from nordan_core.residency.facts import Certification, ControlPlaneFacts, PoolFa
 from nordan_core.residency.joins import ALTERNATIVES, DEROGABLE, joined
 from nordan_core.residency.judge import judge, judge_control_plane, judge_reader, judge_storage, permits
 from nordan_core.residency.layers import Effective, Layer
+from nordan_core.residency.masks import compile_mask
 from nordan_core.residency.widening import derogated
 from support.derogations import DATASET, PROJECT, a_derogation, a_text, bearings
 from support.residency import (
@@ -352,6 +353,9 @@ def test_another_certificate_does_not_stand_for_none() -> None:
     assert judge(with_it, a_pool(), ATLAS, NOW).allowed
     bare = replace(a_pool(), certifications=())
     assert judge(with_it, bare, ATLAS, NOW).failing == {"certifications"}
+    mask = compile_mask(with_it, (bare, a_pool()), ATLAS, NOW)
+    assert (mask.bits, mask.good_until) == (0b10, judge(with_it, a_pool(), ATLAS, NOW).good_until)
+    assert [[one.facet for one in mask.shortfalls(place)] for place in (0, 1)] == [["certifications"], []]
     for inputs in (frozenset({"patients"}), None):
         data = in_force(a_layer("input", "patients", **{**FIVE, "class_": "internal", "certifications": {"hds": "v2"}}))
         one = used(data, inputs=inputs, facet="certifications", to={"c5": "type1"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from nordan_core.domain.contents import FileEntry, Manifest
@@ -74,6 +75,22 @@ def test_a_fenced_object_is_refused_with_the_right_token(gateway: GatewayUnderTe
     assert refusal(gateway, f"/v1/manifests/{digest}", headers) == (403, "fenced")
     gateway.board.fences([])
     assert gateway.http.get(f"/v1/manifests/{digest}", headers=headers).status_code == 200
+
+
+def test_a_fence_breaks_off_what_is_being_read(gateway: GatewayUnderTest) -> None:
+    """A large file takes hours; whoever has begun gets no more of it than what was on its way."""
+    size = 64 << 20
+    blob = gateway.store.put([bytes(1 << 20)] * 64).digest
+    large = gateway.store.put_manifest(Manifest.of([FileEntry("a", blob, size)]))
+    headers, got = gateway.token(f"manifest:{large}", about="artifact:art_x"), 0
+    with gateway.http.stream("GET", f"/v1/manifests/{large}/files/a", headers=headers) as answer:
+        assert answer.headers["Content-Length"] == str(size)
+        pieces = answer.iter_raw(1 << 16)
+        got += len(next(pieces))
+        gateway.board.fences(["artifact:art_x"])
+        with pytest.raises(httpx.RemoteProtocolError):
+            got += sum(map(len, pieces))
+    assert 0 < got < size
 
 
 def test_a_fence_of_what_the_object_stands_for_closes_only_that_way(gateway: GatewayUnderTest, digest: str) -> None:

@@ -45,7 +45,7 @@ class Doorkeeper:
             raise Problem(403, "wrong_action", f"the token is good for {claims.act}, not for {act}")
         if claims.obj != obj:
             raise Problem(403, "wrong_object", "the token is good for another object")
-        if self._is_fenced(claims):
+        if self.is_fenced(claims):
             raise Problem(403, "fenced", "this object is fenced: its policy no longer allows it to be read here")
 
     def read(self, request: Request) -> AccessClaims:
@@ -84,14 +84,15 @@ class Doorkeeper:
 
     def is_open(self, claims: AccessClaims) -> bool:
         """Tell whether a long answer may go on: the token has not expired and the object is not fenced."""
-        return self.clock.now() < claims.expires_at and not self._is_fenced(claims)
+        return self.clock.now() < claims.expires_at and not self.is_fenced(claims)
+
+    def is_fenced(self, claims: AccessClaims) -> bool:
+        """Tell whether what the claims are about must not be read any more, by whoever was let in before."""
+        return not self.lists.fenced().isdisjoint((claims.obj, claims.about))
 
     def _keys(self) -> Mapping[str, PublicKey]:
         self.trust.learn(self.lists.successions())
         return self.trust.live()
-
-    def _is_fenced(self, claims: AccessClaims) -> bool:
-        return not self.lists.fenced().isdisjoint((claims.obj, claims.about))
 
 
 def _bearer(request: HTTPConnection) -> str:

@@ -42,7 +42,7 @@ class Artifacts:
     def file(self, request: Request) -> Response:
         """Answer with the bytes of one file, or a range of them."""
         digest = request.path_params["digest"]
-        self.doorkeeper.admit(request, "read", f"manifest:{digest}")
+        claims = self.doorkeeper.admit(request, "read", f"manifest:{digest}")
         path = request.path_params["path"]
         entry = next((one for one in self.store.manifest(digest).files if one.path == path), None)
         if entry is None:
@@ -52,7 +52,13 @@ class Artifacts:
         blob = self.store.path(entry.digest)
         headers = {"ETag": _etag(entry.digest)}
         try:
-            return file_response(request, blob, media_type="application/octet-stream", headers=headers)
+            return file_response(
+                request,
+                blob,
+                media_type="application/octet-stream",
+                headers=headers,
+                may_go_on=lambda: not self.doorkeeper.is_fenced(claims),
+            )
         except FileNotFoundError as error:
             raise Problem(404, "not_found", "this region no longer holds the file's bytes") from error
 

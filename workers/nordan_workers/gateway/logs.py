@@ -45,7 +45,13 @@ class Logs:
         if EVENT_STREAM in request.headers.get("Accept", ""):
             return self._stream(request, claims, path)
         try:
-            return file_response(request, path, media_type="text/plain; charset=utf-8", headers={})
+            return file_response(
+                request,
+                path,
+                media_type="text/plain; charset=utf-8",
+                headers={},
+                may_go_on=lambda: not self.doorkeeper.is_fenced(claims),
+            )
         except FileNotFoundError as error:
             raise Problem(404, "no_log", "this rank has no log here: it has not started, or never did") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +56,12 @@ def asked_span(header: str | None, size_bytes: int) -> Span | None:
     return Span(first, end, size_bytes)
 
 
-def file_response(request: Request, path: Path, *, media_type: str, headers: Mapping[str, str]) -> Response:
+def file_response(
+    request: Request, path: Path, *, media_type: str, headers: Mapping[str, str], may_go_on: Callable[[], bool]
+) -> Response:
     """Answer with a file, or with the range of it that was asked for; a file that grows is sent as it is now.
+
+    `may_go_on` is asked before each piece: where not, the answer breaks off short of the length that it told.
 
     Raises:
         Problem: 416.
@@ -75,7 +79,7 @@ def file_response(request: Request, path: Path, *, media_type: str, headers: Map
     answer = {**headers, "Accept-Ranges": "bytes", "Content-Length": str(whole.length), **_SAFE}
     if span is not None:
         answer["Content-Range"] = f"bytes {span.first}-{span.end - 1}/{size_bytes}"
-    body = _read(descriptor, whole, is_empty=request.method == "HEAD")
+    body = _read(descriptor, whole, may_go_on, is_empty=request.method == "HEAD")
     return StreamingResponse(body, 206 if span else 200, answer, media_type)
 
 
@@ -88,10 +92,10 @@ def _range_is_for(request: Request, etag: str | None) -> bool:
     return condition is None or condition == etag
 
 
-async def _read(descriptor: int, span: Span, *, is_empty: bool) -> AsyncIterator[bytes]:
+async def _read(descriptor: int, span: Span, may_go_on: Callable[[], bool], *, is_empty: bool) -> AsyncIterator[bytes]:
     try:
         at = span.end if is_empty else span.first
-        while at < span.end:
+        while at < span.end and may_go_on():
             chunk = await asyncio.to_thread(os.pread, descriptor, min(CHUNK_BYTES, span.end - at), at)
             if not chunk:
                 return
