@@ -22,6 +22,7 @@ from nordan_core.proof.leaf import commitment
 from nordan_core.proof.merkle import Growing
 from nordan_core.proof.replay import Terms
 from support.command_line import Nordan
+from support.derogating import Members
 from support.exports import ATLASES, export_of, replayed
 from support.lab import CERTIFICATE_KEY, JOBS, Lab
 from support.region_side import manifest
@@ -221,6 +222,10 @@ def _other_atlas(body: Json) -> None:
     body["verdict"]["atlas"] = "00" * 32
 
 
+def _only_read(body: Json) -> None:
+    body["verdict"].update(question="read", territory="FR")
+
+
 LIES: dict[str, tuple[Callable[[Json], None], str]] = {
     "what the judge refuses was done": (_allow, "judged again it is refused"),
     "what the judge allows was refused": (
@@ -249,6 +254,27 @@ LIES: dict[str, tuple[Callable[[Json], None], str]] = {
     "a reader elsewhere": (_body("read_allowed", _elsewhere), "judged again it is refused"),
     "judged at another time": (_body("grant_issued", _later), "was judged as of"),
     "judged under an unknown atlas": (_body("grant_issued", _other_atlas), "--atlas takes it"),
+    "an act that no question was asked about": (
+        _body("read_allowed", lambda body: body["judged"].clear()),
+        "by nothing",
+    ),
+    "an answer to another question": (_body("grant_issued", _only_read), "not what is asked for this act"),
+    "half of what is asked": (
+        _body("exec_opened", lambda body: body["judged"].pop()),
+        "not what is asked for this act",
+    ),
+    "a control plane that is nowhere": (
+        _body("grant_redeemed", lambda body: body["verdict"].pop("control_plane")),
+        "where the control plane stood",
+    ),
+    "another policy than the one that it names": (
+        _body("grant_redeemed", lambda body: body.update(policy_digest="00" * 32)),
+        "other policies than",
+    ),
+    "a job that was accepted under another policy": (
+        _body("job_accepted", lambda body: body.update(policy_digest="00" * 32)),
+        "was not accepted under a policy",
+    ),
     "allowed although nobody may describe it": (
         _body("grant_issued", lambda body: body["verdict"].update(withheld=True)),
         "may not describe it",
@@ -381,3 +407,46 @@ def test_a_certificate_of_another_form_has_no_redacted_one(lab: Lab) -> None:
     assert lab.admin("GET", path, expect=200).json()["state"] == "pending"
     lab.seal()
     assert lab.admin("GET", path, expect=409).json()["code"] == "not_redacted"
+
+
+@pytest.fixture(scope="module")
+def by_leave(laboratory: Lab) -> bytes:
+    """An export in which a job ran by derogation alone."""
+    lab = laboratory.fresh()
+    members = Members.of(lab)
+    floor = {"residency": ["FR"], "class": "internal", "evidence": "E4"}
+    lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": floor})
+    members.grant(facet="evidence", to="E0", max_uses=1)
+    _, region, run = lab.running()
+    region.end(run)
+    lab.seal()
+    return export_of(lab.context.store)
+
+
+def test_what_rests_on_a_derogation_is_judged_the_same_again(by_leave: bytes) -> None:
+    found = replayed(by_leave, CERTIFICATE_KEY.public)
+    assert found.faults == []
+    issued = [part["entry"]["body"]["verdict"] for part in lines(by_leave) if _is(part, "grant_issued")]
+    assert [len(one["derogations"]) for one in issued] == [1]
+
+
+@pytest.mark.parametrize(
+    ("act", "change", "told"),
+    [
+        ("derogation_requested", {"act": "cancel_requested"}, "nobody asking for that text"),
+        ("derogation_approved", {"act": "cancel_requested"}, "which 0 others approved"),
+        ("derogation_approved", {"actor": "key_one"}, "which 1 others approved"),
+        ("derogation_approved", {"at": "2030-01-01T00:00:00+00:00"}, "before it was approved"),
+    ],
+)
+def test_leave_that_nobody_gave_is_found(by_leave: bytes, act: str, change: Json, told: str) -> None:
+    def apply(entry: Json) -> None:
+        if entry["act"] == act:
+            entry.update(change)
+
+    found = replayed(resigned(by_leave, apply), CERTIFICATE_KEY.public)
+    assert told in " ".join(found.faults)
+
+
+def _is(part: Json, act: str) -> bool:
+    return "entry" in part and part["entry"]["act"] == act

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nordan_core.proof.judgement import Question
+
 #: What the log must say for each judged act. None: either, as the act may be refused for another reason as well.
 JUDGED: Mapping[str, bool | None] = {
     "job_accepted": True,
@@ -20,6 +22,19 @@ JUDGED: Mapping[str, bool | None] = {
     "read_refused": False,
     "exec_opened": True,
     "exec_refused": False,
+}
+_REST, _READ, _RUN = frozenset({Question.REST}), frozenset({Question.READ}), frozenset({Question.RUN})
+_PLACE, _DESCRIBE = frozenset({Question.PLACE}), frozenset({Question.DESCRIBE})
+#: What the judge must have been asked for each, in any of these ways: no act rests on the answer to another question.
+ASKED: Mapping[str, tuple[frozenset[Question], ...]] = {
+    "job_accepted": (_PLACE,),
+    "job_refused": (_PLACE, _DESCRIBE),
+    **dict.fromkeys(("grant_issued", "grant_redeemed", "grant_denied"), (_RUN,)),
+    **dict.fromkeys(("upload_allowed", "upload_refused", "copy_allowed", "copy_refused"), (_REST,)),
+    "artifact_stored": (_RUN, _REST),
+    **dict.fromkeys(("read_allowed", "read_refused"), (_READ,)),
+    "exec_opened": (_READ | _RUN,),
+    "exec_refused": (_READ, _READ | _RUN),
 }
 #: Reasons of a refused job that are the judge's own.
 RESIDENCY_REASONS = frozenset({"residency_unsatisfiable", "control_plane_outside_describe", "rejected_by_policy"})

@@ -2,8 +2,8 @@
 
 `nordan admin audit verify` calls it with an export, public keys and atlases; nothing else is needed or asked. It goes
 through the file twice: first it builds the tree and notes where documents stand, then it judges. What is kept meanwhile
-is a hash for each level of the tree, an offset for each document and a few marks for each attempt that has not ended,
-so memory grows with policies, facts and live attempts, and not with the log. Never raises on bad input.
+is a hash for each level of the tree, an offset for each document, a number for each job and a few marks for each
+attempt that has not ended, so memory hardly grows with the log. Never raises on bad input.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from nordan_core.domain.errors import NordanError
-from nordan_core.proof.acts import expected, is_judged, judgements_in
+from nordan_core.proof.acts import ASKED, expected, is_judged, judgements_in
 from nordan_core.proof.archive import Archive
 from nordan_core.proof.atlas_signature import release_keys
 from nordan_core.proof.checkpoint import Checkpoint, verify_checkpoint
@@ -27,8 +27,10 @@ from nordan_core.proof.keys import KeyRing, PublicKey
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.lives import Lives
 from nordan_core.proof.merkle import Growing
+from nordan_core.proof.permissions import Permissions
 from nordan_core.proof.tokens import SKEW_S
 from nordan_core.residency.places import Atlas
+from nordan_core.residency.widening import derogated
 
 #: Faults that are told in full; the others are counted.
 TOLD = 100
@@ -89,13 +91,14 @@ def replay(file: BinaryIO, terms: Terms, progress: Callable[[int], object] = lam
     found = Replay()
     archive = Archive(file, terms.atlas_keys)
     # 1. The tree and its heads.
-    _Tree(found, terms, archive).read(file, progress)
+    tree = _Tree(found, terms, archive)
+    tree.read(file, progress)
     # 2. What the acts say, judged again.
-    lives = Lives()
+    lives, acts = Lives(), _Acts(found, terms, archive, tree)
     read = 0
     for line in lines_of(file):
         if isinstance(line, EntryLine):
-            for fault in _act_faults(line, archive, terms, found, lives):
+            for fault in _act_faults(line, archive, acts, lives):
                 found.fault(f"entry {line.index} ({line.act}): {fault}")
             file.seek(line.offset)  # documents were read from elsewhere in the file
             file.readline()
@@ -118,6 +121,9 @@ class _Tree:
         self._growing = Growing()
         self._keychain = Keychain(terms.keys, terms.grant_keys)
         self._kept = {head.size: head for head in terms.kept}
+        self.permissions = Permissions()
+        self.accepted: set[int] = set()
+        """Hashes of each accepted job with the policy that it was accepted under."""
 
     def read(self, file: BinaryIO, progress: Callable[[int], object]) -> None:
         for line in lines_of(file):
@@ -142,6 +148,9 @@ class _Tree:
             yield f"entry {line.index} stands where entry {self._growing.size} should: entries are missing or added"
         self._found.entries += 1
         self._archive.note(line)
+        self.permissions.note(line)
+        if line.act == "job_accepted":
+            self.accepted.add(hash((line.subject, line.body.get("policy_digest"))))
         for fault in self._keychain.faults(line):
             yield f"entry {line.index} ({line.act}): {fault}"
         try:
@@ -187,57 +196,84 @@ class _Tree:
             yield f"the newest head is of {newest.at}; the log is older than {self._terms.not_before}, or was cut off"
 
 
-def _act_faults(line: EntryLine, archive: Archive, terms: Terms, found: Replay, lives: Lives) -> Iterable[str]:
+def _act_faults(line: EntryLine, archive: Archive, acts: _Acts, lives: Lives) -> Iterable[str]:
     try:
         faults = [*archive.document_faults(line), *lives.faults(line)]
-        faults += _judgement_faults(line, archive, terms, found)
+        faults += acts.faults(line)
     except _STUMBLES as error:
         return [str(error) or type(error).__name__]
     return faults
 
 
-def _judgement_faults(line: EntryLine, archive: Archive, terms: Terms, found: Replay) -> Iterator[str]:
-    judgements = judgements_in(line.body)
-    if judgements is None:
-        if is_judged(line.act, line.body):
-            yield "the act is judged, but its entry says nothing of that"
-        return
-    read = [read_judgement(one) for one in judgements]
-    for judgement in read:
-        yield from _answer_faults(line, judgement, archive, terms, found)
-    want, have = expected(line.act, line.body), all(one.allowed for one in read)
-    if want is not None and want != have:
-        yield f"the act was {'done' if want else 'refused'}, but the judge had {'allowed' if have else 'refused'} it"
+@dataclass(frozen=True, slots=True)
+class _Acts:
+    """Second pass: what each act was judged by."""
 
+    found: Replay
+    terms: Terms
+    archive: Archive
+    tree: _Tree
 
-def _answer_faults(
-    line: EntryLine, judgement: Judgement, archive: Archive, terms: Terms, found: Replay
-) -> Iterator[str]:
-    logged = datetime.fromisoformat(str(line.entry["at"]))
-    if not -_SKEW <= logged - judgement.at <= _LATE:
-        yield f"it was judged as of {judgement.at}, and done at {logged}"
-    if judgement.is_withheld:
-        found.withheld += 1
-        if judgement.allowed:
-            yield "it was allowed although the control plane may not describe it"
-        return
-    if not archive.holds_atlas(judgement.atlas) and judgement.atlas not in terms.atlases:
-        yield f"it was judged under the atlas {judgement.atlas[:12]}…, which was not given; --atlas takes it"
-        return
-    yield from InForce(archive.applied, late=_LATE, skew=_SKEW).faults(judgement)
-    try:
-        atlas = terms.atlases.get(judgement.atlas) or archive.atlas(judgement.atlas)
-        allowed, good_until = judge_again(judgement, archive, atlas)
-        yield from archive.place_faults(line, judgement, atlas)
-    except _STUMBLES as error:
-        yield f"it cannot be judged again: {error}"
-        return
-    if allowed != judgement.allowed:
-        said, again = ("allowed" if one else "refused" for one in (judgement.allowed, allowed))
-        yield f"by {judgement.question.value} it was {said}; judged again it is {again}"
-    elif judgement.question is Question.RUN and allowed and _is_longer(judgement.good_until, good_until):
-        yield f"it holds until {good_until}; the log relied on it until {judgement.good_until or 'any time'}"
-    found.judged += 1
+    def faults(self, line: EntryLine) -> Iterator[str]:
+        judgements = judgements_in(line.body)
+        if judgements is None:
+            if is_judged(line.act, line.body):
+                yield "the act is judged, but its entry says nothing of that"
+            return
+        read = [read_judgement(one) for one in judgements]
+        asked = frozenset(one.question for one in read)
+        if is_judged(line.act, line.body) and asked not in ASKED[line.act]:
+            yield f"it was judged by {', '.join(sorted(asked)) or 'nothing'}, which is not what is asked for this act"
+        for judgement in read:
+            yield from self._answer_faults(line, judgement)
+        want, have = expected(line.act, line.body), all(one.allowed for one in read)
+        if want is not None and want != have:
+            said = "allowed" if have else "refused"
+            yield f"the act was {'done' if want else 'refused'}, but the judge had {said} it"
+
+    def _answer_faults(self, line: EntryLine, judgement: Judgement) -> Iterator[str]:
+        logged = datetime.fromisoformat(str(line.entry["at"]))
+        if not -_SKEW <= logged - judgement.at <= _LATE:
+            yield f"it was judged as of {judgement.at}, and done at {logged}"
+        if judgement.is_withheld:
+            self.found.withheld += 1
+            if judgement.allowed:
+                yield "it was allowed although the control plane may not describe it"
+            return
+        if judgement.question is not Question.READ and not judgement.control_plane:
+            yield "it does not say where the control plane stood"
+        if not self.archive.holds_atlas(judgement.atlas) and judgement.atlas not in self.terms.atlases:
+            yield f"it was judged under the atlas {judgement.atlas[:12]}…, which was not given; --atlas takes it"
+            return
+        yield from InForce(self.archive.applied, late=_LATE, skew=_SKEW).faults(judgement)
+        try:
+            atlas = self.terms.atlases.get(judgement.atlas) or self.archive.atlas(judgement.atlas)
+            allowed, good_until = judge_again(judgement, self.archive, atlas)
+            yield from self.archive.place_faults(line, judgement, atlas)
+            yield from self._policy_faults(line, judgement, atlas)
+        except _STUMBLES as error:
+            yield f"it cannot be judged again: {error}"
+            return
+        if allowed != judgement.allowed:
+            said, again = ("allowed" if one else "refused" for one in (judgement.allowed, allowed))
+            yield f"by {judgement.question.value} it was {said}; judged again it is {again}"
+        elif judgement.question is Question.RUN and allowed and _is_longer(judgement.good_until, good_until):
+            yield f"it holds until {good_until}; the log relied on it until {judgement.good_until or 'any time'}"
+        self.found.judged += 1
+
+    def _policy_faults(self, line: EntryLine, judgement: Judgement, atlas: Atlas) -> Iterator[str]:
+        """The policies judged must be the act's own, and rest on no leave that was not given."""
+        policies = [self.archive.policy(digest, atlas) for digest in judgement.policies]
+        plain = {digest for of in policies for digest in (of.digest, derogated(of, ()).digest)}
+        named = line.body.get("policy_digest")
+        if named is not None and named not in plain:
+            yield f"it was judged by other policies than {str(named)[:12]}…, which it names"
+        if line.act in {"grant_issued", "grant_redeemed"} and not any(
+            hash((line.subject, digest)) in self.tree.accepted for digest in plain
+        ):
+            yield f"the job {line.subject} was not accepted under a policy that this was judged by"
+        for derogation in {one.derogation.id: one.derogation for of in policies for one in of.derogations}.values():
+            yield from self.tree.permissions.faults(line, derogation, judgement.at)
 
 
 def _is_longer(relied: datetime | None, holds: datetime | None) -> bool:
