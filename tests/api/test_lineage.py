@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nordan_api.jobs import service
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.residency.policy import parse_policy, policy_digest, policy_document
 from support.certificates import failing
@@ -127,6 +128,51 @@ class TestDeclassification:
         assert _say(lab, members.first, one, "revoke")["state"] == "revoked"
         assert _policy(lab, model) == born
         _say(lab, members.second, one, "approve", expect=409)
+
+    def _given(self, lab: Lab, members: Members, model: str) -> Json:
+        one = _ask(lab, members, model)
+        for key in (members.first, members.second):
+            _say(lab, key, one, "approve")
+        return one
+
+    def test_taken_back_whatever_was_accepted_under_it_stops(self, lab: Lab, model: str) -> None:
+        """Running, waiting or about to be resumed: nothing is made any more under what was taken back."""
+        members = Members.of(lab)
+        before, region, first = lab.running(name="before", inputs=[f"artifact/{model}"])
+        one = self._given(lab, members, model)
+        body = {"command": ["x"], "inputs": [f"artifact/{model}"], "outputs": ["model"]}
+        running, _, run = lab.running(name="running", **{key: body[key] for key in ("inputs", "outputs")})
+        waiting = lab.admin("POST", JOBS, {"name": "waiting", **body}, expect=202).json()["id"]
+        _say(lab, members.first, one, "revoke")
+        assert [lab.show(job)["state"] for job in (before, waiting)] == ["running", "fenced"]
+        assert "taken back" in lab.show(waiting)["message"]
+        region.end(run, outputs={"model": manifest(model__bin="wide")})
+        assert lab.show(running)["state"] == "fenced"
+        assert lab.show(running)["artifacts"] == []
+        for job in (running, waiting):
+            assert lab.retry(job, expect=409)["code"] == "input_narrowed"
+        lab.cycle()
+        assert lab.show(waiting)["attempts"] == []
+        region.end(first)
+        assert lab.show(before)["state"] == "succeeded"
+
+    def test_taken_back_while_a_job_is_judged_it_is_not_accepted(
+        self, lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between the judgement and the row."""
+        members = Members.of(lab)
+        one = self._given(lab, members, model)
+        judged = service.judge_submission
+
+        def slow(*given: Any) -> Any:
+            of = judged(*given)
+            _say(lab, members.first, one, "revoke")
+            return of
+
+        monkeypatch.setattr(service, "judge_submission", slow)
+        answer = lab.admin("POST", JOBS, {"name": "x", "command": ["x"], "inputs": [f"artifact/{model}"]}, expect=409)
+        assert answer.json()["code"] == "input_narrowed"
+        assert lab.one("select count(*) from job where name = 'x'") == 0
 
     def test_a_text_about_another_policy_is_not_carried_out(self, lab: Lab, model: str) -> None:
         """Two asked for at once: the second was about a policy that is no longer there."""

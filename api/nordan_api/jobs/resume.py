@@ -9,6 +9,7 @@ from nordan_api.context import Context
 from nordan_api.derogating import Derogating
 from nordan_api.jobs.policy import NamedInput, check_described_here, check_possible, policies_of
 from nordan_api.jobs.service import find_job
+from nordan_api.lineage.readers import input_that_narrowed
 from nordan_core.domain.errors import Conflict, NotFound, Refused, Unavailable
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.states import JobState
@@ -37,7 +38,8 @@ def resume(context: Context, principal: Principal, project: str, job_id: str) ->
     """Let a fenced job wait for a place again.
 
     Raises:
-        Conflict: it is not fenced. Refused: no pool may run it under what binds it today, or none that holds its data.
+        Conflict: it is not fenced, or a declassification that it was accepted under was taken back.
+        Refused: no pool may run it under what binds it today, or none that holds its data.
         Unavailable: law moves faster than this can be judged.
     """
     for _ in range(TRIES):
@@ -56,6 +58,8 @@ def _case(context: Context, work: UnitOfWork, principal: Principal, project: str
     job = find_job(work, principal, project, job_id)
     _check_fenced(job)
     inputs = work.contents.inputs_of([job.id]).get(job.id, [])
+    if name := input_that_narrowed(work, job.effective, inputs):
+        raise Conflict("input_narrowed", f"input {name} has a stricter policy since; submit the job again")
     named = tuple(NamedInput(name, artifact) for name, artifact in inputs)
     derogating = Derogating(work, context.atlas, context.clock.now())
     covered = derogating.covering(job.project, job.id, frozenset(), may_take=True)

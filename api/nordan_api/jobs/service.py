@@ -14,6 +14,7 @@ from nordan_api.evidence import Evidence
 from nordan_api.idempotency import IdempotencyKey
 from nordan_api.jobs.inputs import choose_files, resolve_inputs, stored_files
 from nordan_api.jobs.policy import NamedInput, check_described_here, check_not_empty, check_possible, effective_of_job
+from nordan_api.lineage.readers import input_that_narrowed
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact
 from nordan_core.domain.attempts import Attempt, Ending
@@ -28,7 +29,7 @@ from nordan_core.identifiers import new_id
 from nordan_core.proof.canonical import digest_of
 from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.effective_text import effective_document
-from nordan_core.residency.layers import Effective, output_policy
+from nordan_core.residency.layers import Effective, LayerKind, layer_documents, output_policy
 from nordan_core.residency.policy import policy_document
 from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
@@ -138,12 +139,28 @@ def submit(
     job = _new_job(prepared, principal, now)
     answer = StoredAnswer(202, {"id": job.id, "name": job.spec.name, "state": job.state.value}, _location(job))
     with context.store.begin() as work:
+        _check_inputs(work, prepared)
         if key is not None and (known := work.idempotency.claim(key.scope, key.request_digest, now)) is not None:
             return known
         _insert(work, job, prepared, principal, judged)
         if key is not None:
             work.idempotency.keep(key.scope, answer)
     return answer
+
+
+def _check_inputs(work: UnitOfWork, prepared: Prepared) -> None:
+    """Refuse a job whose input lost a declassification since it was judged; the epoch stands still until it is stored.
+
+    Floors and derogations are judged again at each start; what a job reads is its own, and is not.
+    """
+    layers = prepared.effective.layers
+    if not any(one.kind is LayerKind.PARENT for one in layers):
+        return
+    work.epoch.share()
+    today = work.contents.artifacts([one.artifact.id for one in prepared.inputs])
+    inputs = [(one.name, today[one.artifact.id]) for one in prepared.inputs]
+    if name := input_that_narrowed(work, {"layers": layer_documents(layers)}, inputs):
+        raise Conflict("input_narrowed", f"input {name} has just become stricter; submit the job again")
 
 
 def _known_answer(context: Context, key: IdempotencyKey) -> StoredAnswer | None:

@@ -13,6 +13,7 @@ from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
 from nordan_api.dual_control import approval_of, signer
 from nordan_api.jobs.policy import check_described_here, effective_of_data
+from nordan_api.lineage.readers import fence_readers
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
@@ -109,6 +110,8 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
 def revoke(context: Context, principal: Principal, project_name: str, name: str) -> Proposal:
     """Take a declassification back; what it was given for has its former policy again, what was made of it has not.
 
+    Jobs that were accepted under the wider policy and have not ended are fenced.
+
     Raises:
         NotFound: this caller has no such declassification. Conflict: a later one stands on it.
     """
@@ -122,7 +125,9 @@ def revoke(context: Context, principal: Principal, project_name: str, name: str)
         work.lineage.revoke(found, principal.key, now)
         if found.is_approved:
             artifact = ArtifactId(str(found.text["artifact"]))
-            _replace(work, project, artifact, _policy(found, "to"), _policy(found, "from"))
+            wider, atlas = _policy(found, "to"), context.atlas.digest
+            _replace(work, project, artifact, wider, _policy(found, "from"))
+            fence_readers(work, artifact, wider, epoch=work.epoch.current(), atlas=atlas, now=now)
         revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
         work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, context))
     return revoked

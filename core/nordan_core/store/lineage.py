@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.approvals import APPROVALS, Approval, Proposal, Signer
-from nordan_core.domain.ids import ArtifactId, KeyId, OrganisationId, ProjectId
+from nordan_core.domain.ids import ArtifactId, AttemptId, JobId, KeyId, OrganisationId, ProjectId
 from nordan_core.store.derogations import approval_documents, approvals_of
 from nordan_core.store.tables.data import ArtifactRow
 from nordan_core.store.tables.law import DeclassificationRow
@@ -43,6 +43,11 @@ _SOURCES = text(
     select id, min(depth) as depth from line group by id order by min(depth), id limit :most
     """
 )
+_READERS = text(
+    "select j.id, i.name from job_input i join job j on j.id = i.job_id"
+    " where i.artifact_id = :artifact and j.finished_at is null order by j.id for update of j"
+)
+_LIVE = text("select id from attempt where job_id = :job and state <> 'ended'")
 DEEPEST = 1_000
 """Longest line that is followed; artifacts are made of older ones, so it ends anyway."""
 
@@ -124,6 +129,15 @@ class Lineage:
         """Replace an artifact's policy; the caller steps the residency epoch."""
         statement = update(ArtifactRow).where(col(ArtifactRow.id) == artifact)
         self._session.execute(statement.values(policy=dict(policy)), execution_options={"synchronize_session": False})
+
+    def lock_readers(self, artifact: ArtifactId) -> dict[JobId, str]:
+        """Return the jobs that read an artifact and are not final, locked, with the name that each has for it."""
+        return {JobId(row.id): row.name for row in self._session.execute(_READERS, {"artifact": artifact})}
+
+    def live_attempt(self, job: JobId) -> AttemptId | None:
+        """Return the attempt of a locked job that has not ended."""
+        found = self._session.execute(_LIVE, {"job": job}).scalar_one_or_none()
+        return None if found is None else AttemptId(found)
 
     def _write(self, proposal: Proposal, **values: object) -> None:
         statement = update(DeclassificationRow).where(col(DeclassificationRow.id) == proposal.id)
