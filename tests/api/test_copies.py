@@ -148,3 +148,15 @@ def test_the_same_bytes_under_another_policy_are_another_artifact(lab: Lab) -> N
     outside = lab.submit(files=DATA)
     chosen = dict(lab.rows("select job_id, artifact_id from job_input where name = '.files'"))
     assert (chosen[inside], chosen[outside]) == (tight, wide)
+
+
+def test_a_job_of_wider_outputs_does_not_get_at_files_by_their_digests(lab: Lab) -> None:
+    """They were put for a job whose data may not leave France; a tighter job may have those of a wider one."""
+    lab.put("patients", "fr-bru-1", manifest(b__csv="2"), FRENCH)
+    put_files(lab, "fr-bru-1", inputs=["dataset/patients"])
+    refused = lab.admin("POST", "/v1/projects/default/jobs", job(files=DATA), expect=404).json()
+    assert "under this job's policy" in refused["detail"]
+    assert lab.one("select count(*) from job") == 0
+    wide = put_files(lab, "fr-bru-1")
+    lab.submit(files=DATA, policy={"process": ["FR"]})
+    assert lab.rows("select artifact_id from job_input where name = '.files'") == [(wide,)]

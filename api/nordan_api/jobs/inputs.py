@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nordan_api.jobs.policy import FILES_INPUT, NamedInput
 from nordan_core.domain.artifacts import Artifact
@@ -10,6 +10,9 @@ from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import Invalid, NotFound
 from nordan_core.domain.ids import JobId, ProjectId, is_id
 from nordan_core.domain.jobs import JobSpec
+from nordan_core.residency.facets import Policy, meet
+from nordan_core.residency.places import Atlas
+from nordan_core.residency.policy import parse_policy
 from nordan_core.store.unit_of_work import UnitOfWork
 
 
@@ -43,10 +46,23 @@ def stored_files(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> list[Ar
     return found
 
 
-def choose_files(stored: Sequence[Artifact], policy: Mapping[str, object]) -> tuple[NamedInput, ...]:
-    """Return the job's files as an input: those that were put under this very policy, else the ones put last."""
-    same = [one for one in stored if dict(one.policy) == dict(policy)]
-    return tuple(NamedInput(FILES_INPUT, one) for one in (same or stored)[-1:])
+def choose_files(stored: Sequence[Artifact], born: Policy, atlas: Atlas) -> tuple[NamedInput, ...]:
+    """Return the job's files as an input: those that were put under the policy of its outputs, else under a wider one.
+
+    Files may carry what the data of the job taught that they were put for: a job whose outputs are born wider does not
+    get at them by naming their digests.
+
+    Raises:
+        NotFound: they were put under stricter policies only.
+    """
+    if not stored:
+        return ()
+    stated = [(one, parse_policy(one.policy, atlas)) for one in stored]
+    same = [one for one, policy in stated if policy == born]
+    wider = [one for one, policy in stated if meet(policy, born) == born]
+    if not (same or wider):
+        raise NotFound("uploaded files under this job's policy; put them for this job first", stored[-1].digest)
+    return (NamedInput(FILES_INPUT, (same or wider)[-1]),)
 
 
 def _resolve(work: UnitOfWork, project: ProjectId, name: str) -> NamedInput:

@@ -30,7 +30,6 @@ from nordan_core.proof.canonical import digest_of
 from nordan_core.residency.derogations import Covering, choices
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.layers import Effective, LayerKind, layer_documents, output_policy
-from nordan_core.residency.policy import policy_document
 from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.codec import spec_document
@@ -83,7 +82,7 @@ def prepare(
         covered = Derogating(work, context.atlas, context.clock.now()).submitted(project.id, datasets)
     facts = context.facts(epoch)
     of = effective_of_job(project, spec, inputs, facts.atlas)
-    files = choose_files(stored, policy_document(output_policy(of)))
+    files = choose_files(stored, output_policy(of), facts.atlas)
     return Prepared(project, spec, (*inputs, *files), of, facts, covered)
 
 
