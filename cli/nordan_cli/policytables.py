@@ -15,6 +15,7 @@ from nordan_core.residency.lint import Remark, Severity
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import facet_document, policy_digest, policy_document
 from nordan_core.residency.reading import print_instant
+from nordan_core.residency.sets import SetExpression
 from nordan_core.residency.trial import PoolTrial, Trial
 from nordan_core.residency.verdicts import FacetRefusal, Verdict
 
@@ -179,11 +180,20 @@ def _meaning(policy: Policy, facet: str, atlas: Atlas, instant: datetime) -> Jso
     meaning: Json = {"facet": facet, "says": facet_document(policy, facet), "asks": ASKS[facet], "changes": None}
     if facet in PLACE_FACETS and (expression := policy.places(facet)) is not None:
         change = expression.next_change(atlas, instant)
-        meaning["territories"] = sorted(expression.expand(atlas, instant))
+        plain = expression.expand(atlas, instant)
+        meaning["territories"] = sorted(plain)
+        if some := sorted(_for_some(expression, atlas, instant) - plain):
+            meaning["for_some_recipients"] = some
         meaning["changes"] = None if change is None else print_instant(change)
     elif facet == "forbid_exposure":
         meaning["territories"] = sorted(forbidden_territories(policy.forbid_exposure or (), atlas))
     return meaning
+
+
+def _for_some(expression: SetExpression, atlas: Atlas, instant: datetime) -> frozenset[str]:
+    """Return the territories that adequacy decisions name and that are allowed for the recipients they cover."""
+    named = {one.territory for one in atlas.adequacy if one.attestation and one.holds_at(instant)}
+    return expression.expand(atlas, instant, frozenset(code for code in named if code))
 
 
 def _atlas(atlas: Atlas) -> Json:

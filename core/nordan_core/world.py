@@ -76,6 +76,14 @@ class OwnerDocument(_Document):
     control: Literal["none", "veto", "board_majority"] = "none"
 
 
+class AttestationDocument(_Document):
+    """That an adequacy decision with a condition covers an entity."""
+
+    name: Annotated[str, Field(max_length=63)]
+    valid_from: Until | None = None
+    valid_until: Until | None = None
+
+
 class EntityDocument(_Document):
     """A legal person."""
 
@@ -87,6 +95,8 @@ class EntityDocument(_Document):
     """None: never recorded, so unknown. An empty list says that there are none."""
     owners: tuple[OwnerDocument, ...] | None = None
     """None: never recorded, so unknown. An empty list says that it can have none: a person, a state, a foundation."""
+    attestations: tuple[AttestationDocument, ...] = ()
+    """By which adequacy decisions it is covered; what is not recorded does not count."""
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> EntityDocument:
@@ -211,6 +221,9 @@ def check_codes(document: WorldDocument, atlas: Atlas, prefix: str) -> None:
     """
     for field, code in _territories(document):
         atlas.parse_territory(code, f"{prefix}.{field}")
+    if isinstance(document, EntityDocument):
+        for attested in document.attestations:
+            read_word(attested.name, f"{prefix}.attestations.name", tuple(sorted(atlas.attestations)))
     if isinstance(document, PoolDocument):
         for one in document.certifications:
             scheme = read_word(one.scheme, f"{prefix}.certifications.scheme", tuple(atlas.schemes))

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from nordan_core.domain.errors import Invalid
-from nordan_core.residency.entities import Entity, Ownership
+from nordan_core.residency.entities import Attestation, Entity, Ownership
 from nordan_core.residency.facts import Certification, ControlPlaneFacts, Endpoint, EndpointKind, PoolFacts, Service
 from nordan_core.residency.levels import Compute, Encryption, Evidence, Tenancy
 from nordan_core.residency.ownership import connected
@@ -94,7 +94,17 @@ def entity_of(document: Document) -> Entity:
         seat=document["seat"],
         presences=None if presences is None else frozenset(presences),
         owners=None if owners is None else tuple(_ownership(one) for one in owners),
+        # Documents of older versions know none.
+        attestations=tuple(_attestation(one) for one in document.get("attestations", ())),
     )
+
+
+def _attestation(document: Document) -> Attestation:
+    return Attestation(document["name"], _instant(document["valid_from"]), _instant(document["valid_until"]))
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _ownership(document: Document) -> Ownership:

@@ -243,3 +243,59 @@ def test_law_that_moves_while_it_is_looked_at_is_a_conflict(lab: Lab, monkeypatc
     monkeypatch.setattr(service, "look", look)
     assert apply(lab, SWEDEN_LEAVES, expect=409)["code"] == "law_moved"
     assert lab.one("select count(*) from atlas") == 1
+
+
+AMERICAN: Json = {
+    "kind": "Entity",
+    "name": "larkspur",
+    "seat": "US",
+    "presences": [],
+    "owners": [],
+    "attestations": [{"name": "dpf", "valid_until": "2026-11-22T00:00:00Z"}],
+}
+THERE: tuple[Json, ...] = (
+    {
+        "kind": "Region",
+        "name": "us-ash-1",
+        "territory": "US",
+        "operator": "larkspur",
+        "access_territories": ["US"],
+    },
+    {
+        "kind": "Pool",
+        "name": "us-ash-1-h100",
+        "region": "us-ash-1",
+        "provider": "larkspur",
+        "accelerator": "H100",
+        "gpu_memory_mib": 81_920,
+        "nodes": 1,
+        "gpus_per_node": 8,
+        "cpus": 64,
+        "memory_mib": 1_048_576,
+        "price_eur_per_gpu_h": 2,
+        "facts_valid_until": "2027-12-31",
+    },
+)
+
+
+def test_a_company_that_a_decision_covers_is_adequate_until_its_attestation_ends(lab: Lab) -> None:
+    policy = {"residency": ["EEA", "ADEQUATE"], "class": "public"}
+    lab.admin("POST", "/v1/projects", {"name": "wide", "floor": policy}, expect=201)
+    lab.admin("POST", "/v1/projects/wide/datasets", {"name": "open", "policy": policy}, expect=201)
+    lab.apply({**AMERICAN, "attestations": []}, *THERE)
+
+    def may_rest() -> bool:
+        answer = lab.admin("GET", "/v1/projects/wide/datasets/open/where", expect=200).json()
+        [there] = [one for one in answer["items"] if one["pool"] == "us-ash-1-h100"]
+        return bool(there["rest"]["allowed"])
+
+    assert not may_rest()
+    lab.apply(AMERICAN)
+    assert may_rest()
+    lab.pass_time(24 * 3600)
+    assert not may_rest()
+
+
+def test_an_attestation_that_no_decision_asks_for_is_a_mistake(lab: Lab) -> None:
+    answer = lab.apply({**AMERICAN, "attestations": [{"name": "privacy-shield"}]}, expect=422)
+    assert "dpf" in str(answer)

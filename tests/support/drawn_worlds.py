@@ -169,7 +169,17 @@ def _seat(draw: Random) -> str | None:
 
 def _entity(draw: Random, name: str) -> Document:
     presences = None if draw.random() < 0.04 else draw.sample(STATES + DEPENDENCIES, draw.choices((0, 1), (4, 1))[0])
-    return {"name": name, "seat": _seat(draw), "presences": presences, "owners": _owners(draw)}
+    entity = {"name": name, "seat": _seat(draw), "presences": presences, "owners": _owners(draw)}
+    attested = [_attestation(draw) for _ in range(draw.choices((0, 1, 2), (3, 2, 1))[0])]
+    return {**entity, **({"attestations": attested} if attested else {})}
+
+
+def _attestation(draw: Random) -> Document:
+    return {
+        "name": draw.choice(("dpf", "dpf", "pipeda", "epo")),
+        "valid_from": None if draw.random() < 0.7 else draw.choice(INSTANTS),
+        "valid_until": None if draw.random() < 0.5 else draw.choice((*ENDS, *INSTANTS)),
+    }
 
 
 def _owners(draw: Random) -> list[Document] | None:
@@ -215,7 +225,7 @@ def _endpoints(draw: Random, territory: str, named: list[str]) -> list[Document]
 
 
 def _pool(draw: Random, named: list[str], entities: list[Document]) -> Document:
-    territory = draw.choice(("FR", "FR", "SE", "DE", "NO", "CH", "GB", *DEPENDENCIES[:4]))
+    territory = draw.choice(("FR", "FR", "SE", "DE", "NO", "CH", "GB", "US", "CA", *DEPENDENCIES[:4]))
     isolates = draw.random() < 0.8
     return {
         "pool": "pool",

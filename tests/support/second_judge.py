@@ -1,13 +1,12 @@
 """A second judge, written from the documents and not from the core: plain, slow, asked for a second opinion.
 
-It reads the documents of policies, facts and atlas as they are stored, and imports nothing of `nordan_core`, so that
-a mistake in the core is not a mistake here. `support.agreement` compares the two over drawn cases. It keeps sets as
-lists of lists that must all allow, adds shares as exact fractions, and answers with the names of the failing facets.
+It reads the documents as they are stored and imports nothing of `nordan_core`, so that a mistake in the core is not one
+here. It keeps sets as lists of lists, adds shares as exact fractions, and answers with the names of failing facets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -27,17 +26,15 @@ RANKS = {
     "class": ("public", "internal", "confidential", "restricted"),
 }
 PUBLIC, INTERNAL, CONFIDENTIAL, FLOORS, OWNERS = 0, 1, 2, ("organisation", "project"), ("input", "parent")
-UNENFORCED = "unenforced"
 NOT_ASKED_OF_STORAGE = {"process", "compute", "tenancy", "egress"}
 ASKED_OF_A_CONTROL_PLANE = ("describe", "forbid_exposure", "valid_until")
-NOBODY = "(nobody on record)"
+UNENFORCED, NOBODY, RUNNERS, HALF = "unenforced", "(nobody on record)", ("provider", "operator"), Fraction(1, 2)
 
 
 def statements(policy: Document) -> Statements:
     """Return what a policy document states, each facet in its one form here."""
     said = {facet: policy["residency"] for facet in PLACES if "residency" in policy} | dict(policy)
-    said.pop("residency", None)
-    return {facet: _one_form(facet, value) for facet, value in said.items()}
+    return {facet: _one_form(facet, value) for facet, value in said.items() if facet != "residency"}
 
 
 def _one_form(facet: str, value: Any) -> Any:
@@ -99,6 +96,10 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text if "T" in text else f"{text}T00:00:00Z")
 
 
+def _is_time(since: str | None, until: str | None, now: datetime) -> bool:
+    return (since is None or instant(since) <= now) and (until is None or now < instant(until))
+
+
 class Atlas:
     """Territories, groups and schemes as the atlas file lists them."""
 
@@ -106,20 +107,24 @@ class Atlas:
         self.territories, self.schemes = document["territories"], document["certifications"]
         self.groups = {name: group["members"] for name, group in document["groups"].items()}
         self.groups["ADEQUATE"] = [entry for entry in document["adequacy"] if "condition" not in entry]
+        self.partial = [entry for entry in document["adequacy"] if "attestation" in entry]
         self.is_in = cache(self._is_in)
 
     def _is_in(self, territory: str, place: str, now: datetime) -> bool:
-        return territory == place or any(
-            instant(entry["from"]) <= now and ("until" not in entry or now < instant(entry["until"]))
-            for entry in self.groups.get(place, ())
-            if entry["territory"] == territory
-        )
+        entries = (entry for entry in self.groups.get(place, ()) if entry["territory"] == territory)
+        return territory == place or any(_is_time(one["from"], one.get("until"), now) for one in entries)
 
-    def allows(self, expression: Iterable[Iterable[str]], territory: str | None, now: datetime) -> bool:
-        """Return whether every list of an expression has the territory; one that is not known is in none."""
-        return territory is not None and all(
-            any(self.is_in(territory, one, now) for one in each) for each in expression
-        )
+    def allows(self, lists: Any, territory: str | None, now: datetime, who: Sequence[Document | None] = ()) -> bool:
+        """Return whether every list has the territory where these run a place; one that is not known is in none."""
+        places = {one for each in lists for one in each if territory and self.is_in(territory, one, now)}
+        places |= {"ADEQUATE"} if territory and who and all(self._covers(territory, one, now) for one in who) else set()
+        return territory is not None and all(places & set(each) for each in lists)
+
+    def _covers(self, territory: str, recipient: Document | None, now: datetime) -> bool:
+        here = [one for one in self.partial if one.get("territory", territory) == territory]
+        asked = {one["attestation"] for one in here if _is_time(one["from"], one.get("until"), now)}
+        held = (one for one in (recipient or {}).get("attestations", ()) if one["name"] in asked)
+        return any(_is_time(one["valid_from"], one["valid_until"], now) for one in held)
 
     def forbids(self, states: Iterable[str], territory: str) -> bool:
         """Return whether the territory is one of these states or depends on one."""
@@ -144,22 +149,24 @@ class Facts:
         self.held = cache(self._held)
         self.nobody = self._with_circles(self.strangers)
 
-    def where(self, facet: str, *, is_run: bool) -> list[str | None]:
-        """Return the territories that a facet asks about; None for one that is not known."""
+    def where(self, facet: str, *, is_run: bool) -> list[tuple[str | None, list[Document | None]]]:
+        """Return the territories that a facet asks about, None for an unknown one, each with those who run it."""
+        said, kinds = self.said, ["key"] if facet == "key" else ["store", "log"] if is_run else ["store"]
         if facet in ("process", "describe"):
-            return [self.said["territory"]]
+            return [(said["territory"], [self.of.get(said.get(one, said["operator"])) for one in RUNNERS])]
         if facet == "access":
-            host, staff = self.of.get(self.said["host"] or self.said["operator"]), self.said["access_territories"]
-            return [*(staff or [None]), host["seat"] if host else None]
-        kinds = ["key"] if facet == "key" else ["store", "log"] if is_run else ["store"]
-        found = [[one["territory"] for one in self.said["endpoints"] if one["kind"] == kind] for kind in kinds]
-        return [code for codes in found for code in codes or [None]]
+            host, every = self.of.get(said["host"] or said["operator"]), [self.of.get(one) for one in self.operators]
+            staff = [(code, every) for code in said["access_territories"] or [None]]
+            return [*staff, (host["seat"] if host else None, [host])]
+        found = [[one for one in said["endpoints"] if one["kind"] == kind] for kind in kinds]
+        none = {"territory": None, "operator": NOBODY}
+        return [(one["territory"], [self.of.get(one["operator"])]) for ones in found for one in ones or [none]]
 
     def _held(self, hand: frozenset[str]) -> set[str]:
         # Whom a hand of holders controls, itself included: what it controls counts in full further down the chain.
         full: set[str] = set(hand)
         while True:
-            led = {name for name, share in self._shares(hand, full).items() if share > Fraction(1, 2)}
+            led = {name for name, share in self._shares(hand, full).items() if share > HALF}
             led |= {one for one in self.of if any(say and by in full for by, (*_, say) in self.owners[one].items())}
             if led <= full:
                 return full
@@ -196,9 +203,7 @@ class Facts:
     def _with_circles(self, hand: set[str]) -> frozenset[str]:
         """Return a hand with the companies that it and they themselves hold by more than half, so that nobody tops."""
         full = hand | {name for name in self.of if self.owners[name]}
-        while (
-            out := {one for one, share in self._shares(frozenset(hand), full).items() if share <= Fraction(1, 2)} & full
-        ):
+        while out := {one for one, share in self._shares(frozenset(hand), full).items() if share <= HALF} & full:
             full -= out
         return frozenset(full)
 
@@ -225,8 +230,7 @@ def _owners(entity: Document) -> dict[str, tuple[Fraction, Fraction, bool]]:
 def _solved(rows: list[list[Any]]) -> list[Fraction]:
     # Linear equations; of a loop of owners that nobody enters, nothing is held.
     for pivot in range(len(rows)):
-        lead = Fraction(rows[pivot][pivot] or 1)
-        rows[pivot] = [cell / lead for cell in rows[pivot]]
+        rows[pivot] = [cell / Fraction(rows[pivot][pivot] or 1) for cell in rows[pivot]]
         for other in range(len(rows)):
             factor = rows[other][pivot]
             if other != pivot and factor:
@@ -265,9 +269,9 @@ class SecondJudge:
         return fails | ({"facts"} if "valid_until" in at.said and instant(at.said["valid_until"]) <= now else set())
 
     def _holds(self, facet: str, want: Any, at: Facts, now: datetime, is_run: bool) -> bool:
-        said = at.said
+        said, services = at.said, {"compute", "storage"} if is_run else {"storage"}
         if facet in PLACES:
-            return all(self.atlas.allows(want, code, now) for code in at.where(facet, is_run=is_run))
+            return all(self.atlas.allows(want, code, now, who) for code, who in at.where(facet, is_run=is_run))
         if facet == "forbid_exposure" and want:
             reach = [at.exposure(name) for name in at.operators]
             return not any(one is None or any(self.atlas.forbids(want, code) for code in one) for one in reach)
@@ -275,17 +279,13 @@ class SecondJudge:
             limits = [(name, *of, most) for name in at.operators for of, most in want.items()]
             return all(self._share(at, name, group, limit, now) <= most for name, group, limit, most in limits)
         if facet == "certifications":
-            services = {"compute", "storage"} if is_run else {"storage"}
             return all(self._is_certified(said, scheme, level, services, now) for scheme, level in want)
         if facet == "seal_min":
             return all(have >= least for have, least in zip(said["seal"] or [0] * 8, want, strict=True))
-        if facet in ("encryption", "compute", "tenancy", "evidence") and want == 0:
-            return True  # the weakest level asks nothing
-        if facet == "tenancy":
-            offered = [one for one in said["tenancy"] if one == "single" or "isolation" in said["enforces"]]
-            return any(RANKS[facet].index(one) >= want for one in offered)
-        if facet in ("encryption", "compute", "evidence"):
-            return said[facet] is not None and RANKS[facet].index(said[facet]) >= want
+        if facet in ("encryption", "compute", "tenancy", "evidence"):
+            kept = [one for one in said["tenancy"] if one == "single" or "isolation" in said["enforces"]]
+            offered = kept if facet == "tenancy" else [said[facet]]
+            return want == 0 or any(one is not None and RANKS[facet].index(one) >= want for one in offered)
         if facet == "egress":
             return want == UNENFORCED or "egress" in said["enforces"]
         return facet != "valid_until" or now < want
@@ -296,5 +296,5 @@ class SecondJudge:
 
     def _is_certified(self, said: Document, scheme: str, level: str, services: set[str], now: datetime) -> bool:
         held = [one for one in said["certifications"] if one["scheme"] == scheme and services <= set(one["scope"])]
-        held = [one for one in held if instant(one["valid_from"] or "0001-01-01") <= now < instant(one["valid_until"])]
-        return any(self.atlas.reaches(scheme, one["level"], level) for one in held)
+        levels = [one["level"] for one in held if _is_time(one["valid_from"], one["valid_until"], now)]
+        return any(self.atlas.reaches(scheme, one, level) for one in levels)

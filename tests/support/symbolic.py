@@ -24,10 +24,13 @@ from nordan_core.residency.facts import EndpointKind, PoolFacts
 from nordan_core.residency.judge import RUN_CHECKS, RUN_SERVICES
 from nordan_core.residency.layers import FLOORS, OWNERS, Layer, LayerKind
 from nordan_core.residency.ownership import foreign_shares
+from nordan_core.residency.sets import SetExpression
 from support.residency import ATLAS, NOW
 
 Formula = Any  # z3 has no types of its own
 CODES = tuple(sorted(ATLAS.territories))
+PLACES = (*CODES, *(f"{code}*" for code in CODES))
+"""Each territory as it is for everybody, and as it is for recipients whom a decision with a condition covers."""
 PAIRS = tuple((name, level) for name in sorted(ATLAS.schemes) for level in sorted(ATLAS.schemes[name].levels))
 GROUPS = (*sorted(ATLAS.groups), "FR")
 ENDPOINTS = ("hub", "models", "pip")
@@ -58,7 +61,7 @@ def bits(members: Iterable[Any], universe: Sequence[Any]) -> int:
 
 def universe_of(facet: str) -> Sequence[Any]:
     """Return what a set facet ranges over."""
-    return SETS.get(facet, CODES)
+    return PLACES if facet in PLACE_FACETS else SETS.get(facet, CODES)
 
 
 def width_of(facet: str) -> int:
@@ -125,7 +128,12 @@ def _set_bits(facet: str, value: Any, atlas: Atlas, instant: datetime) -> int:
         return 0
     if value == UNENFORCED:
         return 1 << WAIVED
-    return bits(value.expand(atlas, instant) if facet in PLACE_FACETS else value, universe_of(facet))
+    return bits(_allowed(value, atlas, instant) if facet in PLACE_FACETS else value, universe_of(facet))
+
+
+def _allowed(value: SetExpression, atlas: Atlas, instant: datetime) -> set[str]:
+    covered = value.expand(atlas, instant, frozenset(CODES))
+    return {*value.expand(atlas, instant), *(f"{code}*" for code in covered)}
 
 
 def seconds(instant: datetime) -> int:
@@ -205,7 +213,7 @@ class SymbolicPool:
     """What is known of a pool: for each facet that is asked, what there is and whether it is on record."""
 
     used: dict[str, Formula]
-    """For each place facet, the territories that it asks about."""
+    """For each place facet, the places that it asks about."""
     is_known: dict[str, Formula]
     """For each place facet, `exposure`, `seal_min` and each level, whether it is on record."""
     reached: Formula
@@ -227,7 +235,7 @@ def any_pool() -> tuple[SymbolicPool, list[Formula]]:
     """Return a pool of which nothing is known, with what makes its values proper ones."""
     proper: list[Formula] = []
     pool = SymbolicPool(
-        used={facet: z3.BitVec(f"pool.{facet}", len(CODES)) for facet in PLACE_FACETS},
+        used={facet: z3.BitVec(f"pool.{facet}", len(PLACES)) for facet in PLACE_FACETS},
         is_known={facet: z3.Bool(f"pool.{facet}.known") for facet in KNOWABLE},
         reached=z3.BitVec("pool.reached", len(CODES)),
         held=z3.BitVec("pool.held", len(PAIRS)),
@@ -242,7 +250,7 @@ def any_pool() -> tuple[SymbolicPool, list[Formula]]:
 
 def encoded_pool(pool: PoolFacts, atlas: Atlas, instant: datetime) -> SymbolicPool:
     """Return one of the core's pools in this form, as it is at the instant."""
-    places = {facet: _places(facet, pool) for facet in PLACE_FACETS}
+    places = {facet: [_place(*one, pool, atlas, instant) for one in _places(facet, pool)] for facet in PLACE_FACETS}
     exposures = checks.pool_exposures(pool).values()
     levels = {
         "encryption": pool.encryption,
@@ -256,7 +264,7 @@ def encoded_pool(pool: PoolFacts, atlas: Atlas, instant: datetime) -> SymbolicPo
     held = [(one.scheme, one.level) for one in pool.certifications if one.covers(RUN_SERVICES, instant)]
     return SymbolicPool(
         used={
-            facet: z3.BitVecVal(bits((code for code in codes if code), CODES), len(CODES))
+            facet: z3.BitVecVal(bits((code for code in codes if code), PLACES), len(PLACES))
             for facet, codes in places.items()
         },
         is_known={facet: z3.BoolVal(known[facet]) for facet in KNOWABLE},
@@ -270,17 +278,33 @@ def encoded_pool(pool: PoolFacts, atlas: Atlas, instant: datetime) -> SymbolicPo
     )
 
 
-def _places(facet: str, pool: PoolFacts) -> list[str | None]:
+def _places(facet: str, pool: PoolFacts) -> list[tuple[str | None, Sequence[str]]]:
+    """Return the territories that a facet asks about, each with who runs what is there."""
     if facet in ("process", "describe"):
-        return [pool.territory]
+        return [(pool.territory, (pool.provider, pool.operator))]
     if facet == "access":
         host = pool.entities.get(pool.building_owner)
-        seat = host.seat if host else None
-        people: list[str | None] = list(pool.access_territories or ())
-        return [*people, seat] if people else [seat, None]
+        people = [(code, pool.operators()) for code in pool.access_territories or (None,)]
+        return [*people, (host.seat if host else None, (pool.building_owner,))]
     kinds = (EndpointKind.KEY,) if facet == "key" else (EndpointKind.STORE, EndpointKind.LOG)
-    found: list[list[str]] = [[one.territory for one in pool.endpoints_of(kind)] for kind in kinds]
-    return [code for codes in found for code in (codes or (None,))]
+    nowhere: list[tuple[str | None, Sequence[str]]] = [(None, ())]
+    return [
+        one
+        for kind in kinds
+        for one in [(each.territory, (each.operator,)) for each in pool.endpoints_of(kind)] or nowhere
+    ]
+
+
+def _place(code: str | None, who: Sequence[str], pool: PoolFacts, atlas: Atlas, instant: datetime) -> str | None:
+    if code is None:
+        return None
+    wanted = {one.attestation for one in atlas.conditional(code, instant)}
+    held = [pool.entities.get(name) for name in who]
+    is_covered = all(
+        entity is not None and any(one.name in wanted and one.holds_at(instant) for one in entity.attestations)
+        for entity in held
+    )
+    return f"{code}*" if is_covered and wanted else code
 
 
 def _outside(pool: PoolFacts, group: str, atlas: Atlas, instant: datetime) -> tuple[int, int]:

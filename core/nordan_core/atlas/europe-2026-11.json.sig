@@ -1,1 +1,1 @@
-{"payloadType":"application/vnd.nordan.atlas+json","signatures":[{"keyid":"7344e2b231f277036a6463c7adb1b332691dfdd57b61531894bc0a37811de859","sig":"srw2wvFf3IdgHWdb97V5sxGT62IGOgQwrb37a90Fk1L7ofgy+YUXzwEw3La8hyo8L1fD6EoJdalwNypbBBiiAg=="}]}
+{"payloadType":"application/vnd.nordan.atlas+json","signatures":[{"keyid":"7344e2b231f277036a6463c7adb1b332691dfdd57b61531894bc0a37811de859","sig":"uRpYKMOJuYxu87vVXstOIJvnqmSafNKGQDCRCAUSald0z7zi0Sxq3eBH4zC+B0HiBQNQNM99oQbxQuEB4ldhAg=="}]}

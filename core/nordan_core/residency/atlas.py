@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from types import MappingProxyType
 
 from nordan_core.residency.errors import PolicyError
-from nordan_core.residency.places import Adequacy, Atlas, Group, Membership, Scheme, Territory, dated_group
+from nordan_core.residency.places import ADEQUATE, Adequacy, Atlas, Group, Membership, Scheme, Territory, dated_group
 from nordan_core.residency.reading import read_instant, read_list, read_mapping, read_text
 
 __all__ = ["Adequacy", "Atlas", "Group", "Membership", "Scheme", "Territory", "parse_atlas"]
 
 FORMAT = "nordan-atlas/1"
-ADEQUATE = "ADEQUATE"
+_ATTESTATION = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _FIELDS = (
     *("format", "version", "notes", "territories", "aliases", "unassigned"),
     *("groups", "adequacy", "certifications"),
@@ -119,11 +120,15 @@ def _dated(
     entry: Mapping[str, object], territories: Mapping[str, Territory], field: str
 ) -> tuple[str, datetime, datetime | None, str]:
     code = _known(entry.get("territory"), territories, f"{field}.territory").code
-    since = read_instant(entry.get("from"), f"{field}.{code}.from")
-    until = read_instant(entry["until"], f"{field}.{code}.until") if "until" in entry else None
+    return code, *_times(entry, f"{field}.{code}")
+
+
+def _times(entry: Mapping[str, object], field: str) -> tuple[datetime, datetime | None, str]:
+    since = read_instant(entry.get("from"), f"{field}.from")
+    until = read_instant(entry["until"], f"{field}.until") if "until" in entry else None
     if until is not None and until <= since:
-        raise PolicyError(f"{field}.{code}.until", "it ends before it begins")
-    return code, since, until, read_text(entry.get("source"), f"{field}.{code}.source")
+        raise PolicyError(f"{field}.until", "it ends before it begins")
+    return since, until, read_text(entry.get("source"), f"{field}.source")
 
 
 def _apart(members: Sequence[Membership], field: str) -> tuple[Membership, ...]:
@@ -136,19 +141,35 @@ def _apart(members: Sequence[Membership], field: str) -> tuple[Membership, ...]:
 
 
 def _adequacy(value: object, territories: Mapping[str, Territory]) -> tuple[Adequacy, ...]:
-    known = ("territory", "from", "until", "condition", "source")
-    decisions = []
-    for entry in read_list(value, "adequacy"):
-        decision = read_mapping(entry, "adequacy", known)
-        condition = read_text(decision["condition"], "adequacy.condition") if "condition" in decision else None
-        decisions.append(Adequacy(*_dated(decision, territories, "adequacy"), condition))
-    return tuple(decisions)
+    return tuple(_decision(entry, territories) for entry in read_list(value, "adequacy"))
+
+
+def _decision(value: object, territories: Mapping[str, Territory]) -> Adequacy:
+    known = ("territory", "organisation", "from", "until", "condition", "attestation", "source")
+    entry = read_mapping(value, "adequacy", known)
+    texts = {
+        key: read_text(entry[key], f"adequacy.{key}")
+        for key in ("organisation", "condition", "attestation")
+        if key in entry
+    }
+    if ("organisation" in entry) == ("territory" in entry):
+        raise PolicyError("adequacy", "a decision is about a territory, or about an organisation without one")
+    if ("attestation" in entry) > ("condition" in entry) or ("organisation" in entry) > ("attestation" in entry):
+        raise PolicyError("adequacy", "a decision about some recipients needs condition and attestation")
+    if not _ATTESTATION.fullmatch(texts.get("attestation", "a")):
+        raise PolicyError("adequacy.attestation", f"{texts['attestation'][:80]!r} is no name such as 'dpf'")
+    code = _known(entry["territory"], territories, "adequacy.territory").code if "territory" in entry else None
+    since, until, source = _times(entry, f"adequacy.{code or texts['organisation']}")
+    return Adequacy(code, since, until, source, **texts)
 
 
 def _adequate_group(adequacy: tuple[Adequacy, ...]) -> Group:
-    # A condition is about the recipient, which a set of places cannot ask: such decisions stay outside.
-    plain = [one for one in adequacy if one.condition is None]
-    members = [Membership(one.territory, one.valid_from, one.valid_until, one.source) for one in plain]
+    # A condition is about the recipient, which a set of places cannot ask: `adequacy` does, at the judgement.
+    members = [
+        Membership(one.territory, one.valid_from, one.valid_until, one.source)
+        for one in adequacy
+        if one.condition is None and one.territory is not None
+    ]
     return dated_group(ADEQUATE, "Territories with an unconditional adequacy decision", _apart(members, "adequacy"))
 
 

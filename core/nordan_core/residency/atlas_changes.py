@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from nordan_core.residency.atlas import ADEQUATE
 from nordan_core.residency.errors import PolicyError
-from nordan_core.residency.places import Adequacy, Atlas, Membership, Scheme, Territory
+from nordan_core.residency.places import ADEQUATE, Adequacy, Atlas, Membership, Scheme, Territory
 from nordan_core.residency.reading import print_instant
 
 _VERSION = re.compile(r"[a-z][a-z0-9-]*-(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])(?:\.(?P<more>[1-9]\d{0,3}))?")
@@ -80,7 +79,7 @@ def _memberships(atlas: Atlas) -> dict[str, list[Membership]]:
 def _decisions(atlas: Atlas) -> dict[str, list[Adequacy]]:
     found: dict[str, list[Adequacy]] = {}
     for one in atlas.adequacy:
-        found.setdefault(one.territory, []).append(one)
+        found.setdefault(one.name, []).append(one)
     return found
 
 
@@ -89,7 +88,8 @@ def _decision(found: Iterable[Adequacy]) -> str:
 
 
 def _only(one: Adequacy) -> str:
-    return f" for {one.condition}" if one.condition else ""
+    held = f" ({one.attestation})" if one.attestation else ""
+    return f" for {one.condition}{held}" if one.condition else ""
 
 
 def _dated(found: Iterable[Membership]) -> str:

@@ -6,12 +6,13 @@ which checks apply to which act. A check never looks at another facet, so that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 
+from nordan_core.residency import adequacy
 from nordan_core.residency.exposure import Exposure, exposure, forbidden_territories
 from nordan_core.residency.facets import UNENFORCED, OwnershipLimit, Policy
 from nordan_core.residency.facts import EndpointKind, PoolFacts, Service
@@ -63,7 +64,7 @@ def facts_in_force(case: Case) -> Iterator[FacetRefusal]:
 
 def process_in_place(case: Case) -> Iterator[FacetRefusal]:
     """Computation happens in the region's territory."""
-    return _outside(case, "process", {case.facts.territory: f"{case.facts.pool} computes"})
+    return _outside(case, "process", {case.facts.territory: f"{case.facts.pool} computes"}, _runners(case.facts))
 
 
 def store_in_place(case: Case) -> Iterator[FacetRefusal]:
@@ -83,7 +84,8 @@ def key_in_place(case: Case) -> Iterator[FacetRefusal]:
 
 def describe_in_place(case: Case) -> Iterator[FacetRefusal]:
     """The region learns names, command and states of what it runs or keeps."""
-    return _outside(case, "describe", {case.facts.territory: f"{case.facts.region} learns the description"})
+    learns = {case.facts.territory: f"{case.facts.region} learns the description"}
+    return _outside(case, "describe", learns, _runners(case.facts))
 
 
 def access_in_place(case: Case) -> Iterator[FacetRefusal]:
@@ -94,12 +96,13 @@ def access_in_place(case: Case) -> Iterator[FacetRefusal]:
     if not facts.access_territories:
         yield _unknown(case, "access", f"from where people reach {facts.pool}")
     else:
-        yield from _outside(case, "access", dict.fromkeys(facts.access_territories, "people have access"))
+        reached = dict.fromkeys(facts.access_territories, "people have access")
+        yield from _outside(case, "access", reached, facts.operators())
     host = facts.entities.get(facts.building_owner)
     if host is None or host.seat is None:
         yield _unknown(case, "access", f"the seat of {facts.building_owner}, whose building it is")
     else:
-        yield from _outside(case, "access", {host.seat: f"{host.name}, who owns the building, sits"})
+        yield from _outside(case, "access", {host.seat: f"{host.name}, who owns the building, sits"}, (host.name,))
 
 
 def not_exposed(case: Case) -> Iterator[FacetRefusal]:
@@ -234,16 +237,23 @@ def exposed(policy: Policy, exposures: Mapping[str, Exposure], atlas: Atlas) -> 
             )
 
 
-def _outside(case: Case, facet: str, used: dict[str, str]) -> Iterator[FacetRefusal]:
+def _runners(facts: PoolFacts) -> tuple[str, ...]:
+    """Return who receives what is computed in a region: who brings the machines and who runs the building's floor."""
+    return facts.provider, facts.operator
+
+
+def _outside(case: Case, facet: str, used: Mapping[str, str], who: Iterable[str]) -> Iterator[FacetRefusal]:
+    """Yield a refusal for each territory outside; `who` are the entities that run what is there."""
     expression = case.policy.places(facet)
     if expression is None:
         return
     allowed = expression.expand(case.atlas, case.instant)
-    for territory in sorted(used):
-        if territory not in allowed:
-            yield FacetRefusal(
-                facet, str(expression), territory, f"{used[territory]} in {territory}; {facet} allows {expression}"
-            )
+    for territory in sorted(used.keys() - allowed):
+        recipients = [case.facts.entities.get(name) for name in who]
+        if not adequacy.allows(expression, territory, recipients, case.atlas, case.instant):
+            hint = adequacy.advice(expression, territory, case.atlas, case.instant)
+            message = f"{used[territory]} in {territory}; {facet} allows {expression}{hint}"
+            yield FacetRefusal(facet, str(expression), territory, message)
 
 
 def _endpoints_outside(case: Case, facet: str, kinds: tuple[EndpointKind, ...]) -> Iterator[FacetRefusal]:
@@ -253,7 +263,9 @@ def _endpoints_outside(case: Case, facet: str, kinds: tuple[EndpointKind, ...]) 
         endpoints = case.facts.endpoints_of(kind)
         if not endpoints:
             yield _unknown(case, facet, f"the {kind} endpoint of {case.facts.pool}")
-        yield from _outside(case, facet, {one.territory: f"the {kind} endpoint is" for one in endpoints})
+        for territory in sorted({one.territory for one in endpoints}):
+            who = [one.operator for one in endpoints if one.territory == territory]
+            yield from _outside(case, facet, {territory: f"the {kind} endpoint is"}, who)
 
 
 def _unknown(case: Case, facet: str, what: str, want: str = "") -> FacetRefusal:

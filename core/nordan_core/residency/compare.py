@@ -118,9 +118,12 @@ def _territories(facet: str, policy: Policy, when: _When) -> frozenset[str]:
 
 
 def _places_at_least(facet: str, left: Policy, right: Policy, when: _When) -> bool:
-    if right.places(facet) is None:
-        return True
-    return left.places(facet) is not None and _territories(facet, left, when) <= _territories(facet, right, when)
+    mine, theirs = left.places(facet), right.places(facet)
+    if mine is None or theirs is None:
+        return theirs is None
+    # For everybody, and for the recipients that a decision with a condition covers.
+    plainly = mine.expand(when.atlas, when.instant) <= theirs.expand(when.atlas, when.instant)
+    return plainly and mine.expand_widely(when.atlas, when.instant) <= theirs.expand_widely(when.atlas, when.instant)
 
 
 def _exposure_at_least(facet: str, left: Policy, right: Policy, when: _When) -> bool:

@@ -26,7 +26,7 @@ def empty_facets(effective: Effective, atlas: Atlas, instant: datetime) -> tuple
     found = []
     for facet in PLACE_FACETS:
         expression = effective.policy.places(facet)
-        if expression is not None and not expression.expand(atlas, instant):
+        if expression is not None and not expression.expand_widely(atlas, instant):
             layers = _at_fault(effective, facet, atlas, instant)
             found.append(FacetConflict(facet, layers, _sentence(facet, layers)))
     return tuple(found)
@@ -47,7 +47,7 @@ def _at_fault(effective: Effective, facet: str, atlas: Atlas, instant: datetime)
 
 def _expanded(layer: Layer, facet: str, atlas: Atlas, instant: datetime) -> frozenset[str]:
     expression = layer.policy.places(facet)
-    return frozenset() if expression is None else expression.expand(atlas, instant)
+    return frozenset() if expression is None else expression.expand_widely(atlas, instant)
 
 
 def _sentence(facet: str, layers: tuple[Layer, ...]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
@@ -14,11 +15,14 @@ from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.names import read_name
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.reading import (
+    print_instant,
     print_percent,
     read_flag,
+    read_instant,
     read_list,
     read_mapping,
     read_percent,
+    read_word,
 )
 
 #: Words that a document may use for control without a majority of shares.
@@ -53,6 +57,22 @@ class Ownership:
 
 
 @dataclass(frozen=True, slots=True)
+class Attestation:
+    """That an adequacy decision covers an entity, such as a company certified under a framework."""
+
+    name: str
+    valid_from: datetime | None = None
+    """None when it has always counted."""
+    valid_until: datetime | None = None
+    """The first instant at which it no longer counts; None where it has no end."""
+
+    def holds_at(self, instant: datetime) -> bool:
+        """Return whether it counts at `instant`."""
+        begun = self.valid_from is None or self.valid_from <= instant
+        return begun and (self.valid_until is None or instant < self.valid_until)
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """A legal person."""
 
@@ -63,6 +83,8 @@ class Entity:
     """Territories where it has a branch or staff with access. None when never recorded, which denies."""
     owners: tuple[Ownership, ...] | None = None
     """Its owners. Empty for who can have none: a person, a state, a foundation. None when never recorded."""
+    attestations: tuple[Attestation, ...] = ()
+    """By which adequacy decisions it is covered; what is not recorded does not count."""
 
     def __post_init__(self) -> None:
         for kind in KINDS_OF_SHARE:
@@ -79,13 +101,14 @@ def parse_entity(document: Mapping[str, object], atlas: Atlas) -> Entity:
     Raises:
         PolicyError: for an unknown territory, shares over 100 %, or an unknown field.
     """
-    entry = read_mapping(document, "", ("name", "seat", "presences", "owners"))
+    entry = read_mapping(document, "", ("name", "seat", "presences", "owners", "attestations"))
     seat, presences, owners = entry.get("seat"), entry.get("presences"), entry.get("owners")
     return Entity(
         name=read_name(entry.get("name"), "name"),
         seat=None if seat is None else atlas.parse_territory(seat, "seat"),
         presences=None if presences is None else read_territories(presences, atlas, "presences"),
         owners=None if owners is None else _read_owners(owners),
+        attestations=_read_attestations(entry.get("attestations", ()), atlas),
     )
 
 
@@ -96,6 +119,8 @@ def entity_document(entity: Entity) -> dict[str, object]:
         "seat": entity.seat,
         "presences": None if entity.presences is None else sorted(entity.presences),
         "owners": None if entity.owners is None else [_owner_document(one) for one in _ordered(entity.owners)],
+        # Only where there are some: facts that never had any keep their digest.
+        **({"attestations": [_attestation_document(one) for one in _sorted(entity)]} if entity.attestations else {}),
     }
 
 
@@ -148,6 +173,33 @@ def _read_control(value: object, field: str) -> bool:
         return read_flag(value, field)
     except PolicyError:
         raise PolicyError(field, f"expected true, false, {' or '.join(CONTROL_WORDS)}") from None
+
+
+def _read_attestations(value: object, atlas: Atlas) -> tuple[Attestation, ...]:
+    entries = enumerate(read_list(value, "attestations"))
+    return tuple(_read_attestation(entry, f"attestations.{place}", atlas) for place, entry in entries)
+
+
+def _read_attestation(value: object, field: str, atlas: Atlas) -> Attestation:
+    entry = read_mapping(value, field, ("name", "valid_from", "valid_until"))
+    since, until = entry.get("valid_from"), entry.get("valid_until")
+    return Attestation(
+        read_word(entry.get("name"), f"{field}.name", tuple(sorted(atlas.attestations))),
+        None if since is None else read_instant(since, f"{field}.valid_from"),
+        None if until is None else read_instant(until, f"{field}.valid_until"),
+    )
+
+
+def _attestation_document(one: Attestation) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "valid_from": None if one.valid_from is None else print_instant(one.valid_from),
+        "valid_until": None if one.valid_until is None else print_instant(one.valid_until),
+    }
+
+
+def _sorted(entity: Entity) -> list[Attestation]:
+    return sorted(entity.attestations, key=lambda one: str(_attestation_document(one)))
 
 
 def _ordered(owners: tuple[Ownership, ...]) -> tuple[Ownership, ...]:

@@ -7,17 +7,19 @@ reported, never only the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from nordan_core.residency import checks
+from nordan_core.residency.adequacy import allows, edges
+from nordan_core.residency.entities import Entity
 from nordan_core.residency.exposure import exposure
 from nordan_core.residency.facets import PLACE_FACETS, UNENFORCED, Policy
 from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts, Service
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.levels import DataClass, Evidence, Tenancy
-from nordan_core.residency.places import Atlas
+from nordan_core.residency.places import ADEQUATE, Atlas
 from nordan_core.residency.policy import facet_document
 from nordan_core.residency.reading import print_instant
 from nordan_core.residency.sets import SetExpression
@@ -116,7 +118,11 @@ def judge_control_plane(effective: Effective, facts: ControlPlaneFacts, atlas: A
         *_description_outside(policy, facts, atlas, instant),
         *checks.exposed(policy, who, atlas),
     )
-    ends = (policy.valid_until, _next_change(policy, ("describe",), atlas, instant))
+    ends = (
+        policy.valid_until,
+        _next_change(policy, ("describe",), atlas, instant),
+        *_recipients_change(policy, ("describe",), facts.entities),
+    )
     return Verdict(refusals, _sooner(effective, _earliest(instant, ends), instant))
 
 
@@ -165,7 +171,8 @@ def _description_outside(
     policy: Policy, facts: ControlPlaneFacts, atlas: Atlas, instant: datetime
 ) -> Iterator[FacetRefusal]:
     expression = policy.describe
-    if expression is None or facts.territory in expression.expand(atlas, instant):
+    operator = facts.entities.get(facts.operator)
+    if expression is None or allows(expression, facts.territory, [operator], atlas, instant):
         return
     yield FacetRefusal(
         "describe",
@@ -234,12 +241,22 @@ def _good_until(case: checks.Case) -> datetime | None:
             ends += [one.valid_from, one.valid_until]
     ends += [case.atlas.next_change(limit.group, case.instant) for limit in policy.ownership_max or ()]
     ends.append(_next_change(policy, PLACE_FACETS, case.atlas, case.instant))
+    ends += _recipients_change(policy, PLACE_FACETS, facts.entities)
     return _earliest(case.instant, ends)
 
 
 def _next_change(policy: Policy, facets: Iterable[str], atlas: Atlas, instant: datetime) -> datetime | None:
     stated = [expression for facet in facets if (expression := policy.places(facet)) is not None]
     return _earliest(instant, [expression.next_change(atlas, instant) for expression in stated])
+
+
+def _recipients_change(
+    policy: Policy, facets: Iterable[str], entities: Mapping[str, Entity]
+) -> Iterator[datetime | None]:
+    """Yield when those who run places may become adequate, or cease to be, where a policy asks for that."""
+    stated = [expression for facet in facets if (expression := policy.places(facet)) is not None]
+    if any(ADEQUATE in expression.names() for expression in stated):
+        yield from edges(entities.values())
 
 
 def _earliest(instant: datetime, ends: Iterable[datetime | None]) -> datetime | None:

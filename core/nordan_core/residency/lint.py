@@ -50,7 +50,7 @@ def lint(policy: Policy, atlas: Atlas, instant: datetime) -> tuple[Remark, ...]:
 def _nowhere(policy: Policy, atlas: Atlas, instant: datetime) -> Iterator[Remark]:
     for facet in PLACE_FACETS:
         expression = policy.places(facet)
-        if expression is not None and not expression.expand(atlas, instant):
+        if expression is not None and not expression.expand_widely(atlas, instant):
             yield Remark(Severity.ERROR, "allows_nowhere", facet, f"{facet} says {expression}, which allows nowhere")
 
 
@@ -72,7 +72,7 @@ def _no_place_in_common(policy: Policy, atlas: Atlas, instant: datetime) -> Iter
     if computes is None or learns is None:
         return
     where, told = computes.expand(atlas, instant), learns.expand(atlas, instant)
-    if where and told and not where & told:
+    if where and told and not computes.expand_widely(atlas, instant) & learns.expand_widely(atlas, instant):
         message = f"process allows {computes} and describe {learns}: the region that computes learns the description"
         yield Remark(Severity.ERROR, "no_place_in_common", "describe", f"{message}, so no region can be lawful")
     elif unused := where - told:

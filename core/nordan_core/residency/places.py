@@ -16,6 +16,8 @@ from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.hints import did_you_mean, fault_of, plain_form
 from nordan_core.residency.reading import kind_of
 
+ADEQUATE = "ADEQUATE"
+"""The group that follows from adequacy decisions."""
 _SUBDIVISION = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}")
 
 
@@ -50,11 +52,21 @@ class Membership:
 class Adequacy:
     """A decision that a third country protects data adequately; with a condition it covers only some recipients."""
 
-    territory: str
+    territory: str | None
+    """None for a decision about an organisation that has none."""
     valid_from: datetime
     valid_until: datetime | None
     source: str
     condition: str | None = None
+    """Whom it covers, in words, where it does not cover everybody there."""
+    attestation: str | None = None
+    """What an entity has to hold to be covered by a decision with a condition; None: nobody can show that."""
+    organisation: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what it is about."""
+        return self.territory or self.organisation or ""
 
     def holds_at(self, instant: datetime) -> bool:
         """Return whether the decision is in force at `instant`, whatever its condition."""
@@ -138,9 +150,15 @@ class Atlas:
         return group.members(instant) if group else frozenset()
 
     def next_change(self, name: str, instant: datetime) -> datetime | None:
-        """Return when the group next changes after `instant`, or None when it never does."""
+        """Return when the group next changes after `instant`, or None when it never does.
+
+        For ADEQUATE that is also when a decision about some recipients begins or ends.
+        """
         group = self.groups.get(name)
-        return group.next_change(instant) if group else None
+        ends = [group.next_change(instant) if group else None]
+        if name == ADEQUATE:
+            ends += [edge for one in self.adequacy if one.attestation for edge in (one.valid_from, one.valid_until)]
+        return min((end for end in ends if end is not None and end > instant), default=None)
 
     def dependencies(self, state: str) -> frozenset[str]:
         """Return the territories that belong to `state`, itself left out."""
@@ -150,6 +168,23 @@ class Atlas:
         """Return the adequacy decision in force for a territory; read its condition before relying on it."""
         held = (one for one in self.adequacy if one.territory == territory and one.holds_at(instant))
         return next(held, None)
+
+    @property
+    def attestations(self) -> frozenset[str]:
+        """Return what entities may hold that a decision asks of its recipients."""
+        return frozenset(one.attestation for one in self.adequacy if one.attestation)
+
+    def conditional(self, territory: str, instant: datetime) -> tuple[Adequacy, ...]:
+        """Return the decisions in force that cover some recipients in a territory, or one wherever it is."""
+        held = (one for one in self.adequacy if one.attestation and one.holds_at(instant))
+        return tuple(one for one in held if one.territory in (None, territory))
+
+    def perhaps_adequate(self, instant: datetime) -> frozenset[str]:
+        """Return the territories where some recipients, whoever they are, would be adequate."""
+        held = [one for one in self.adequacy if one.attestation and one.holds_at(instant)]
+        if any(one.territory is None for one in held):
+            return frozenset(self.territories)
+        return frozenset(one.territory for one in held if one.territory)
 
     def parse_territory(self, text: object, field: str) -> str:
         """Return `text` when it is exactly a territory code.

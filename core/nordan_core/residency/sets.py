@@ -14,7 +14,7 @@ from functools import lru_cache, reduce
 
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.hints import listed
-from nordan_core.residency.places import Atlas
+from nordan_core.residency.places import ADEQUATE, Atlas
 from nordan_core.residency.reading import read_list, read_mapping
 
 REMEMBERED = 1_024
@@ -47,9 +47,16 @@ class SetExpression:
         """Return every territory and group that is mentioned."""
         return frozenset().union(*self.clauses)
 
-    def expand(self, atlas: Atlas, instant: datetime) -> frozenset[str]:
-        """Return the territories allowed at `instant`. A territory stands for itself alone, never its dependencies."""
-        return _expanded(self.clauses, atlas, instant)
+    def expand(self, atlas: Atlas, instant: datetime, adequate: frozenset[str] = frozenset()) -> frozenset[str]:
+        """Return the territories allowed at `instant`. A territory stands for itself alone, never its dependencies.
+
+        `adequate` are those that the caller knows to be ADEQUATE for whoever is there (`adequacy`).
+        """
+        return _expanded(self.clauses, atlas, instant, adequate)
+
+    def expand_widely(self, atlas: Atlas, instant: datetime) -> frozenset[str]:
+        """Return the territories that are allowed for some recipients at least."""
+        return self.expand(atlas, instant, atlas.perhaps_adequate(instant))
 
     def next_change(self, atlas: Atlas, instant: datetime) -> datetime | None:
         """Return when a group that is mentioned next changes."""
@@ -85,8 +92,15 @@ def print_set(expression: SetExpression) -> object:
 
 # One expression is held against many pools at one instant, and comes to the same each time.
 @lru_cache(maxsize=REMEMBERED)
-def _expanded(clauses: frozenset[frozenset[str]], atlas: Atlas, instant: datetime) -> frozenset[str]:
-    unions = [frozenset().union(*(_atoms(name, atlas, instant) for name in clause)) for clause in clauses]
+def _expanded(
+    clauses: frozenset[frozenset[str]], atlas: Atlas, instant: datetime, adequate: frozenset[str]
+) -> frozenset[str]:
+    unions = [
+        frozenset().union(
+            *(_atoms(name, atlas, instant) for name in clause), adequate if ADEQUATE in clause else frozenset()
+        )
+        for clause in clauses
+    ]
     return reduce(frozenset.intersection, unions)
 
 
