@@ -149,6 +149,12 @@ class Bench:
         )
         return int(found)
 
+    def live(self, region: str) -> int:
+        """Return how many attempts of a region have not ended."""
+        query = "select count(*) from attempt where region = %(region)s and state <> 'ended'"
+        [(found,)] = self.stack.rows(query, {"region": region})
+        return int(found)
+
     def apply(self, document: Json) -> float:
         """Apply a document and return when the change was committed, on the monotonic clock."""
         headers = {"Authorization": f"Bearer {self.stack.key}"}
@@ -205,6 +211,8 @@ async def _sold(bench: Bench, simulated: Simulated) -> tuple[float, dict[str, fl
 def _cut_off(bench: Bench, count: int) -> None:
     print(f"{count} real shims on grants of {TTL_S:g} s, cut off; load {_load()}", flush=True)
     supervisor = bench.stack.process(f"supervisor-{FR}")
+    # Those of the first part give their nodes back by its word.
+    until(lambda: bench.live(FR) == 0, "the region to be empty", READY_S)
     with bench.stack.stopped(supervisor):
         bench.submit(count, "FR")
         until(lambda: bench.count(FR, "placed") == count, "all to be placed", READY_S)

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import pytest
 
@@ -17,7 +18,7 @@ from nordan_core.proof.export import head_line
 from nordan_core.proof.keys import KeyRing, PublicKey, SigningKey, trusted
 from nordan_core.proof.replay import Replay, Terms, replay
 from nordan_core.proof.rotation import Held
-from nordan_core.proof.succession import Purpose
+from nordan_core.proof.succession import Purpose, Succession, sign_succession
 from nordan_core.signing import chain_of
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_scheduler.certifying import Certifier
@@ -231,10 +232,30 @@ def test_a_reader_with_the_servers_keys_sees_what_the_retired_key_signs(log: Log
     assert any("was retired" in one for one in replayed(forged, ring=log.ring()).faults)
 
 
-def test_an_introduction_at_another_place_than_it_was_signed_for_is_refused(cell: Cell) -> None:
+def _statement(purpose: Purpose, size: int, at: datetime) -> dict[str, object]:
+    return {"statement": sign_succession(Succession(purpose, FIRST.public, SECOND.public, at, at, size), FIRST)}
+
+
+MISPLACED: dict[str, tuple[Callable[[datetime], dict[str, object]], str]] = {
+    "no statement": (lambda at: {}, "holds the statement"),
+    "signed for another place": (
+        lambda at: _statement(Purpose.CERTIFICATE, 9, at),
+        "was signed for entry 9, and stands here as 2",
+    ),
+    "about another key": (lambda at: _statement(Purpose.GRANT, 2, at), "about the grant key"),
+}
+
+
+@pytest.mark.parametrize(("body", "why"), MISPLACED.values(), ids=MISPLACED)
+def test_an_entry_that_introduces_nobody_here_is_refused(
+    cell: Cell, body: Callable[[datetime], dict[str, object]], why: str
+) -> None:
     log = Log(cell, Held(FIRST))
     log.act(2)
+    now = cell.clock.now()
     with cell.store.begin() as work:
-        work.audit.write(AuditEntry(Act.SIGNING_KEY_CHANGED, "signing_key:certificate", "operator", cell.clock.now()))
+        work.audit.write(
+            AuditEntry(Act.SIGNING_KEY_CHANGED, "signing_key:certificate", "operator", now, None, body(now))
+        )
     log.sealer.seal(log.epoch)
-    assert any("holds the statement" in one for one in replayed(log.export(), FIRST.public).faults)
+    assert any(why in one for one in replayed(log.export(), FIRST.public).faults)
