@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -73,8 +74,14 @@ def test_all_that_became_unlawful_is_told_to_stop_however_few_fences_are_written
     renewed = read_renewal(down["renewal"], keys=trusted(lab.context.grant_key.public))
     assert renewed.items == ()
     for run in runs:
-        region.sync(run.ended("fenced", reason="fenced"), live=())
-    assert acts(lab, "attempt_fenced") == 3
+        # News alone: it brings no account of what lives there, by which the others would be fenced.
+        news = {
+            "supervisor_id": region.supervisor,
+            "nonce": token_hex(16),
+            "reports": [run.ended("fenced", reason="fenced")],
+        }
+        assert lab.worker("fr-bru-1", "/worker/v1/sync", news)["settled"] == [run.attempt]
+    assert (acts(lab, "grant_revoked"), acts(lab, "attempt_fenced")) == (1, 3)
     lab.seal()
     for job in jobs:
         shown = lab.show(job)

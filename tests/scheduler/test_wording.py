@@ -83,4 +83,15 @@ def test_what_was_said_of_describing_ends_with_the_policy() -> None:
     ends = NOW + timedelta(hours=1)
     policy = as_owner(process=["FR"], valid_until=ends.isoformat())
     assert wording.residency(policy, seen, NOW).good_until == ends
-    assert wording.residency(policy, seen, ends).allowed == frozenset()
+    over = wording.residency(policy, seen, ends)
+    assert over.allowed == frozenset()
+    assert {one.code for refused in over.refusals.values() for one in refused} == {
+        Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE
+    }
+
+
+def test_other_pools_are_told_by_their_own_names() -> None:
+    wording = Wording()
+    assert wording.residency(POLICY, book(), NOW).allowed == {"fr-bru-1-h100", "se-bor-1-h200"}
+    renamed = (a_pool(pool="fr-bru-1-b200"), *POOLS[1:])
+    assert wording.residency(POLICY, book(2, renamed), NOW).allowed == {"fr-bru-1-b200", "se-bor-1-h200"}
