@@ -79,6 +79,7 @@ def test_all_that_became_unlawful_is_told_to_stop_however_few_fences_are_written
             "supervisor_id": region.supervisor,
             "nonce": token_hex(16),
             "reports": [run.ended("fenced", reason="fenced")],
+            "live": None,
         }
         assert lab.worker("fr-bru-1", "/worker/v1/sync", news)["settled"] == [run.attempt]
     assert (acts(lab, "grant_revoked"), acts(lab, "attempt_fenced")) == (1, 3)
