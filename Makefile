@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays agree bench kind-up kind-demo kind-down clean
+.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays agree protocol bench kind-up kind-demo kind-down clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -92,6 +92,9 @@ images: venv  ## container images without Docker, on Debian 12, into dist/images
 
 agree: venv  ## the core and a second judge answer a million drawn questions (many minutes)
 	PYTHONPATH=tests $(PY) -m support.agreement --cases 1000000 --seed 1
+
+protocol: venv  ## the state machine of the protocol on the real store, 500 runs by chance (many minutes)
+	PROTOCOL_EXAMPLES=500 $(PY) -m pytest -q -s tests/api/test_protocol.py
 
 bench: venv  ## the benchmarks of docs/explanation/performance.md
 	$(PY) benchmarks/submit.py

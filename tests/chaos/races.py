@@ -31,7 +31,8 @@ def main() -> int:
             found.between_plan_and_apply()
             found.between_apply_and_redeem()
             if number % 100 == 99:
-                print(f"{number + 1} of each after {time.monotonic() - started:.0f} s", flush=True)
+                late = len(found.violations())
+                print(f"{number + 1} of each after {time.monotonic() - started:.0f} s, {late} too late", flush=True)
         for what, count in sorted(found.tally.items()):
             print(f"{what}: {count}")
         violations = found.violations()

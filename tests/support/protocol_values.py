@@ -62,7 +62,7 @@ GUARDS = tuple(one.name for one in fields(Guards) if one.name != "ttl")
 
 
 class Change(Enum):
-    """How the law can move. The last two move no epoch."""
+    """How the law can move. An end moves no epoch, and a word names its atlas beside its epoch."""
 
     FLOOR = "the floor of a project changes"
     FACTS = "the operator of pool 0 is sold"
