@@ -154,12 +154,13 @@ class Protocol(RuleBasedStateMachine):
         placed = self.scheduler.apply(which, forget=forget)
         self.tally.update({"placed": placed, "dropped": asked - placed})
 
-    @precondition(lambda self: self.deposed is not None and self.deposed.plans)
+    @precondition(lambda self: bool(self._plans_of_the_deposed()))
     @rule(which=pick)
     def a_deposed_leader_applies(self, which: int) -> None:
         assert self.deposed is not None
+        places = self._plans_of_the_deposed()
         with pytest.raises(NotLeader):
-            self.deposed.apply(which % len(self.deposed.plans), forget=True)
+            self.deposed.apply(places[which % len(places)], forget=True)
 
     @rule()
     def crash(self) -> None:
@@ -403,6 +404,10 @@ class Protocol(RuleBasedStateMachine):
     def _offer(self, pool: str, **changes: Any) -> None:
         document = self.lab.one("select document from pool where name = :pool", pool=pool)
         self.lab.apply({**document, **changes})
+
+    def _plans_of_the_deposed(self) -> list[int]:
+        plans = [] if self.deposed is None else self.deposed.plans
+        return [place for place, (_, decisions) in enumerate(plans) if decisions]
 
     def _job(self, which: int) -> str:
         return list(self.jobs)[which % len(self.jobs)]
