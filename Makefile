@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 /usr/bin/pyt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays agree protocol bench kind-up kind-demo kind-down clean
+.PHONY: help venv test test-kube kube demo lint format format-check types contracts migrations-check docs docs-check wheel-check images overlays agree protocol bench kind-up kind-demo kind-down mutants clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -95,6 +95,9 @@ agree: venv  ## the core and a second judge answer a million drawn questions (ma
 
 protocol: venv  ## the state machine of the protocol on the real store, 500 runs by chance (many minutes)
 	PROTOCOL_EXAMPLES=500 $(PY) -m pytest -q -s tests/api/test_protocol.py
+
+mutants: venv  ## break each check of the residency core and see that a test fails (long; goes on where it stopped)
+	PYTHONPATH=tests $(PY) -m mutation.run --thorough --workers $(JOBS) $(MUTANTS)
 
 bench: venv  ## the benchmarks of docs/explanation/performance.md
 	$(PY) benchmarks/submit.py

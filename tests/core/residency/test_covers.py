@@ -69,6 +69,15 @@ def test_beyond_the_budget_the_answer_is_irreducible_and_says_so() -> None:
         assert _covered(rest) & everything != everything
 
 
+def test_the_budget_is_counted_step_by_step() -> None:
+    # Nothing, then one set, then whether that was all: three steps.
+    enough, short = (smallest_cover([0b1], 0b1, budget=steps) for steps in (3, 2))
+    assert enough is not None
+    assert short is not None
+    assert (enough.places, enough.is_smallest) == ((0,), True)
+    assert (short.places, short.is_smallest) == ((0,), False)
+
+
 def test_a_thousand_pools_and_eighty_parts_are_answered_at_once() -> None:
     sets = [sum(1 << pool for pool in range(1000) if (pool * 7 + part * 13) % 11 < 4) for part in range(80)]
     started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from nordan_core.residency.judge import judge, line_verdict
 from nordan_core.residency.masks import MaskCache, compile_mask
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.verdicts import Verdict
-from support.residency import ATLAS, FAR, NOW, a_german_pool, a_pool, a_swedish_pool, an_atlas, as_owner
+from support.residency import ATLAS, FAR, NOW, a_german_pool, a_policy, a_pool, a_swedish_pool, an_atlas, as_owner
 
 POOLS = (a_pool(), a_german_pool(), a_swedish_pool())
 NORDIC = as_owner(process=["FR", "SE"])
@@ -95,6 +96,19 @@ def test_an_end_that_has_come_asks_about_that_pool_again_and_no_other(judged: li
     del judged[:]
     assert cache.mask(NORDIC, pools, ATLAS, SOON).bits == 0b01
     assert {one.partition(" of ")[2] for one in judged} == {"se-bor-1-h200"}
+
+
+def test_a_group_that_another_atlas_knows_otherwise_is_asked_for_anew() -> None:
+    smaller = an_atlas(
+        groups={"UNION": {"title": "a", "members": [{"territory": "FR", "from": "2000-01-01", "source": "treaty"}]}}
+    )
+    of = replace(as_owner(class_="public"), policy=a_policy(an_atlas(), process=["UNION"]))
+    cache = MaskCache()
+    assert [cache.mask(of, POOLS, atlas, NOW).bits for atlas in (an_atlas(), smaller, an_atlas())] == [
+        0b101,
+        0b1,
+        0b101,
+    ]
 
 
 def test_another_policy_or_atlas_is_another_question() -> None:

@@ -96,6 +96,18 @@ def test_companies_that_own_each_other_end() -> None:
     assert holds_of("x", loop)["op"].share == 1_000_000
 
 
+def test_what_a_holder_has_is_told_of_every_entity_and_of_no_other() -> None:
+    entities = by_name(owned("op", ("x", 40), ("ghost", 20)), person("x"), person("y"))
+    holds = holds_of("x", entities)
+    assert {name: hold.share for name, hold in holds.items()} == {"op": 400_000, "x": 1_000_000, "y": 0}
+    assert {name: hold.share for name, hold in holds_of("ghost", entities).items()} == {
+        "op": 200_000,
+        "ghost": 1_000_000,
+        "x": 0,
+        "y": 0,
+    }
+
+
 def test_a_company_that_owns_itself_ends() -> None:
     assert controllers_of("op", by_name(owned("op", ("op", 20), ("x", 45)), person("x"))) == ("x",)
 

@@ -1,0 +1,183 @@
+"""Breaks the residency core in one place at a time and asks its tests whether they notice: `make mutants`.
+
+Too long for `make test`. What was noticed is kept in `build/mutants.jsonl` for as long as that module stays as it is:
+a run that was stopped goes on where it was, and what survived is asked again. Mutants that nothing can notice are
+listed with the reason in `equivalent.txt`.
+
+No file is changed. The tests are collected once; for each mutant a fork of that process puts the changed code into the
+loaded function and runs the tests about its module, examples first, until one fails. What they let through, and what
+counts at import, `--thorough` puts to every test, each time in a process that has not imported the package yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from mutation.children import answers
+from mutation.mutants import Mutant, mutants_of
+from mutation.trial import ROOT, SOURCE, Collected, collect, in_import
+
+TESTS = ROOT / "tests" / "core" / "residency"
+KEPT = ROOT / "build" / "mutants.jsonl"
+EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+LONG = (
+    *("test_properties.py", "test_properties_in_time.py", "test_second_judge.py"),
+    *("test_exhaustive.py", "test_proofs.py"),
+)
+"""Asked last."""
+NEAR = {
+    "atlas": ("atlas_file", "territory_codes"),
+    "checks": ("judge", "judge_others", "exposure"),
+    "facets": ("meet", "policy"),
+    "joins": ("derogations",),
+    "judge": ("checks", "judge_others", "good_until", "layers", "masks", "derogations"),
+    "layers": ("derogations",),
+    "ownership": ("exposure",),
+    "places": ("atlas", "atlas_file", "territory_codes", "sets"),
+    "reading": ("policy", "facts"),
+    "relaxations": ("explain",),
+    "sets": ("meet", "policy"),
+    "widening": ("derogations",),
+}
+"""The tests about a module, beside those of the same name."""
+CPU_S = 240
+"""A mutant that takes longer is noticed: it does not end."""
+ENDLESS = "no test: it does not end, or takes all memory"
+
+
+def main() -> None:
+    """Put the chosen mutants to the tests and list the survivors; exit 1 if there is one without a reason."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", help="modules of the core, such as checks; all if none is named")
+    parser.add_argument("--thorough", action="store_true", help="put survivors to every test there is")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--kept", type=Path, default=KEPT, help="where to keep what was noticed")
+    asked = parser.parse_args()
+    mutants = [mutant for path in _paths(asked.modules) for mutant in mutants_of(path)]
+    results = Results(asked.kept)
+    left = [one for one in mutants if results.noticed_by(one) is None and one.name not in equivalents()]
+    if left:
+        _ask(left, results, workers=asked.workers, thorough=asked.thorough)
+    sys.exit(_summary(mutants, results))
+
+
+class Results:
+    """Which test noticed which mutant, in a file that grows by a line for each."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._noticed: dict[tuple[str, str], str] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            entry = json.loads(line)
+            self._noticed[entry["mutant"], entry["of"]] = entry["by"]
+
+    def noticed_by(self, mutant: Mutant) -> str | None:
+        """Return the test that noticed a mutant of the module as it is now."""
+        return self._noticed.get((mutant.name, _digest(mutant.path)))
+
+    def keep(self, mutant: Mutant, by: str) -> None:
+        """Keep that a test noticed a mutant."""
+        self._noticed[mutant.name, _digest(mutant.path)] = by
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"mutant": mutant.name, "of": _digest(mutant.path), "by": by}) + "\n")
+
+
+@cache
+def equivalents() -> dict[str, str]:
+    """Return the mutants that cannot be noticed, each with the reason: a line, and below it, indented, its mutants."""
+    reason, found = "", {}
+    for line in EQUIVALENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("  "):
+            found[line.strip()] = reason
+        elif line:
+            reason = line
+    return found
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _paths(modules: Sequence[str]) -> list[Path]:
+    return [SOURCE / f"{name.removesuffix('.py')}.py" for name in modules] or sorted(SOURCE.glob("*.py"))
+
+
+def _ask(mutants: Sequence[Mutant], results: Results, *, workers: int, thorough: bool) -> None:
+    files = [path.name for path in sorted(TESTS.glob("test_*.py"))]
+    # 1. In the loaded function, to the tests about its module.
+    _wait_for(lambda: _to_nearest(mutants, [one for one in files if one not in LONG], results, workers))
+    # 2. From the start, to all tests: what counts at import, and what those tests let through.
+    left = [one for one in mutants if results.noticed_by(one) is None]
+    if thorough:
+        _put(left, lambda one: in_import(one, _paths_of(_nearest_first(one, files))), results, workers)
+
+
+def _to_nearest(mutants: Sequence[Mutant], files: Sequence[str], results: Results, workers: int) -> None:
+    def ask(collected: Collected) -> None:
+        names = collected.examples_first()
+
+        def first_failing(mutant: Mutant) -> str | None:
+            near = _near(mutant)
+            return collected.in_function(mutant, [one for one in names if Path(one.partition("::")[0]).name in near])
+
+        _put([one for one in mutants if one.function], first_failing, results, workers)
+
+    collect(_paths_of(files), ask)
+
+
+def _nearest_first(mutant: Mutant, files: Sequence[str]) -> list[str]:
+    return sorted(files, key=lambda file: (file in LONG, file not in _near(mutant), file))
+
+
+def _near(mutant: Mutant) -> list[str]:
+    return [f"test_{name}.py" for name in (mutant.module, *NEAR.get(mutant.module, ()))]
+
+
+def _true_after(call: Callable[[], None]) -> bool:
+    call()
+    return True
+
+
+def _paths_of(files: Sequence[str]) -> list[str]:
+    return [str((TESTS / file).relative_to(ROOT)) for file in files]
+
+
+def _wait_for(call: Callable[[], None]) -> None:
+    ((_, done),) = answers([call], _true_after)
+    if not done:
+        sys.exit("the tests could not be run")
+
+
+def _put(mutants: Sequence[Mutant], ask: Callable[[Mutant], str | None], results: Results, workers: int) -> None:
+    survivors = 0
+    told = answers(mutants, lambda one: (ask(one),), workers=workers, seconds=CPU_S)
+    for place, (mutant, answer) in enumerate(told, start=1):
+        by = ENDLESS if answer is None else answer[0]
+        if by is None:
+            survivors += 1
+            print(f"not noticed so far: {mutant.name}", flush=True)
+        else:
+            results.keep(mutant, by)
+        if place % 100 == 0 or place == len(mutants):
+            print(f"{place} of {len(mutants)} asked, {survivors} not noticed so far", flush=True)
+
+
+def _summary(mutants: Sequence[Mutant], results: Results) -> int:
+    noticed = [one for one in mutants if results.noticed_by(one) is not None]
+    excused = [one for one in mutants if one.name in equivalents()]
+    survivors = [one for one in mutants if one not in noticed and one not in excused]
+    for mutant in survivors:
+        print(f"survives: {mutant.name}")
+    print(f"{len(mutants)} mutants, {len(noticed)} noticed, {len(excused)} equivalent, {len(survivors)} survive")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    main()
