@@ -205,3 +205,10 @@ def test_a_reader_whose_territory_is_not_on_record_is_told_what_to_record() -> N
     (refusal,) = judge_reader(unstated, None, ATLAS, NOW).refusals
     assert (refusal.want, refusal.have) == ("a territory on record", "not recorded")
     assert judge_reader(replace(unstated, policy=a_policy(class_="internal")), None, ATLAS, NOW).allowed
+
+
+def test_a_pool_that_isolates_has_no_gap_of_tenancy_whatever_it_offers() -> None:
+    shared = a_pool(tenancy=frozenset([Tenancy.SHARED]))
+    assert permits(a_policy(), shared, ATLAS, NOW).gaps == ()
+    (gap,) = permits(a_policy(), replace(shared, enforces=frozenset(["egress"])), ATLAS, NOW).gaps
+    assert gap.startswith("tenancy:")

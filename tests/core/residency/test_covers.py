@@ -64,6 +64,7 @@ def test_beyond_the_budget_the_answer_is_irreducible_and_says_so() -> None:
     found = smallest_cover(sets, everything, budget=3)
     assert found is not None
     assert not found.is_smallest
+    assert _covered(tuple(sets[place] for place in found.places)) == everything
     for left_out in found.places:
         rest = tuple(sets[place] for place in found.places if place != left_out)
         assert _covered(rest) & everything != everything
