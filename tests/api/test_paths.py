@@ -236,6 +236,7 @@ PLATFORM = {
     *("POST /v1/admin:apply", "GET /v1/regions", "POST /v1/regions/{code}:join", "GET /v1/pools", "GET /v1/nodes"),
     *("POST /v1/pools/{pool}:{verb}", "POST /v1/pools/{pool}/nodes/{node}:{verb}", "GET /worker/v1/keys"),
     *("GET /v1/audit/checkpoint", "GET /v1/audit/checkpoints", "GET /v1/audit/consistency", "GET /v1/audit/entries"),
+    *("GET /v1/atlas", "GET /v1/atlas/{digest}", "POST /v1/atlas:diff", "POST /v1/atlas:apply"),
 }
 
 

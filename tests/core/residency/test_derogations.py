@@ -391,7 +391,7 @@ def test_a_derogation_never_takes_anything_away() -> None:
     """Over drawn layers and pools: allowed without is allowed with, and only its facet can change to allowed."""
     helped: Counter[str] = Counter()
 
-    @settings(steady, max_examples=60)
+    @settings(steady, max_examples=150)
     @given(
         owner_and_floor_layers,
         st.sampled_from(DEROGABLE).flatmap(
