@@ -189,6 +189,11 @@ class TestWhatItLetsRun:
         assert (listed.digest, len(listed.approvals)) == (granted["digest"], 2)
         assert any(granted["id"] in gap for gap in report.gaps)
         assert members.show(granted)["uses"] == 1
+        path = f"/v1/projects/default/jobs/{job}/certificate?redacted=true"
+        lab.admin("GET", path)
+        lab.seal()
+        refused = lab.admin("GET", path, expect=409).json()
+        assert refused["code"] == "not_redacted", "its text names the project, what it covers, and people"
         assert_sound(lab)
 
     def test_without_need_none_is_used(self, lab: Lab, members: Members) -> None:

@@ -84,7 +84,7 @@ def certificate(context: Context, principal: Principal, project: str, job: str, 
     """Return `{state, envelope}`; the envelope is there once the job's audit entries are sealed.
 
     Raises:
-        Conflict: the job has not ended, or its certificate is of a version that made none for third parties.
+        Conflict: the job has not ended, or its certificate can only be shown whole.
     """
     with context.store.begin() as work:
         found = service.find_job(work, principal, project, job)
@@ -100,7 +100,11 @@ def certificate(context: Context, principal: Principal, project: str, job: str, 
 def _redacted(context: Context, stored: StoredCertificate) -> Mapping[str, object] | None:
     """Return what may be shown of a certificate; the first time, ask the sealer for it."""
     if stored.has_no_redaction:
-        raise Conflict("not_redacted", "this certificate is of an older version and can only be shown whole")
+        raise Conflict(
+            "not_redacted",
+            "this certificate rests on a derogation, whose exact text names whom it covers, or is of an older version:"
+            " it can only be shown whole",
+        )
     if stored.redacted is None:
         with context.store.begin() as work:
             work.certificates.ask_redacted(stored.job)

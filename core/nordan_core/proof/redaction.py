@@ -45,8 +45,11 @@ def redact(certificate: Certificate, of: str) -> Certificate:
     Gaps and assumptions are those that follow from the full one: complete it again before it is signed.
 
     Raises:
-        ProofError: its entries are of an older log, whose leaves can only be shown whole.
+        ProofError: its entries are of an older log, whose leaves can only be shown whole; or it rests on a derogation,
+            which holds by its exact text, and that names the project, what is covered, and who asked and approved.
     """
+    if certificate.derogations or any(one.get("derogations") for one in certificate.policies.values()):
+        raise ProofError("a certificate that rests on a derogation can only be shown whole")
     entries = tuple(_redacted_entry(one) for one in certificate.audit.entries)
     accepted = next((one.entry for one in entries if one.entry.get("act") == "job_accepted"), {})
     return replace(
@@ -132,12 +135,9 @@ def _redacted_outputs(certificate: Certificate, entries: Sequence[EntryRecord]) 
 
 
 def _without_names(document: Document) -> Document:
-    """Return an effective policy whose layers are named by number; its digest does not depend on their names.
-
-    It does where a derogation tells layers apart, so there they stay.
-    """
+    """Return an effective policy whose layers are named by number; its digest does not depend on their names."""
     layers = document.get("layers")
-    if document.get("derogations") or not isinstance(layers, list):
+    if not isinstance(layers, list):
         return document
     return {
         **document,
