@@ -21,7 +21,9 @@ DEPTH = 3
 LARGEST_UNPACKED = 32 << 20
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{16,}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{16,}")
-_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|u00([0-9A-Fa-f]{2})|([0-7]{3})|([\"\\/]))")
+_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|u00([0-9A-Fa-f]{2})|([0-7]{3})|([abtnvfr])|([\"'\\/]))")
+#: What a letter behind a backslash stands for.
+_CONTROLS = dict(zip(b"abtnvfr", b"\a\b\t\n\v\f\r", strict=True))
 #: How gzip and zlib streams begin, and what their reader is told.
 _PACKED = re.compile(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]")
 _ANY_HEADER = 47
@@ -80,9 +82,11 @@ def _below(data: bytes) -> Iterator[bytes]:
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
-    coded, wide, octal, itself = match.groups()
+    coded, wide, octal, letter, itself = match.groups()
     if itself:
         return bytes(itself)
+    if letter:
+        return bytes([_CONTROLS[letter[0]]])
     return bytes([int(octal, 8) & 255 if octal else int(coded or wide, 16)])
 
 

@@ -53,7 +53,8 @@ def test_whatever_dies_each_attempt_ends_once_and_leaves_nothing(
         assert {rank.state for rank in status.ranks} <= {RankState.EXITED, RankState.LOST}
         for rank in status.ranks:
             starts = region_dir / "work" / status.attempt_id / f"outputs-{rank.rank}" / "starts"
-            assert not starts.exists() or starts.read_text() == "started\n"
+            # Empty: it was killed between the opening and the writing.
+            assert not starts.exists() or starts.read_text() in {"", "started\n"}
     until(lambda: left_running(region_dir) == [], "everything's end")
 
 
