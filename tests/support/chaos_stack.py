@@ -33,7 +33,7 @@ SLOTS = 40
 START_S = 150.0
 STOP_S = 60.0
 #: Handed on, so that the environment tells whoever looks for left-over processes what they belong to.
-_KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "NORDAN_CI_MARK")
+_KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True, slots=True)

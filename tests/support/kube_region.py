@@ -166,7 +166,6 @@ class KubeRegion:
             "NORDAN_EXECUTOR": "kubernetes",
             "NORDAN_AGENT_IMAGE": "localhost/nordan:test",
             "NORDAN_POD_GATEWAY_URL": self.gateway_url,
-            **{key: value for key, value in os.environ.items() if key == "NORDAN_CI_MARK"},
             **self._settings,
         }
         with (self.folder / f"{name}.log").open("ab") as log:

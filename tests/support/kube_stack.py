@@ -257,7 +257,7 @@ class KubeStack:
 
     def _environment(self) -> dict[str, str]:
         known = {"NORDAN_URL": self.stack.url, "NORDAN_KEY": self.owner.key, "NORDAN_PROJECT": self.stack.project}
-        kept = {name: value for name, value in os.environ.items() if name in {"PATH", "NORDAN_CI_MARK"}}
+        kept = {name: value for name, value in os.environ.items() if name == "PATH"}
         return {**kept, **known, "HOME": str(self.stack.home), "NORDAN_CONFIG": "/nonexistent", "COLUMNS": "200"}
 
 
