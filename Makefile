@@ -4,8 +4,8 @@
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PY     := $(BIN)/python
-# Worker processes of pytest. Each starts services of its own, so more than the cores gains nothing.
-JOBS   ?= 2
+# Worker processes of pytest. One of them is with the clusters and waits most of its time.
+JOBS   ?= 3
 PYTEST_ARGS ?=
 
 # The first interpreter that runs, is new enough and can make a virtual environment.
@@ -42,7 +42,7 @@ kube: venv  ## find the programs of a test Kubernetes, or build them once (Go 1.
 	PYTHONPATH=tests $(PY) -m support.kube.build
 
 test-kube: kube  ## run the tests on real Kubernetes alone, and skip none of them
-	REQUIRE_KUBE=1 $(PY) -m pytest -n $(JOBS) --dist loadfile -m kube $(PYTEST_ARGS)
+	REQUIRE_KUBE=1 $(PY) -m pytest -n 2 --dist loadfile -m kube $(PYTEST_ARGS)
 
 demo: venv  ## run the whole story on real parts, under three minutes
 	$(PY) deploy/demo/run.py

@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from support.kube.fixtures import is_kube_test, kube_api, kube_control, kube_node, kube_node_b
 
@@ -20,6 +22,8 @@ LIMITS_S = {"chaos": 600, "e2e": 300, "integration": 120, "kube": 300, "upgrade"
 #: Part of the first test's time is the start of the cluster.
 KUBE_LIMIT_S = 300
 TESTS = Path(__file__).parent
+#: Where nearly all tests on clusters are.
+CLUSTERS = ("tests/kube/", "tests/workers/executors/kubernetes/", "tests/workers/cluster/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +35,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             limit_s = max(limit_s, KUBE_LIMIT_S)
         if limit_s and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(limit_s))
+
+
+class OneAtTheClusters(LoadFileScheduling):
+    """Files go to whichever worker is free, but those that need a Kubernetes to one: it starts each kind once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "clusters" if file.startswith(CLUSTERS) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Share the tests out."""
+    return OneAtTheClusters(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

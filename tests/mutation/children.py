@@ -25,17 +25,22 @@ class _Child(Generic[Asked]):
 
 
 def answers(
-    asked: Iterable[Asked], call: Callable[[Asked], Answer], *, workers: int = 1, seconds: int | None = None
+    asked: Iterable[Asked],
+    call: Callable[[Asked], Answer],
+    *,
+    workers: int = 1,
+    seconds: int | None = None,
+    is_silent: bool = False,
 ) -> Iterator[tuple[Asked, Answer | None]]:
     """Yield what `call` returns for each question, in the order in which they end; None for a child that died.
 
-    A child that uses more than `seconds` of processor time dies.
+    A child that uses more than `seconds` of processor time dies. A silent one prints nothing.
     """
     waiting, running = iter(asked), dict[int, _Child[Asked]]()
     while True:
         for one in islice(waiting, workers - len(running)):
             child = _Child(one, tempfile.TemporaryFile())  # noqa: SIM115  # read and closed when the child has ended
-            running[_started(child, call, seconds)] = child
+            running[_started(child, call, seconds, is_silent=is_silent)] = child
         if not running:
             return
         pid, status = os.wait()
@@ -46,7 +51,7 @@ def answers(
         yield child.asked, answer
 
 
-def _started(child: _Child[Asked], call: Callable[[Asked], Answer], seconds: int | None) -> int:
+def _started(child: _Child[Asked], call: Callable[[Asked], Answer], seconds: int | None, *, is_silent: bool) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -55,6 +60,7 @@ def _started(child: _Child[Asked], call: Callable[[Asked], Answer], seconds: int
         if seconds is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        if is_silent:
             _say_nothing()
         pickle.dump(call(child.asked), child.file)
         child.file.flush()

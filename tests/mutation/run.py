@@ -4,9 +4,9 @@ Too long for `make test`. What was noticed is kept in `build/mutants.jsonl` for 
 a run that was stopped goes on where it was, and what survived is asked again. Mutants that nothing can notice are
 listed with the reason in `equivalent.txt`.
 
-No file is changed. The tests are collected once; for each mutant a fork of that process puts the changed code into the
-loaded function and runs the tests about its module, examples first, until one fails. What they let through, and what
-counts at import, `--thorough` puts to every test, each time in a process that has not imported the package yet.
+No file is changed. The tests are collected and traced once; for each mutant a fork of that process puts the changed
+code into the loaded function and runs the tests that go through it, the quickest first, until one fails. What counts at
+import is put to every test, each time in a process that has not imported the package yet.
 """
 
 from __future__ import annotations
@@ -16,38 +16,22 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from mutation.children import answers
 from mutation.mutants import Mutant, mutants_of
-from mutation.trial import ROOT, SOURCE, Collected, collect, in_import
+from mutation.trial import ROOT, SOURCE, Collected, Trace, collect, in_import
 
 TESTS = ROOT / "tests" / "core" / "residency"
 KEPT = ROOT / "build" / "mutants.jsonl"
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
-LONG = (
-    *("test_properties.py", "test_properties_in_time.py", "test_second_judge.py"),
-    *("test_exhaustive.py", "test_proofs.py"),
-)
-"""Asked last."""
-NEAR = {
-    "atlas": ("atlas_file", "territory_codes"),
-    "checks": ("judge", "judge_others", "exposure"),
-    "facets": ("meet", "policy"),
-    "joins": ("derogations",),
-    "judge": ("checks", "judge_others", "good_until", "layers", "masks", "derogations"),
-    "layers": ("derogations",),
-    "ownership": ("exposure",),
-    "places": ("atlas", "atlas_file", "territory_codes", "sets"),
-    "reading": ("policy", "facts"),
-    "relaxations": ("explain",),
-    "sets": ("meet", "policy"),
-    "widening": ("derogations",),
-}
-"""The tests about a module, beside those of the same name."""
-CPU_S = 240
-"""A mutant that takes longer is noticed: it does not end."""
+PROOFS = ("test_exhaustive.py", "test_proofs.py")
+"""They take minutes of processor time, so only `--thorough` puts what the others let through to them."""
+QUICK_S = 0.5
+"""Seconds of processor time: most mutants are noticed by tests that take less."""
+CPU_S = 400
+"""Seconds of processor time, several times what all tests take. A mutant that takes longer is noticed."""
 ENDLESS = "no test: it does not end, or takes all memory"
 
 
@@ -55,7 +39,7 @@ def main() -> None:
     """Put the chosen mutants to the tests and list the survivors; exit 1 if there is one without a reason."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help="modules of the core, such as checks; all if none is named")
-    parser.add_argument("--thorough", action="store_true", help="put survivors to every test there is")
+    parser.add_argument("--thorough", action="store_true", help="put survivors to the proofs, too")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--kept", type=Path, default=KEPT, help="where to keep what was noticed")
     asked = parser.parse_args()
@@ -110,34 +94,35 @@ def _paths(modules: Sequence[str]) -> list[Path]:
 
 
 def _ask(mutants: Sequence[Mutant], results: Results, *, workers: int, thorough: bool) -> None:
-    files = [path.name for path in sorted(TESTS.glob("test_*.py"))]
-    # 1. In the loaded function, to the tests about its module.
-    _wait_for(lambda: _to_nearest(mutants, [one for one in files if one not in LONG], results, workers))
-    # 2. From the start, to all tests: what counts at import, and what those tests let through.
-    left = [one for one in mutants if results.noticed_by(one) is None]
-    if thorough:
-        _put(left, lambda one: in_import(one, _paths_of(_nearest_first(one, files))), results, workers)
+    files = [path.name for path in sorted(TESTS.glob("test_*.py")) if thorough or path.name not in PROOFS]
+    # 1. In the loaded function, to the tests that go through it.
+    _wait_for(lambda: _to_whom_it_concerns([one for one in mutants if one.function], files, results, workers))
+    # 2. From the start, to all tests: what counts at import.
+    at_import = [one for one in mutants if not one.function]
+    _put("at import", at_import, lambda one: in_import(one, _paths_of(_nearest_first(one, files))), results, workers)
 
 
-def _to_nearest(mutants: Sequence[Mutant], files: Sequence[str], results: Results, workers: int) -> None:
+def _to_whom_it_concerns(mutants: Sequence[Mutant], files: Sequence[str], results: Results, workers: int) -> None:
     def ask(collected: Collected) -> None:
-        names = collected.examples_first()
-
-        def first_failing(mutant: Mutant) -> str | None:
-            near = _near(mutant)
-            return collected.in_function(mutant, [one for one in names if Path(one.partition("::")[0]).name in near])
-
-        _put([one for one in mutants if one.function], first_failing, results, workers)
+        traces = collected.traces(workers)
+        print(f"{len(traces)} tests traced", flush=True)
+        for title, tests in (
+            ("by the quick tests", [one for one in traces if one.seconds < QUICK_S]),
+            ("by the others", [one for one in traces if one.seconds >= QUICK_S]),
+        ):
+            left = [one for one in mutants if results.noticed_by(one) is None]
+            _put(title, left, partial(_first_failing, collected, tests), results, workers)
 
     collect(_paths_of(files), ask)
 
 
+def _first_failing(collected: Collected, tests: Sequence[Trace], mutant: Mutant) -> str | None:
+    through = f"{mutant.module} {mutant.function}"
+    return collected.in_function(mutant, [one.test for one in tests if through in one.functions])
+
+
 def _nearest_first(mutant: Mutant, files: Sequence[str]) -> list[str]:
-    return sorted(files, key=lambda file: (file in LONG, file not in _near(mutant), file))
-
-
-def _near(mutant: Mutant) -> list[str]:
-    return [f"test_{name}.py" for name in (mutant.module, *NEAR.get(mutant.module, ()))]
+    return sorted(files, key=lambda file: (file != f"test_{mutant.module}.py", file in PROOFS, file))
 
 
 def _true_after(call: Callable[[], None]) -> bool:
@@ -155,18 +140,19 @@ def _wait_for(call: Callable[[], None]) -> None:
         sys.exit("the tests could not be run")
 
 
-def _put(mutants: Sequence[Mutant], ask: Callable[[Mutant], str | None], results: Results, workers: int) -> None:
+def _put(
+    title: str, mutants: Sequence[Mutant], ask: Callable[[Mutant], str | None], results: Results, workers: int
+) -> None:
     survivors = 0
-    told = answers(mutants, lambda one: (ask(one),), workers=workers, seconds=CPU_S)
+    told = answers(mutants, lambda one: (ask(one),), workers=workers, seconds=CPU_S, is_silent=True)
     for place, (mutant, answer) in enumerate(told, start=1):
         by = ENDLESS if answer is None else answer[0]
         if by is None:
             survivors += 1
-            print(f"not noticed so far: {mutant.name}", flush=True)
         else:
             results.keep(mutant, by)
         if place % 100 == 0 or place == len(mutants):
-            print(f"{place} of {len(mutants)} asked, {survivors} not noticed so far", flush=True)
+            print(f"{title}: {place} of {len(mutants)} asked, {survivors} not noticed so far", flush=True)
 
 
 def _summary(mutants: Sequence[Mutant], results: Results) -> int:

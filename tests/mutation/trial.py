@@ -11,24 +11,47 @@ import gc
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import hypothesis
 import pytest
 
+from mutation.children import answers
 from mutation.mutants import Mutant
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "nordan_core.residency"
 SOURCE = ROOT / "core" / "nordan_core" / "residency"
-OPTIONS = ("-q", "--noconftest", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--config-file={ROOT}/pyproject.toml")
+_WITHIN = f"{SOURCE}{os.sep}"
+OPTIONS = (
+    "--noconftest",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:terminal",
+    f"--rootdir={ROOT}",
+    f"--config-file={ROOT}/pyproject.toml",
+)
 
 hypothesis.settings.register_profile("the same each time", derandomize=True, database=None, deadline=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One test on the real package: what it takes, and what it goes through."""
+
+    test: str
+    seconds: float
+    """Of processor time."""
+    functions: frozenset[str]
+    """Module and outermost function, as `Mutant.module` and `Mutant.function` name them, with a blank between."""
 
 
 class Collected:
@@ -38,20 +61,39 @@ class Collected:
         self._items = {item.nodeid: item for item in items}
         self._failures = failures
 
-    def examples_first(self) -> list[str]:
-        """Return all tests, properties last: their inner function `check` draws what it is run on, and takes longer."""
-        return sorted(self._items, key=lambda name: _is_property(self._items[name]))
+    def traces(self, workers: int) -> list[Trace]:
+        """Run each test once in a child of its own, so that what one has cached hides nothing from the next."""
+        found = [trace for _, trace in answers(tuple(self._items), self._traced, workers=workers, is_silent=True)]
+        return sorted((one for one in found if one is not None), key=lambda one: (one.seconds, one.test))
 
     def in_function(self, mutant: Mutant, names: Sequence[str]) -> str | None:
         """Put a mutant into the loaded function and return the first of some tests that fails, or None."""
         if not _patched(mutant):
             return None
-        return next((name for name in names if self._fails(self._items[name])), None)
+        nexts = (*names[1:], None)
+        return next((one for one, then in zip(names, nexts, strict=True) if self._fails(one, then)), None)
 
-    def _fails(self, item: pytest.Item) -> bool:
-        before = len(self._failures)
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    def _fails(self, name: str, then: str | None = None) -> bool:
+        before, item = len(self._failures), self._items[name]
+        # What the next test uses as well stays set up.
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=self._items[then] if then else None)
         return len(self._failures) > before
+
+    def _traced(self, name: str) -> Trace:
+        functions = set[str]()
+
+        def note(frame: FrameType, event: str, _argument: Any) -> None:
+            if event == "call" and frame.f_code.co_filename.startswith(_WITHIN):
+                outermost = frame.f_code.co_qualname.partition(".<locals>")[0]
+                functions.add(f"{Path(frame.f_code.co_filename).stem} {outermost}")
+
+        begun_s = time.process_time()
+        sys.setprofile(note)
+        try:
+            self._fails(name)
+        finally:
+            sys.setprofile(None)
+        return Trace(name, time.process_time() - begun_s, frozenset(functions))
 
 
 def collect(files: Sequence[str], then: Callable[[Collected], None]) -> None:
@@ -142,8 +184,3 @@ class _InPlace(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         exec(compile(self._mutant.tree(), self._mutant.path, "exec"), vars(module))
-
-
-def _is_property(item: pytest.Item) -> bool:
-    inner = item.obj.__code__.co_consts if isinstance(item, pytest.Function) else ()
-    return any(isinstance(one, CodeType) and one.co_name == "check" for one in inner)

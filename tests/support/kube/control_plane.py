@@ -21,6 +21,9 @@ from support.kube.daemons import Daemon, DaemonFailed
 
 SERVICE_RANGE = "10.96.0.0/16"
 _START_S = 60.0
+_AGE = 5
+#: Base64, as etcd's gateway wants it: the key `age`, no value.
+_NOTHING = {"key": "YWdl", "value": ""}
 #: Free ports are found and then let go of, so another process may take one first.
 _TRIES = 3
 _PORTS = (20_000, 32_000)
@@ -88,6 +91,7 @@ class ControlPlane:
         Raises: DaemonFailed.
         """
         self.etcd.start()
+        self.etcd.wait_until(self._is_aged, timeout_s=_START_S)
         self.start_api_server()
 
     def start_api_server(self) -> None:
@@ -140,6 +144,17 @@ class ControlPlane:
     def _daemon(self, name: str, arguments: Sequence[str]) -> Daemon:
         argv = [*self.place.prefix, *self._binaries.argv(name), *arguments]
         return Daemon(name, argv, self.folder / f"{name}.log")
+
+    def _is_aged(self) -> bool:
+        """Write something, so that resource version 1 is older than whatever the API server lists first.
+
+        A server that starts quickly lists before anything was written; then it can serve a watch from 1 for ever.
+        """
+        url = f"http://{self.place.host}:{self.place.etcd_port}/v3/kv/put"
+        try:
+            return all(httpx.post(url, json=_NOTHING, timeout=2.0).is_success for _ in range(_AGE))
+        except httpx.HTTPError:
+            return False
 
     def _etcd_arguments(self) -> list[str]:
         client = f"http://{self.place.host}:{self.place.etcd_port}"
