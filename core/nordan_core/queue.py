@@ -1,7 +1,7 @@
-"""The nudge: one small message through a region's broker that says "there is a grant, come and redeem it".
+"""The nudge: one small message through a region's broker that says "there are grants, come and redeem them".
 
-`nudge` is called by the scheduler's relay, `celery_app` also by a region's Celery worker. The body holds the grant
-id and nothing else, and losing a message costs time only: a sweep sends it again. Nothing is read back from a
+`nudge` is called by the scheduler's relay, `celery_app` also by a region's Celery worker. The body holds grant ids
+and nothing else, and losing a message costs time only: a sweep sends it again. Nothing is read back from a
 broker here, and nothing but `nudge` sends.
 """
 
@@ -18,6 +18,8 @@ from nordan_core.domain.errors import Unavailable
 
 TASK = "nordan.nudge"
 QUEUE = "nudges"
+#: Ids in one message. A message costs Celery a few milliseconds on both sides, whatever it holds.
+MOST_GRANTS = 32
 #: A nudge that nobody took by then is dropped; the sweep has made another one long before.
 EXPIRES_S = 60
 #: Of one step with the broker: connecting, or an answer. Two of them are the longest that `nudge` takes.
@@ -64,8 +66,8 @@ def celery_app(broker_url: str) -> Celery:
     return app
 
 
-def nudge(broker_url: str, grant_id: str) -> None:
-    """Send one grant id to a region's broker; returns or raises within two seconds.
+def nudge(broker_url: str, *grant_ids: str) -> None:
+    """Send grant ids, at most `MOST_GRANTS`, to a region's broker; returns or raises within two seconds.
 
     Connections are kept per broker; one caller at a time uses each. A failed one is thrown away, so the next call
     starts fresh.
@@ -75,7 +77,7 @@ def nudge(broker_url: str, grant_id: str) -> None:
     """
     producer = _producers.of(broker_url)
     try:
-        producer.send(grant_id)
+        producer.send(grant_ids)
     except OperationalError as error:
         _producers.drop(broker_url, producer)
         raise Unavailable("the region's broker does not answer") from error
@@ -95,9 +97,11 @@ class _Producer:
         }
         self._lock = Lock()
 
-    def send(self, grant_id: str) -> None:
+    def send(self, grant_ids: tuple[str, ...]) -> None:
         with self._lock:
-            self._app.send_task(TASK, args=[grant_id], queue=QUEUE, ignore_result=True, expires=EXPIRES_S, retry=False)
+            self._app.send_task(
+                TASK, args=list(grant_ids), queue=QUEUE, ignore_result=True, expires=EXPIRES_S, retry=False
+            )
 
     def close(self) -> None:
         self._app.close()

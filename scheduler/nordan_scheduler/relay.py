@@ -6,14 +6,15 @@ for `HOLD_S`, sent, deleted. A relay that dies in between sends it twice, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Event, Lock
+from typing import Protocol
 
 import structlog
 
 from nordan_core.domain.errors import OperatorError, Unavailable
 from nordan_core.domain.ids import RegionCode
-from nordan_core.queue import nudge
+from nordan_core.queue import MOST_GRANTS, nudge
 from nordan_core.sealing import SealingKey, broker_label
 from nordan_core.store.outbox import Nudge
 from nordan_core.store.unit_of_work import Store
@@ -30,8 +31,13 @@ POLL_S = 1.0
 BACKOFF_S = 0.5
 BACKOFF_MAX_S = 8.0
 
-Send = Callable[[str, str], None]
-"""Sends a grant id to a broker URL; raises `Unavailable` within two seconds when the broker does not take it."""
+
+class Send(Protocol):
+    """Sends grant ids to a broker URL; raises `Unavailable` within two seconds when the broker does not take them."""
+
+    def __call__(self, broker_url: str, /, *grant_ids: str) -> None:
+        """Send one message."""
+        ...
 
 
 class RegionRelay:
@@ -72,15 +78,16 @@ class RegionRelay:
             _log.error("broker_url_not_opened", region=self._region, error=str(error))
             return None
 
-    def _send_all(self, url: str, nudges: Iterable[Nudge]) -> set[int]:
+    def _send_all(self, url: str, nudges: Sequence[Nudge]) -> set[int]:
         sent: set[int] = set()
-        for one in nudges:
+        for start in range(0, len(nudges), MOST_GRANTS):
+            some = nudges[start : start + MOST_GRANTS]
             try:
-                self._send(url, one.grant)
+                self._send(url, *(one.grant for one in some))
             except Unavailable:
                 _log.warning("broker_unavailable", region=self._region)
                 break
-            sent.add(one.id)
+            sent.update(one.id for one in some)
         return sent
 
     def _pause_s(self, *, is_failing: bool, has_more: bool) -> float:

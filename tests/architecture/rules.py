@@ -152,7 +152,7 @@ def pure_code_reads_no_clock(modules: Iterable[Module]) -> list[Finding]:
 
 
 def broker_carries_grant_ids_only(modules: Iterable[Module]) -> list[Finding]:
-    """A Celery task takes one argument, `grant_id`; and messages are sent in `nordan_core/queue.py` alone."""
+    """A Celery task takes `*grant_ids` and nothing else; and messages are sent in `nordan_core/queue.py` alone."""
     modules = list(modules)
     return [*_tasks_with_other_arguments(modules), *_messages_sent_elsewhere(modules)]
 
@@ -171,9 +171,10 @@ def _tasks_with_other_arguments(modules: list[Module]) -> Iterator[Finding]:
         if module.path.startswith("tests/"):
             continue
         for node in _functions(module):
-            names = [argument.arg for argument in node.args.args if argument.arg != "self"]
-            if _is_task(node) and names != ["grant_id"] and not module.allows("task", node.lineno):
-                yield Finding(module.path, node.lineno, f"a task takes grant_id alone, not {names}")
+            taken = (*node.args.args, node.args.vararg, *node.args.kwonlyargs, node.args.kwarg)
+            names = [argument.arg for argument in taken if argument is not None and argument.arg != "self"]
+            if _is_task(node) and names != ["grant_ids"] and not module.allows("task", node.lineno):
+                yield Finding(module.path, node.lineno, f"a task takes grant_ids alone, not {names}")
 
 
 def _messages_sent_elsewhere(modules: list[Module]) -> Iterator[Finding]:

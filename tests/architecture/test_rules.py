@@ -56,7 +56,7 @@ BROKEN = {
     "a task takes a job's specification": (
         rules.broker_carries_grant_ids_only,
         "workers/nordan_workers/tasks.py",
-        "@app.task(name='nordan.nudge')\ndef nudge(grant_id, spec): ...",
+        "@app.task(name='nordan.nudge')\ndef nudge(*grant_ids, spec): ...",
     ),
     "the relay sends a message of its own": (
         rules.broker_carries_grant_ids_only,

@@ -1,4 +1,4 @@
-"""A nudge carries a grant id, and fails fast when the broker does not take it."""
+"""A nudge carries grant ids, and fails fast when the broker does not take it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def refused_within_limit(url: str) -> None:
     assert time.monotonic() - begun_s < LIMIT_S
 
 
-def test_the_message_holds_the_grant_id_and_nothing_else(made: Broker) -> None:
-    grant_id = new_id("grt")
-    nudge(made.url, grant_id)
+def test_the_message_holds_the_grant_ids_and_nothing_else(made: Broker) -> None:
+    grant_ids = [new_id("grt"), new_id("grt")]
+    nudge(made.url, *grant_ids)
     message = json.loads(made.client.lindex("nudges", 0))  # type: ignore[arg-type]  # redis-py may be async
     arguments, options, _ = json.loads(base64.b64decode(message["body"]))
-    assert (arguments, options) == ([grant_id], {})
+    assert (arguments, options) == (grant_ids, {})
     assert message["headers"]["expires"] is not None
-    assert message["headers"]["argsrepr"] == f"['{grant_id}']"
+    assert message["headers"]["argsrepr"] == str(grant_ids)
 
 
 def test_nobody_listening_fails_fast() -> None:

@@ -61,7 +61,7 @@ def test_every_field_of_every_message_has_a_class() -> None:
 
 
 def test_a_broker_is_told_what_the_page_says() -> None:
-    assert rows("Brokers") == [[f"`{queue.TASK}`", "handle", "`grant_id`"]]
+    assert rows("Brokers") == [[f"`{queue.TASK}`", "handle", "`grant_ids`"]]
 
 
 def test_every_field_of_every_log_line_has_a_class() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import RegionCode
+from nordan_core.queue import MOST_GRANTS
 from nordan_core.sealing import SealingKey, broker_label
 from nordan_core.store.leadership import NotLeader
 from nordan_scheduler.leader import Leader
@@ -21,12 +22,14 @@ class FakeBrokers:
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
         self.down: set[str] = set()
+        self.messages = 0
         self.arrived = Event()
 
-    def send(self, url: str, grant: str) -> None:
+    def send(self, url: str, /, *grants: str) -> None:
         if url in self.down:
             raise Unavailable("down")
-        self.sent.append((url, grant))
+        self.sent.extend((url, grant) for grant in grants)
+        self.messages += 1
         self.arrived.set()
 
 
@@ -64,6 +67,15 @@ def test_each_grant_is_sent_once_to_its_own_region(joined: Cell) -> None:
     assert _relay(joined, fake).step(epoch) == POLL_S
     assert sorted(fake.sent) == [("redis://fr", grant) for grant, region in joined.grants() if region == FR]
     assert joined.rows("select distinct region from outbox") == [(SE,)]
+
+
+def test_grants_of_one_moment_share_messages(joined: Cell) -> None:
+    joined.submit(MOST_GRANTS + 1, policy={"residency": ["FR"]})
+    epoch, fake = lead(joined.store), FakeBrokers()
+    placed = a_cycle(joined).run(epoch).placed
+    _relay(joined, fake).step(epoch)
+    assert (len(set(fake.sent)), fake.messages) == (placed, -(-placed // MOST_GRANTS))
+    assert placed > 1
 
 
 def test_a_broker_that_is_down_is_asked_again_with_growing_waits(joined: Cell) -> None:

@@ -71,4 +71,4 @@ class SteppedScheduler:
         send.step(self.epoch)
 
     def _took(self, region: str) -> Send:
-        return lambda _, grant: self.nudges.append((region, grant))
+        return lambda _, *grants: self.nudges.extend((region, grant) for grant in grants)

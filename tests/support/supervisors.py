@@ -70,7 +70,7 @@ class RegionUnderTest:
 
     def nudge(self, grant_id: str) -> bool:
         """Do what the Celery task does."""
-        return hand_over(grant_id, self.folder / "run" / SUPERVISOR_SOCKET)
+        return hand_over([grant_id], self.folder / "run" / SUPERVISOR_SOCKET)
 
     def submit(self, order: LaunchOrder) -> LaunchOrder:
         """Make a grant for an order and nudge the supervisor."""

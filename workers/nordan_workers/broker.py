@@ -21,10 +21,10 @@ from kombu.transport import redis
 
 from nordan_core.clock import Clock, SystemClock
 from nordan_core.domain.ids import is_id
-from nordan_core.queue import QUEUE, TASK
+from nordan_core.queue import MOST_GRANTS, QUEUE, TASK
 from nordan_workers.pulse import INTERVAL_S
 
-MAX_BODY = 1024
+MAX_BODY = 2048
 _DROPPABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 #: Headers by which a message would make Celery do more than run one task once, now.
 _IDLE_HEADERS = ("eta", "group", "group_index", "shadow", "parent_id", "stamped_headers", "stamps")
@@ -103,24 +103,24 @@ class GatedTransport(redis.Transport):
     Channel = GatedChannel
 
     def _deliver(self, message: Any, queue: str | None) -> None:  # Any: whatever JSON was on the list
-        if queue != QUEUE or nudged_grant(message) is None:
+        if queue != QUEUE or not nudged_grants(message):
             _dropped.count("not_a_nudge")
             return
         super()._deliver(message, queue)
 
 
-def nudged_grant(message: object) -> str | None:
-    """Return the grant id of a message that is exactly a nudge, None for every other value."""
+def nudged_grants(message: object) -> tuple[str, ...]:
+    """Return the grant ids of a message that is exactly a nudge, none for every other value."""
     try:
-        return _grant_of(message)
+        return _grants_of(message)
     except _DROPPABLE:
-        return None
+        return ()
 
 
-def _grant_of(message: Any) -> str | None:  # Any: whatever JSON holds; a wrong shape raises and is dropped
+def _grants_of(message: Any) -> tuple[str, ...]:  # Any: whatever JSON holds; a wrong shape raises and is dropped
     headers, properties, body = message["headers"], message["properties"], message["body"]
     if not isinstance(headers, Mapping) or not isinstance(body, str) or len(body) > MAX_BODY:
-        return None
+        return ()
     has_form = (
         headers["task"] == TASK
         and isinstance(headers["id"], str)
@@ -133,15 +133,16 @@ def _grant_of(message: Any) -> str | None:  # Any: whatever JSON holds; a wrong 
         and isinstance(properties["delivery_tag"], str)
         and isinstance(properties["delivery_info"], Mapping)
     )
-    return _only_argument(body) if has_form else None
+    return _only_arguments(body) if has_form else ()
 
 
-def _only_argument(body: str) -> str | None:
+def _only_arguments(body: str) -> tuple[str, ...]:
     try:
         arguments, options, embedded = json.loads(base64.b64decode(body, validate=True))
     except binascii.Error:
-        return None
+        return ()
     if options or not isinstance(embedded, Mapping) or any(embedded.values()):
-        return None
-    [grant_id] = arguments
-    return grant_id if isinstance(grant_id, str) and is_id(grant_id, "grt") else None
+        return ()
+    if not isinstance(arguments, list) or len(arguments) > MOST_GRANTS:
+        return ()
+    return tuple(arguments) if all(isinstance(one, str) and is_id(one, "grt") for one in arguments) else ()

@@ -1,11 +1,13 @@
-"""How a grant id gets from the Celery worker to the supervisor: one datagram on a socket in the region's run folder.
+"""How grant ids get from the Celery worker to the supervisor: datagrams on a socket in the region's run folder.
 
-The Celery task sends, the supervisor's inbox receives. A nudge that is not taken is dropped: the sweep sends another.
+The Celery task sends one for all ids of a message, the supervisor's inbox receives. A nudge that is not taken is
+dropped: the sweep sends another.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -17,17 +19,18 @@ SUPERVISOR_SOCKET = "supervisor.sock"
 TIMEOUT_S = 2.0
 
 
-def hand_over(grant_id: object, supervisor_socket: Path) -> bool:
-    """Send a grant id to the supervisor's socket; returns whether it was taken. Never raises."""
+def hand_over(grant_ids: Sequence[object], supervisor_socket: Path) -> bool:
+    """Send grant ids to the supervisor's socket; returns whether they were taken. Never raises."""
     log = structlog.get_logger()
-    if not isinstance(grant_id, str) or not is_id(grant_id, "grt"):
+    known = [one for one in grant_ids if isinstance(one, str) and is_id(one, "grt")]
+    if not known or len(known) < len(grant_ids):
         log.warning("nudge_dropped", error="not_a_grant_id")
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.settimeout(TIMEOUT_S)
         try:
-            sender.sendto(grant_id.encode("ascii") + b"\n", str(supervisor_socket))
+            sender.sendto("".join(f"{one}\n" for one in known).encode("ascii"), str(supervisor_socket))
         except OSError as error:
-            log.warning("nudge_dropped", grant_id=grant_id, error=type(error).__name__)
+            log.warning("nudge_dropped", grants=len(known), grant_id=known[0], error=type(error).__name__)
             return False
     return True

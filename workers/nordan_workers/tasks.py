@@ -1,4 +1,4 @@
-"""The one task of a region's Celery worker: hand a grant id to the supervisor. It decides nothing and keeps nothing."""
+"""The one task of a region's Celery worker: hand grant ids to the supervisor. It decides nothing and keeps nothing."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def register(app: Celery, supervisor_socket: Path) -> None:
     """Give a Celery application its task."""
 
     @app.task(name=TASK, ignore_result=True, typing=True, soft_time_limit=4, time_limit=5, max_retries=0)
-    def nudge(grant_id: str) -> None:
-        hand_over(grant_id, supervisor_socket)
+    def nudge(*grant_ids: str) -> None:
+        hand_over(grant_ids, supervisor_socket)

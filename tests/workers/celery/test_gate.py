@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from nordan_workers.broker import nudged_grant
+from nordan_core.queue import MOST_GRANTS
+from nordan_workers.broker import nudged_grants
 from nordan_workers.handover import hand_over
+from nordan_workers.supervisor.inbox import MAX_DATAGRAM
 
 #: Fixed: names of parametrised tests must be the same in every process.
 GRANT = "grt_01m7zzzzzzzzzzzzzzzzzzzzzz"
@@ -65,7 +67,10 @@ FORGED: dict[str, object] = {
     "a body that is not JSON": altered(lambda one: one.update(body=base64.b64encode(b"{").decode())),
     "a body too long": altered(lambda one: one.update(body=body([GRANT], {"x": "y" * 2000}, EMBEDDED))),
     "no argument": altered(lambda one: one.update(body=body([], {}, EMBEDDED))),
-    "two arguments": altered(lambda one: one.update(body=body([GRANT, GRANT], {}, EMBEDDED))),
+    "an argument that is no grant": altered(lambda one: one.update(body=body([GRANT, ANOTHER_KIND], {}, EMBEDDED))),
+    "too many arguments": altered(lambda one: one.update(body=body([GRANT] * (MOST_GRANTS + 1), {}, EMBEDDED))),
+    "arguments that are an object": altered(lambda one: one.update(body=body({GRANT: 1}, {}, EMBEDDED))),
+    "arguments that are a text": altered(lambda one: one.update(body=body(GRANT, {}, EMBEDDED))),
     "a named argument": altered(lambda one: one.update(body=body([GRANT], {"grant_id": GRANT}, EMBEDDED))),
     "with a callback": altered(lambda one: one.update(body=body([GRANT], {}, {"callbacks": [{"task": "x"}]}))),
     "another kind of id": altered(lambda one: one.update(body=body([ANOTHER_KIND], {}, EMBEDDED))),
@@ -75,18 +80,23 @@ FORGED: dict[str, object] = {
 
 
 def test_a_nudge_passes() -> None:
-    assert nudged_grant(NUDGE) == GRANT
+    assert nudged_grants(NUDGE) == (GRANT,)
+
+
+def test_a_full_nudge_passes() -> None:
+    grants = [f"grt_01m7zzzzzzzzzzzzzzzzzzzz{number:02}" for number in range(MOST_GRANTS)]
+    assert nudged_grants(altered(lambda one: one.update(body=body(grants, {}, EMBEDDED)))) == tuple(grants)
 
 
 @pytest.mark.parametrize("kind", FORGED)
 def test_anything_else_does_not(kind: str) -> None:
-    assert nudged_grant(FORGED[kind]) is None
+    assert nudged_grants(FORGED[kind]) == ()
 
 
 def test_a_grant_id_is_handed_over(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(tmp_path / "s"))
-        assert hand_over(GRANT, tmp_path / "s")
+        assert hand_over([GRANT], tmp_path / "s")
         assert supervisor.recv(100) == GRANT.encode() + b"\n"
 
 
@@ -95,10 +105,21 @@ def test_what_is_no_grant_id_is_not(tmp_path: Path, text: object) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(tmp_path / "s"))
         supervisor.setblocking(False)
-        assert not hand_over(text, tmp_path / "s")
+        assert not hand_over([GRANT, text], tmp_path / "s")
         with pytest.raises(BlockingIOError):
             supervisor.recv(100)
 
 
+def test_all_ids_of_a_message_are_handed_over_at_once(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "s"))
+        assert hand_over([GRANT] * MOST_GRANTS, tmp_path / "s")
+        assert supervisor.recv(MAX_DATAGRAM).decode().split() == [GRANT] * MOST_GRANTS
+
+
+def test_nothing_is_no_nudge(tmp_path: Path) -> None:
+    assert not hand_over([], tmp_path / "nobody")
+
+
 def test_without_a_supervisor_the_nudge_is_dropped(tmp_path: Path) -> None:
-    assert not hand_over(GRANT, tmp_path / "nobody")
+    assert not hand_over([GRANT], tmp_path / "nobody")

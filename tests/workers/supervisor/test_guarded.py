@@ -29,7 +29,7 @@ def test_an_attempt_on_a_node_that_moves_is_fenced_and_the_node_is_marked(kube_c
         try:
             with _supervisor(folder, api, kube_control, namespace):
                 for order in orders:
-                    assert hand_over(api.grant(order), folder / "run" / SUPERVISOR_SOCKET)
+                    assert hand_over([api.grant(order)], folder / "run" / SUPERVISOR_SOCKET)
                 until(lambda: all(_runs(api, order) for order in orders), "both attempts run", limit_s=60)
                 moved = {"metadata": {"labels": {names.NODE_TERRITORY: "SE"}}}
                 kube_control.patch(f"/api/v1/nodes/{nodes[0]}", moved)

@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def ending(folder: Path, api: FakeWorkerApi, order: LaunchOrder) -> tuple[AttemptResult | None, Reason | None]:
-    hand_over(api.grant(order), folder / "run" / SUPERVISOR_SOCKET)
+    hand_over([api.grant(order)], folder / "run" / SUPERVISOR_SOCKET)
     await until(lambda: api.final(order) is not None)
     final = api.final(order)
     assert final is not None

@@ -1,6 +1,6 @@
 """Two datagram sockets in the region's run folder: grant ids from the Celery worker, events from the shims.
 
-What comes in is only a hint to look, so a datagram of another form is dropped. The folder is closed to jobs.
+What comes in is only a hint to look, so what has another form is dropped. The folder is closed to jobs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from nordan_core.domain.ids import is_id
 from nordan_workers.files import give_to_folder_owner
 
-MAX_DATAGRAM = 64
+MAX_DATAGRAM = 2048
 #: Datagrams taken before other work has its turn.
 BURST = 256
 
@@ -50,6 +50,6 @@ class Inbox:
                 data = self._socket.recv(MAX_DATAGRAM)
             except BlockingIOError:
                 return
-            text = data.decode("ascii", "replace").strip()
-            if is_id(text, self._prefix):
-                self._receive(text)
+            for text in data.decode("ascii", "replace").split("\n"):
+                if is_id(text, self._prefix):
+                    self._receive(text)
