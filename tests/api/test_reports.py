@@ -40,6 +40,34 @@ def test_the_newest_report_of_a_message_counts_whatever_their_order(lab: Lab) ->
     assert _seen(lab, job)[1] == "running"
 
 
+def test_reports_of_many_are_stored_together_each_as_it_says(lab: Lab) -> None:
+    """One message: one runs and is ready, one is pulling, one is stopping; their jobs follow."""
+    jobs = [lab.place(policy={"process": ["FR"]}) for _ in range(3)]
+    region, *runs = lab.take(jobs[0])
+    for job in jobs[1:]:
+        grant, code = lab.grant_of(job)
+        assert code == region.code
+        runs.append(region.take(grant))
+    states = ("running", "pulling", "stopping")
+    reports = [run.report(state) for run, state in zip(runs, states, strict=True)]
+    reports[0]["is_ready"] = True
+    region.sync(*reports)
+    assert [_seen(lab, job) for job in jobs] == [
+        ("running", "running"),
+        ("starting", "pulling"),
+        ("running", "stopping"),
+    ]
+    assert lab.rows("select is_ready, running_at is not null from attempt order by id") == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    histories = lab.rows("select jsonb_array_length(history) from job order by id")
+    region.sync(runs[0].report("running"))
+    assert lab.rows("select jsonb_array_length(history) from job order by id") == histories
+    assert_sound(lab)
+
+
 def test_a_report_that_comes_twice_or_late_changes_nothing(lab: Lab) -> None:
     """Below or at the last number that was stored it is old news."""
     job = lab.place()

@@ -23,7 +23,7 @@ from nordan_core.domain.ids import AttemptId, RegionCode
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
 from nordan_core.proof.tokens import RenewalItem
-from nordan_core.store.attempts import LiveAttempt, LockedAttempt
+from nordan_core.store.attempts import Advance, LiveAttempt, LockedAttempt
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import AttemptReport, ExitReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
 
@@ -124,6 +124,7 @@ def _store_reports(
 ) -> list[Ending]:
     """Store reports about locked attempts and return the ends that they tell of."""
     endings: list[Ending] = []
+    advances: list[Advance] = []
     for attempt, known in locked.items():
         report = newest.get(attempt)
         if report is None or known.attempt.state in _NOT_RUNNING:
@@ -132,18 +133,19 @@ def _store_reports(
             continue
         if report.state is AttemptState.ENDED:
             endings.append(_ending(work, judge, known, report))
-        else:
-            _advance(work, known, report, judge.now)
+        elif _may_follow(known, report):
+            advances.append(Advance(known, report.seq, report.state, report.is_ready))
+    work.attempts.advance(advances, judge.now)
     return endings
 
 
-def _advance(work: UnitOfWork, known: LockedAttempt, report: AttemptReport, now: datetime) -> None:
+def _may_follow(known: LockedAttempt, report: AttemptReport) -> bool:
     # A region may skip steps (a short job is never seen pulling) but cannot go back.
     before, after = known.attempt.state, report.state
     if after is not before and after not in ATTEMPT_MOVES[before]:
         log.warning("report_out_of_order", attempt=known.attempt.id, before=before, after=after)
-        return
-    work.attempts.advance(known, seq=report.seq, state=after, is_ready=report.is_ready, now=now)
+        return False
+    return True
 
 
 def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: AttemptReport) -> Ending:

@@ -7,12 +7,13 @@ of one result in the order of FROM, so the job stands first in each statement th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.attempts import Attempt, Ending, RankPlacement, RedeemableGrant
@@ -29,7 +30,6 @@ from nordan_core.domain.states import (
     job_state,
 )
 from nordan_core.store.endings import close_attempts
-from nordan_core.store.jobs import write_move
 from nordan_core.store.tables.jobs import AttemptRow, GrantRow, JobRow, LeaseRow
 
 _GRANT, _ATTEMPT = GrantRow.metadata.tables["attempt_grant"], AttemptRow.metadata.tables["attempt"]
@@ -52,6 +52,25 @@ _UPDATE_REDEEMED = (
 )
 
 
+#: As many statements for a thousand reports as for one.
+_ADVANCE = text(
+    """
+    update attempt a set seq = v.seq, is_ready = v.is_ready, state = v.state,
+           running_at = case when v.state = 'running' then coalesce(a.running_at, :at) else a.running_at end
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(id text, seq bigint, is_ready boolean, state text)
+    where a.id = v.id
+    """
+)
+_FOLLOW = text(
+    """
+    update job j set state = v.state, reason = null, message = '', history = j.history || v.line,
+           version = j.version + 1
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v(id text, state text, line jsonb)
+    where j.id = v.id
+    """
+)
+
+
 @dataclass(frozen=True, slots=True)
 class LockedAttempt:
     """An attempt whose job is locked in this transaction, with what a report about it is decided on."""
@@ -63,6 +82,42 @@ class LockedAttempt:
     """Why the control plane wants it stopped."""
     job_state: JobState
     is_cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """What a report that is not the last one says of a locked attempt."""
+
+    locked: LockedAttempt
+    seq: int
+    state: AttemptState
+    is_ready: bool
+
+    def row(self) -> dict[str, Any]:  # Any: JSON
+        """Return what is stored of it.
+
+        Raises:
+            IllegalMove: the state table forbids it.
+        """
+        before = self.locked.attempt.state
+        if self.state is not before:
+            check_attempt_move(before, self.state)
+        return {"id": self.locked.attempt.id, "seq": self.seq, "is_ready": self.is_ready, "state": self.state.value}
+
+    def job_row(self, now: datetime) -> dict[str, Any] | None:  # Any: JSON
+        """Return what it means for the job; None where that stays as it is.
+
+        Raises:
+            IllegalMove: the state table forbids it.
+        """
+        attempt = self.locked.attempt
+        before = [AttemptView(AttemptState.ENDED)] * (attempt.number - 1)
+        after = job_state([*before, AttemptView(self.state)], is_cancel_requested=self.locked.is_cancel_requested)
+        if after is self.locked.job_state:
+            return None
+        check_job_move(self.locked.job_state, after)
+        line = {"state": after.value, "reason": None, "message": "", "at": now.isoformat()}
+        return {"id": attempt.job, "state": after.value, "line": [line]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +225,19 @@ class Attempts:
             for row, job_state, cancelled_at in self._session.execute(statement)
         }
 
-    def advance(self, locked: LockedAttempt, *, seq: int, state: AttemptState, is_ready: bool, now: datetime) -> None:
-        """Store a report that is not the last one, and what it means for the job.
+    def advance(self, advances: Sequence[Advance], now: datetime) -> None:
+        """Store reports that are not the last ones, each of another attempt, and what they mean for the jobs.
 
         Raises:
-            IllegalMove: the state table forbids it.
+            IllegalMove: the state table forbids one.
         """
-        attempt = locked.attempt
-        values: dict[str, Any] = {"seq": seq, "is_ready": is_ready}  # Any: column values
-        if state is not attempt.state:
-            check_attempt_move(attempt.state, state)
-            values["state"] = state.value
-        if state is AttemptState.RUNNING and attempt.running_at is None:
-            values["running_at"] = now
-        self._session.execute(update(AttemptRow).where(col(AttemptRow.id) == attempt.id).values(**values))
-        before = [AttemptView(AttemptState.ENDED)] * (attempt.number - 1)
-        after = job_state([*before, AttemptView(state)], is_cancel_requested=locked.is_cancel_requested)
-        if after is not locked.job_state:
-            check_job_move(locked.job_state, after)
-            write_move(self._session, attempt.job, after, None, message="", now=now)
+        if not advances:
+            return
+        rows = [one.row() for one in advances]
+        jobs = [row for one in advances if (row := one.job_row(now)) is not None]
+        self._session.execute(_ADVANCE, {"rows": json.dumps(rows), "at": now})
+        if jobs:
+            self._session.execute(_FOLLOW, {"rows": json.dumps(jobs)})
 
     def close(self, endings: Sequence[Ending], now: datetime, *, actor: str) -> list[JobId]:
         """End attempts: give GPUs back, close leases and grants, derive the jobs' states. Ended ones are left alone.
