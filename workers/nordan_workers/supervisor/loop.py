@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -111,6 +113,7 @@ class Supervisor:
         self._syncer = Syncer(line, self._fleet)
         self._prober = Prober(self._fleet, noticeboard)
         self._looks: set[asyncio.Task[None]] = set()
+        self._look: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """Have `run` return soon."""
@@ -178,11 +181,8 @@ class Supervisor:
             await asyncio.sleep(SCAN_S)
             self._fleet.wake_all()
             self._prober.look()
-            for held in self._fleet:
-                if held.is_running and not (held.is_busy or held.is_disowned or held.is_publishing):
-                    task = asyncio.create_task(self._look_for_checkpoints(held))
-                    self._looks.add(task)
-                    task.add_done_callback(self._looks.discard)
+            if self._look is None or self._look.done():
+                self._look = self._begin(self._look_for_checkpoints())
 
     async def _show_pulse(self) -> None:
         while True:
@@ -190,7 +190,19 @@ class Supervisor:
                 self._region.pulse.beat()
             await asyncio.sleep(INTERVAL_S)
 
-    async def _look_for_checkpoints(self, held: Held) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        return task
+
+    async def _look_for_checkpoints(self) -> None:
+        """Look at all folders at once, and publish from those alone that have something: a thousand have nothing."""
+        for held in await self._publisher.with_news([one for one in self._fleet if _may_be_looked_at(one)]):
+            if _may_be_looked_at(held):
+                self._begin(self._publish_checkpoints(held))
+
+    async def _publish_checkpoints(self, held: Held) -> None:
         try:
             await self._publisher.publish_new(held)
         except (NordanError, OSError) as error:
@@ -205,7 +217,8 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._prober.close()
-        await asyncio.gather(*self._looks, return_exceptions=True)
+        while self._looks:
+            await asyncio.gather(*self._looks, return_exceptions=True)
         await self._fleet.close()
         await self._syncer.say_last_word()
         self._pool.shutdown()
@@ -213,3 +226,7 @@ class Supervisor:
             self._region.nodes.close()
         self._region.executor.close()
         await self._region.api.close()
+
+
+def _may_be_looked_at(held: Held) -> bool:
+    return held.is_running and not (held.is_busy or held.is_disowned or held.is_publishing)

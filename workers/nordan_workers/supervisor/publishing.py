@@ -7,7 +7,7 @@ fence means that the attempt is no longer ours, and stops it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,13 @@ class Publisher:
     store: RegionStore
     records: Records
     pool: ThreadPoolExecutor
+
+    async def with_news(self, running: Sequence[Held]) -> list[Held]:
+        """Return those whose folders hold what was not dealt with, or cannot be read; one look for all."""
+        folders = [rank_zero(held.folders).checkpoints if held.folders is not None else None for held in running]
+        present = await self._on_thread(lambda: [_entries(folder) for folder in folders])
+        pairs = zip(running, present, strict=True)
+        return [held for held, there in pairs if there is None or not set(there) <= set(held.record.seen)]
 
     async def publish_new(self, held: Held) -> None:
         """Publish what an attempt has finished since the last look; a look that is under way is left alone.
@@ -117,3 +124,11 @@ class Publisher:
 
     async def _on_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+
+def _entries(folder: Path | None) -> tuple[Seen, ...] | None:
+    """Return a folder's finished entries; None where that is not known, so that a look of its own finds out why."""
+    try:
+        return entries(folder) if folder is not None else None
+    except OSError:
+        return None

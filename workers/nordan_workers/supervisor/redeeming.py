@@ -33,6 +33,7 @@ MAX_BATCH = 200
 #: Grants that wait here at most; the sweep brings back what is dropped.
 MAX_WAITING = 10_000
 RETRY_S = 1.0
+LONGEST_REST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,11 @@ class Redeemer:
             await self._offered.wait()
             self._offered.clear()
             batch = dict(list(self._waiting.items())[:MAX_BATCH])
+            began_s = self._desk.clock.monotonic()
             try:
                 await self._redeem(batch)
+                # As long as it took: where everybody is busy, what arrives meanwhile shares one request.
+                await asyncio.sleep(min(self._desk.clock.monotonic() - began_s, LONGEST_REST_S))
             except (Unavailable, CredentialRefused, OSError) as error:
                 structlog.get_logger().warning("redeem_delayed", grants=len(batch), error=type(error).__name__)
                 await asyncio.sleep(RETRY_S)

@@ -35,8 +35,11 @@ from nordan_workers.trust import Trust
 INTERVAL_S = 2.0
 #: A change is told this much later, so that what happens together is told together.
 COALESCE_S = 0.02
-#: Two requests are at least this far apart.
+#: Two requests are at least this far apart, and further where they take long: then everybody is busy, and what happens
+#: together should be told together.
 SPACING_S = 0.1
+SPACING_PER_SECOND = 3.0
+LONGEST_SPACING_S = 0.5
 RETRY_S = 1.0
 #: An end that is not settled is told again after this time.
 RESEND_S = 2.0
@@ -102,6 +105,7 @@ class Syncer:
         self._is_cautious = False
         """Reports go one by one until none is left, because the control plane has refused some."""
         self._nodes_rest_until_s = 0.0
+        self._spacing_s = SPACING_S
 
     async def run(self) -> None:
         """Sync until cancelled."""
@@ -170,6 +174,8 @@ class Syncer:
             source.was_not_told()
         try:
             down = await self._line.api.sync(up)
+            took_s = self._line.clock.monotonic() - sent_at_s
+            self._spacing_s = min(max(SPACING_S, SPACING_PER_SECOND * took_s), LONGEST_SPACING_S)
         except ApiRefused as error:
             if up.nodes is not None:
                 # Whoever is at fault: what the cluster's nodes do must not stop the renewals of what runs there.
@@ -201,8 +207,8 @@ class Syncer:
             await asyncio.wait_for(self._fleet.changed.wait(), max(0.0, until_next_s))
         except TimeoutError:
             return
-        spacing_s = self._sent_at_s + SPACING_S - self._line.clock.monotonic()
-        await asyncio.sleep(max(COALESCE_S, spacing_s))
+        due_s = min(self._sent_at_s + self._spacing_s, self._whole_at_s + INTERVAL_S)
+        await asyncio.sleep(max(COALESCE_S, due_s - self._line.clock.monotonic()))
 
     def _reports(self, now_s: float) -> tuple[AttemptReport, ...]:
         reports: list[AttemptReport] = []

@@ -1,0 +1,89 @@
+"""Requests of a region are further apart where the control plane is busy, and never so far that a renewal is late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from nordan_core.clock import ManualClock
+from nordan_core.wire import SyncDown, SyncUp
+from nordan_workers.supervisor.sync import COALESCE_S, INTERVAL_S, LONGEST_SPACING_S, SPACING_S, Line, Syncer
+from nordan_workers.trust import Trust
+
+
+class SlowApi:
+    """Takes so long for each answer."""
+
+    def __init__(self, clock: ManualClock, took_s: float) -> None:
+        self.clock, self.took_s = clock, took_s
+
+    async def sync(self, up: SyncUp) -> SyncDown:
+        del up
+        self.clock.advance(self.took_s)
+        return SyncDown(renewal="")
+
+
+class ChangedFleet:
+    """Holds nothing and has always changed."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class Noticeboard:
+    def fences(self, objects: tuple[str, ...]) -> None: ...
+
+    def successions(self, statements: tuple[Any, ...]) -> None: ...
+
+
+def pause_after(took_s: float, whole_s_ago: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Return how long a syncer waits with a change, after an answer that took so long."""
+    clock, fleet, slept = ManualClock(), ChangedFleet(), []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    parts: Any = {"executor": None, "joined": None, "trust": Trust({}, clock), "faults": None}
+    api: Any = SlowApi(clock, took_s)
+    line = Line(supervisor_id="sup", clock=clock, noticeboard=cast("Any", Noticeboard()), api=api, **parts)
+    syncer = Syncer(line, cast("Any", fleet))
+
+    async def story() -> None:
+        await syncer.sync()
+        syncer._whole_at_s = clock.monotonic() - whole_s_ago
+        fleet.changed.set()
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        await syncer._wait()
+
+    asyncio.run(story())
+    [pause_s] = slept
+    return pause_s
+
+
+@pytest.mark.parametrize(
+    ("took_s", "pause_s"),
+    [
+        (0.0, SPACING_S),
+        (0.02, SPACING_S - 0.02),
+        (0.1, 0.2),
+        (10.0, COALESCE_S),
+    ],
+)
+def test_a_slow_answer_makes_the_next_request_wait(
+    took_s: float, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pause_after(took_s, 0.0, monkeypatch) == pytest.approx(pause_s)
+
+
+def test_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pause_after(0.3, 0.0, monkeypatch) == pytest.approx(LONGEST_SPACING_S - 0.3)
+
+
+def test_the_whole_is_told_on_time_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pause_after(0.1, INTERVAL_S - 0.05, monkeypatch) == pytest.approx(0.05)
