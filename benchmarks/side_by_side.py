@@ -1,11 +1,12 @@
 """The same one-GPU pods on one API server: through kube-scheduler alone, and as jobs through Nordan.
 
-    python benchmarks/side_by_side.py [--jobs 1000] [--nodes 500] [--single 40] [--limits raised|default]
+    python benchmarks/side_by_side.py [--jobs 1000] [--nodes 500] [--single 40] [--limits raised|default] [--batch 50]
 
 Nodes are KWOK's: the API server, etcd and the controllers are real, kubelets are played. Everything shares the
-machine's cores. What is measured is from the first request to the last pod that is Running, seen by one watch; then
-one job at a time on the idle stack, and how many requests of ours the API server counted for each job. With
-KUEUE_BIN and KUEUE_CRDS (a kueue binary and its CRDs) Jobs go through Kueue as well, on the same nodes.
+machine's cores. What is measured is from the first request to the last pod that is Running, seen by one watch. Jobs
+are submitted in batches (`jobs:batchCreate`; `--batch 1` sends a request for each). Then one job at a time on the idle
+stack, and how many requests of ours the API server counted for each job. With KUEUE_BIN and KUEUE_CRDS (a kueue binary
+and its CRDs) Jobs go through Kueue as well, on the same nodes.
 
 `make kube` builds the cluster's programs. Targets: Nordan at least as fast as kube-scheduler alone, one job on an
 idle cluster from submission to Running p95 under 400 ms, at most 6 requests for each job.
@@ -42,6 +43,8 @@ from support.kube_region import KubeRegion, wait_for_nodes, world
 
 REGION, POOL, JOBS_NAMESPACE = "fr-kwk-1", "fr-kwk-1-h100", "nordan-jobs"
 CLIENTS = 16
+#: Clients that send batches: each request is work for a thread of the api.
+BATCHERS = 2
 #: What the API server counts for us alone: KWOK and the controllers do none of these to pods.
 OURS = (("POST", "pods", ""), ("POST", "pods", "binding"), ("DELETE", "pods", ""), ("GET", "pods", ""))
 PATIENCE_S = 300.0
@@ -75,6 +78,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--nodes", type=int, default=500)
     parser.add_argument("--single", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--limits", choices=("raised", "default"), default="raised")
     arguments = parser.parse_args()
     with ExitStack() as parts:
@@ -90,7 +94,7 @@ def main() -> None:
         if (peer := kueue.Kueue.found()) is not None:
             print(_kueue(cluster, peer, folder, arguments).line(), flush=True)
         region = parts.enter_context(_nordan(cluster, folder))
-        nordan, requests = _through_nordan(cluster, region, arguments.jobs)
+        nordan, requests = _through_nordan(cluster, region, arguments.jobs, arguments.batch)
         print(nordan.line())
         print(f"Nordan / kube-scheduler alone: {nordan.rate / alone.rate:.2f}")
         print(f"requests of ours for each job: {requests:.1f}; target 6: {'met' if requests <= 6 else 'MISSED'}")
@@ -217,19 +221,37 @@ def _control_plane() -> list[Object]:
     return [{"kind": "ControlPlane", "territory": "FR", "operator": "home"}]
 
 
-def _through_nordan(cluster: Cluster, region: _Region, count: int) -> tuple[Run, float]:
+def _through_nordan(cluster: Cluster, region: _Region, count: int, batch: int) -> tuple[Run, float]:
     """Submit jobs, wait until their pods run, cancel them, and count the requests that this took."""
     before = _counted(cluster)
     with _Watch(cluster, JOBS_NAMESPACE) as watch:
         started, used = time.monotonic(), cpu.seconds(os.getpid())
-        answered = load.run(region.url, region.running.key, [_job()] * count, clients=CLIENTS)
-        _say(f"submitted: {answered.line()}")
+        jobs = _submit(region, count, batch)
         run = watch.run("Nordan", count, started)
         _say(cpu.table(used, cpu.seconds(os.getpid()), count))
-        for job in answered.answers:
-            region.http.post(f"{region.url}/{job['id']}:cancel", json={"grace_s": 0}).raise_for_status()
+        for job in jobs:
+            region.http.post(f"{region.url}/{job}:cancel", json={"grace_s": 0}).raise_for_status()
         cluster.wait_for("the pods are gone", lambda: not watch.alive, timeout_s=PATIENCE_S)
     return run, (_counted(cluster) - before) / count
+
+
+def _submit(region: _Region, count: int, batch: int) -> list[str]:
+    """Submit so many jobs in requests of up to `batch` each, and return their ids."""
+    if batch == 1:
+        answered = load.run(region.url, region.running.key, [_job()] * count, clients=CLIENTS)
+        _say(f"submitted: {answered.line()}")
+        return [str(job["id"]) for job in answered.answers]
+    sizes = [min(batch, count - start) for start in range(0, count, batch)]
+    bodies = [b'{"jobs": [' + b", ".join([_job()] * size) + b"]}" for size in sizes]
+    answered = load.run(f"{region.url}:batchCreate", region.running.key, bodies, clients=BATCHERS)
+    _say(f"submitted in batches of {batch}: {answered.line()}")
+    items = [one for answer in answered.answers for one in _items(answer)]
+    return [str(one["job"]["id"]) for one in items]
+
+
+def _items(answer: Object) -> list[Object]:
+    items: list[Object] = answer["items"]
+    return items
 
 
 def _one_at_a_time(cluster: Cluster, region: _Region, count: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,6 +86,12 @@ def render(request: Request, error: NordanError) -> JSONResponse:
             return problem(request, 401, "unauthenticated", error.message, headers={"WWW-Authenticate": "Bearer"})
         case _:
             return _plain(request, error)
+
+
+def problem_document(request: Request, error: NordanError) -> dict[str, Any]:  # Any: JSON
+    """Return the problem that a domain error is, where it is a part of an answer."""
+    found: dict[str, Any] = json.loads(bytes(render(request, error).body))
+    return found
 
 
 def _plain(request: Request, error: NordanError) -> JSONResponse:

@@ -35,6 +35,14 @@ def _submit(lab: Lab) -> Act:
     return lambda: lab.admin("POST", JOBS, a_document()).status_code == 202
 
 
+def _submit_many(lab: Lab) -> Act:
+    def act() -> bool:
+        items = lab.admin("POST", f"{JOBS}:batchCreate", {"jobs": [a_document()]}, expect=200).json()["items"]
+        return [one["status"] for one in items] == [202]
+
+    return act
+
+
 def _apply(lab: Lab) -> Act:
     lab.submit()
     return lambda: lab.cycle().placed == 1
@@ -178,6 +186,7 @@ def _worker(lab: Lab, region: str, path: str, body: dict[str, Any]) -> int:
 #: Each path, and the routes that it goes by; none for what the scheduler does by itself.
 PATHS: dict[str, tuple[Walk, tuple[str, ...]]] = {
     "submit": (_submit, (f"POST {P}/jobs",)),
+    "submit many": (_submit_many, (f"POST {P}/jobs:batchCreate",)),
     "apply": (_apply, ()),
     "redeem": (_redeem, ("POST /worker/v1/grants:redeem",)),
     "renew": (_renew, ("POST /worker/v1/sync",)),

@@ -29,6 +29,7 @@ REGION = {
 }
 TABLE = {
     f"POST {P}/jobs": Permission.SUBMIT,
+    f"POST {P}/jobs:batchCreate": Permission.SUBMIT,
     f"POST {P}/jobs:plan": Permission.READ_JOBS,
     f"GET {P}/jobs": Permission.READ_JOBS,
     f"GET {P}/jobs/{{job}}": Permission.READ_JOBS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,8 +13,9 @@ from nordan_api.auth.callers import permitted
 from nordan_api.auth.permissions import Permission
 from nordan_api.bodies import document, only
 from nordan_api.context import context_of
+from nordan_api.errors import problem_document
 from nordan_api.idempotency import key_of
-from nordan_api.jobs import contents, planning, resume, service, sessions
+from nordan_api.jobs import batch, contents, planning, resume, service, sessions
 from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
 from nordan_api.lanes import lanes_of, on_lane
 from nordan_core.domain.errors import Invalid
@@ -35,6 +37,16 @@ async def submit(project: str, request: Request, principal: Submitter, body: Bod
     answer = await run_in_threadpool(service.submit, context_of(request), principal, project, body, key)
     headers = {"Location": answer.location} if answer.location else {}
     return JSONResponse(answer.body, status_code=answer.status, headers=headers)
+
+
+@router.post("/jobs:batchCreate")
+async def submit_batch(project: str, request: Request, principal: Submitter, body: Body) -> JSONResponse:
+    """Submit many jobs; 200 with a result for each, in their order: accepted, or the problem that it alone has."""
+    documents, key = batch.documents_of(body), key_of(request, principal, body)
+    tell = partial(problem_document, request)
+    submit_all = partial(batch.submit_all, tell=tell)
+    answer = await run_in_threadpool(submit_all, context_of(request), principal, project, documents, key)
+    return JSONResponse(answer.body, status_code=answer.status)
 
 
 @router.post("/jobs:plan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +35,7 @@ from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.codec import spec_document
 from nordan_core.store.idempotency import StoredAnswer
+from nordan_core.store.jobs import NewJob
 from nordan_core.store.unit_of_work import UnitOfWork
 
 #: Retried by whoever sends it; a job's id, or the name of its newest.
@@ -51,6 +53,41 @@ class Prepared:
     facts: FactsBook
     covered: tuple[Covering, ...]
     """Derogations that cover it; the scheduler uses what it needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the store knows about a job document."""
+
+    project: Project
+    spec: JobSpec
+    inputs: tuple[NamedInput, ...]
+    stored: Sequence[Artifact]
+    covered: tuple[Covering, ...]
+
+    @classmethod
+    def of(
+        cls, work: UnitOfWork, project: Project, spec: JobSpec, derogating: Derogating, *, with_files: bool = True
+    ) -> Gathered:
+        """Look everything up; `derogating` is of the same unit of work.
+
+        Raises:
+            NotFound: an input that this project does not have.
+        """
+        inputs = resolve_inputs(work, project.id, spec)
+        stored = stored_files(work, project.id, spec) if with_files else []
+        datasets = {one.name: one.artifact.dataset for one in inputs if one.artifact.dataset is not None}
+        return cls(project, spec, inputs, stored, derogating.submitted(project.id, datasets))
+
+    def prepared(self, facts: FactsBook) -> Prepared:
+        """Put the policies together under facts that are not older than what was looked up.
+
+        Raises:
+            Invalid: a malformed policy. NotFound: files were put under stricter policies only.
+        """
+        of = effective_of_job(self.project, self.spec, self.inputs, facts.atlas)
+        files = choose_files(self.stored, output_policy(of), facts.atlas)
+        return Prepared(self.project, self.spec, (*self.inputs, *files), of, facts, self.covered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +112,10 @@ def prepare(
     spec = parse_job(document)
     with context.store.look() as work:
         project = find_project(work, principal, project_name)
-        inputs = resolve_inputs(work, project.id, spec)
-        stored = stored_files(work, project.id, spec) if with_files else []
+        derogating = Derogating(work, context.atlas, context.clock.now())
+        gathered = Gathered.of(work, project, spec, derogating, with_files=with_files)
         epoch = work.epoch.current()
-        datasets = {one.name: one.artifact.dataset for one in inputs if one.artifact.dataset is not None}
-        covered = Derogating(work, context.atlas, context.clock.now()).submitted(project.id, datasets)
-    facts = context.facts(epoch)
-    of = effective_of_job(project, spec, inputs, facts.atlas)
-    files = choose_files(stored, output_policy(of), facts.atlas)
-    return Prepared(project, spec, (*inputs, *files), of, facts, covered)
+    return gathered.prepared(context.facts(epoch))
 
 
 def judge_submission(prepared: Prepared, now: datetime) -> Effective:
@@ -122,35 +154,38 @@ def submit(
     """Accept a job or refuse it for good; either is one audit entry. Returns 202 with the job's id and state."""
     now = context.clock.now()
     # 1. A repeated request gets the answer of the first, even if the world has changed since.
-    if key is not None and (answer := _known_answer(context, key)) is not None:
+    if key is not None and (answer := known_answer(context, key)) is not None:
         return answer
     # 2. Check and judge, no session open.
     prepared = prepare(context, principal, project, document)
     try:
         of = judge_submission(prepared, now)
     except Refused as refused:
-        _audit_refusal(context, principal, prepared, refused, now)
+        audit_refusal(context, principal, prepared, refused, now)
         raise
     # 3. Write. The certificate says where the control plane stood when it took the job, wherever it stands by then.
     evidence = Evidence(prepared.facts, now)
     judged = [evidence.anywhere(of, allowed=True)]
     evidence.record_first(context)
-    job = _new_job(prepared, principal, now)
-    answer = StoredAnswer(202, {"id": job.id, "name": job.spec.name, "state": job.state.value}, _location(job))
+    accepted = Accepted.of(prepared, principal, judged, now)
+    answer = StoredAnswer(202, accepted.line(), accepted.location)
     with context.store.begin() as work:
-        _check_inputs(work, prepared)
+        check_inputs(work, prepared)
         if key is not None and (known := work.idempotency.claim(key.scope, key.request_digest, now)) is not None:
             return known
-        _insert(work, job, prepared, principal, judged)
+        insert(work, [accepted])
         if key is not None:
             work.idempotency.keep(key.scope, answer)
     return answer
 
 
-def _check_inputs(work: UnitOfWork, prepared: Prepared) -> None:
+def check_inputs(work: UnitOfWork, prepared: Prepared) -> None:
     """Refuse a job whose input lost a declassification since it was judged; the epoch stands still until it is stored.
 
     Floors and derogations are judged again at each start; what a job reads is its own, and is not.
+
+    Raises:
+        Conflict: submitted again, it is judged by what its inputs say now.
     """
     layers = prepared.effective.layers
     if not any(one.kind is LayerKind.PARENT for one in layers):
@@ -162,55 +197,85 @@ def _check_inputs(work: UnitOfWork, prepared: Prepared) -> None:
         raise Conflict("input_narrowed", f"input {name} has just become stricter; submit the job again")
 
 
-def _known_answer(context: Context, key: IdempotencyKey) -> StoredAnswer | None:
+def known_answer(context: Context, key: IdempotencyKey) -> StoredAnswer | None:
+    """Return what the first request with this key was answered."""
     with context.store.look() as work:
         return work.idempotency.answer(key.scope, key.request_digest)
 
 
-def _new_job(prepared: Prepared, principal: Principal, now: datetime) -> Job:
-    return Job(
-        id=JobId(new_id("job")),
-        organisation=prepared.project.organisation,
-        project=prepared.project.id,
-        spec=prepared.spec,
-        effective=effective_document(prepared.effective),
-        state=JobState.QUEUED,
-        reason=None,
-        message="",
-        created_at=now,
-        version=1,
-        submitted_by=principal.key,
-    )
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that may run somewhere, before it is stored, and what that was judged by."""
 
+    prepared: Prepared
+    job: Job
+    judged: list[dict[str, Any]]
 
-def _insert(work: UnitOfWork, job: Job, prepared: Prepared, principal: Principal, judged: list[dict[str, Any]]) -> None:
-    wait, now = prepared.spec.max_wait_s, job.created_at
-    work.jobs.add(
-        job,
-        policy_digest=prepared.effective.digest,
-        klass=prepared.effective.class_.word,
-        inputs={one.name: one.artifact.id for one in prepared.inputs},
-        wait_until=None if wait is None else now + timedelta(seconds=wait),
-    )
-    work.audit.write(
-        AuditEntry(
+    @classmethod
+    def of(cls, prepared: Prepared, principal: Principal, judged: list[dict[str, Any]], now: datetime) -> Accepted:
+        """Make the job."""
+        job = Job(
+            id=JobId(new_id("job")),
+            organisation=prepared.project.organisation,
+            project=prepared.project.id,
+            spec=prepared.spec,
+            effective=effective_document(prepared.effective),
+            state=JobState.QUEUED,
+            reason=None,
+            message="",
+            created_at=now,
+            version=1,
+            submitted_by=principal.key,
+        )
+        return cls(prepared, job, judged)
+
+    @property
+    def location(self) -> str:
+        """Return where the job is shown."""
+        return f"/v1/projects/{self.job.project}/jobs/{self.job.id}"
+
+    def line(self) -> dict[str, Any]:
+        """Return what its owner is told at once."""
+        return {"id": self.job.id, "name": self.job.spec.name, "state": self.job.state.value}
+
+    def row(self) -> NewJob:
+        """Return what is stored."""
+        wait, of = self.prepared.spec.max_wait_s, self.prepared.effective
+        return NewJob(
+            self.job,
+            policy_digest=of.digest,
+            klass=of.class_.word,
+            inputs={one.name: one.artifact.id for one in self.prepared.inputs},
+            wait_until=None if wait is None else self.job.created_at + timedelta(seconds=wait),
+        )
+
+    def entry(self) -> AuditEntry:
+        """Return the entry of the log."""
+        job, prepared = self.job, self.prepared
+        return AuditEntry(
             Act.JOB_ACCEPTED,
             job.id,
-            principal.key,
-            now,
+            job.submitted_by,
+            job.created_at,
             job.organisation,
             {
                 "policy_digest": prepared.effective.digest,
                 "inputs": [one.artifact.id for one in prepared.inputs],
                 "control_plane": prepared.facts.control_plane_digest,
                 "spec_digest": digest_of(spec_document(job.spec)),
-                "judged": judged,
+                "judged": self.judged,
             },
         )
-    )
 
 
-def _audit_refusal(context: Context, principal: Principal, prepared: Prepared, refused: Refused, now: datetime) -> None:
+def insert(work: UnitOfWork, accepted: Sequence[Accepted]) -> None:
+    """Store jobs, at least one, each with its entry of the log."""
+    work.jobs.add_all([one.row() for one in accepted])
+    work.audit.write_all(one.entry() for one in accepted)
+
+
+def audit_refusal(context: Context, principal: Principal, prepared: Prepared, refused: Refused, now: datetime) -> None:
+    """Write down that a job was refused; no transaction may be open."""
     evidence, of = Evidence(prepared.facts, now), prepared.effective
     is_here = refused.reason is not Reason.CONTROL_PLANE_OUTSIDE_DESCRIBE
     is_somewhere = refused.reason is not Reason.RESIDENCY_UNSATISFIABLE
@@ -227,10 +292,6 @@ def _audit_refusal(context: Context, principal: Principal, prepared: Prepared, r
                 {"policy_digest": of.digest, "reason": refused.reason.value, "judged": judged},
             )
         )
-
-
-def _location(job: Job) -> str:
-    return f"/v1/projects/{job.project}/jobs/{job.id}"
 
 
 def view(context: Context, principal: Principal, project: str, job_id: str) -> JobView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, insert, select, update
@@ -18,6 +19,18 @@ from nordan_core.store.tables.jobs import CertificateRow, JobInputRow, JobRow
 _JOBS, _INPUTS = JobRow.metadata.tables["job"], JobInputRow.metadata.tables["job_input"]
 
 
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A queued job that is not stored yet."""
+
+    job: Job
+    policy_digest: str
+    klass: str
+    inputs: Mapping[str, str]
+    """Artifact id by name."""
+    wait_until: datetime | None
+
+
 class Jobs:
     """Reads and writes jobs."""
 
@@ -28,11 +41,18 @@ class Jobs:
         self, job: Job, *, policy_digest: str, klass: str, inputs: Mapping[str, str], wait_until: datetime | None
     ) -> None:
         """Insert a queued job with its inputs (artifact id by name) and wake the scheduler at commit."""
-        row = _row(job, policy_digest, klass, wait_until)
+        self.add_all([NewJob(job, policy_digest, klass, inputs, wait_until)])
+
+    def add_all(self, jobs: Sequence[NewJob]) -> None:
+        """Insert queued jobs, at least one, with their inputs and wake the scheduler at commit."""
         # Inserted and told in one round: every submission passes here.
         told = insert(_JOBS).returning(func.pg_notify("nordan_queue", ""))
-        self._session.connection().execute(told, row)
-        rows = [{"job_id": job.id, "name": name, "artifact_id": one} for name, one in inputs.items()]
+        self._session.connection().execute(told, [_row(one) for one in jobs])
+        rows = [
+            {"job_id": one.job.id, "name": name, "artifact_id": artifact}
+            for one in jobs
+            for name, artifact in one.inputs.items()
+        ]
         if rows:
             self._session.connection().execute(insert(_INPUTS), rows)
 
@@ -147,7 +167,8 @@ def _change(line: Mapping[str, str]) -> StatusChange:
     return StatusChange(line["state"], reason, line["message"], datetime.fromisoformat(line["at"]))
 
 
-def _row(job: Job, policy_digest: str, klass: str, wait_until: datetime | None) -> dict[str, object]:
+def _row(new: NewJob) -> dict[str, object]:
+    job = new.job
     return {
         "id": job.id,
         "organisation_id": job.organisation,
@@ -156,8 +177,8 @@ def _row(job: Job, policy_digest: str, klass: str, wait_until: datetime | None) 
         "kind": job.spec.kind.value,
         "spec": spec_document(job.spec),
         "effective": dict(job.effective),
-        "policy_digest": policy_digest,
-        "klass": klass,
+        "policy_digest": new.policy_digest,
+        "klass": new.klass,
         "state": job.state.value,
         "reason": None,
         "message": job.message,
@@ -169,5 +190,5 @@ def _row(job: Job, policy_digest: str, klass: str, wait_until: datetime | None) 
         "resumed_after": 0,
         "created_at": job.created_at,
         "submitted_by": job.submitted_by,
-        "wait_until": wait_until,
+        "wait_until": new.wait_until,
     }
