@@ -156,6 +156,22 @@ class TestDeclassification:
         region.end(first)
         assert lab.show(before)["state"] == "succeeded"
 
+    def test_taken_back_a_copy_under_way_is_not_made(self, lab: Lab) -> None:
+        """Leave was given under the wider policy; the gateway hears no source, and a commit is refused."""
+        lab.put("patients", "fr-bru-1", DATA, {**PATIENTS, "residency": ["FR"]})
+        _, model = _made(lab, "first", "dataset/patients")
+        members = Members.of(lab)
+        one = self._given(lab, members, model)
+        ask = f"{P}/artifacts/{model}:copy"
+        leave = lab.admin("POST", ask, {"region": "se-bor-1"}, expect=201).json()["upload_id"]
+        region = lab.region("se-bor-1")
+        told = lab.worker("se-bor-1", "/worker/v1/uploads:source", {"upload_id": leave})
+        _say(lab, members.first, one, "revoke")
+        source = {"upload_id": leave}
+        assert lab.worker("se-bor-1", "/worker/v1/uploads:source", source, expect=422)["code"] == "fenced"
+        assert region.commit(leave, told["manifest"], expect=422)["code"] == "fenced"
+        assert lab.admin("GET", f"{P}/artifacts/{model}").json()["regions"] == ["fr-bru-1"]
+
     def test_taken_back_while_a_job_is_judged_it_is_not_accepted(
         self, lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

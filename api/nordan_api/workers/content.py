@@ -202,8 +202,11 @@ def _check_still_lawful(facts: FactsBook, work: UnitOfWork, upload: Upload, now:
 def _policy_at_rest(facts: FactsBook, work: UnitOfWork, upload: Upload, now: datetime) -> Effective:
     project = work.tenants.project(None, upload.project)
     assert project is not None, "projects are never deleted"
-    of = effective_of_data(project, upload.name, dict(upload.policy), facts.atlas)
-    return at_rest(work, of, project.id, name=upload.name, dataset=upload.dataset, atlas=facts.atlas, now=now)
+    # What is copied has a policy of its own, which may have tightened since leave was given.
+    source = _copied(work, upload) if upload.copies is not None else None
+    policy, dataset = (source.policy, source.dataset) if source is not None else (upload.policy, upload.dataset)
+    of = effective_of_data(project, upload.name, dict(policy), facts.atlas)
+    return at_rest(work, of, project.id, name=upload.name, dataset=dataset, atlas=facts.atlas, now=now)
 
 
 def _known_bytes(work: UnitOfWork, upload: Upload, manifest: Manifest) -> Artifact | None:
