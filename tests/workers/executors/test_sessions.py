@@ -15,7 +15,8 @@ from nordan_core.domain.errors import NotFound
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.shim import frames, linux
-from nordan_workers.shim.frames import Kind
+from nordan_workers.shim.frames import BadFrame, Kind
+from nordan_workers.shim.records import CLOSED
 from support.attempts import launch_order, until
 from support.sessions import SessionUnderTest
 
@@ -214,11 +215,35 @@ class TestWhatEndsIt:
         """What they write must not come after the outputs were collected."""
         mark = str(time.time_ns())
         order = launched(executor, launch_order(("sh", "-c", "until test -e go; do sleep 0.02; done")))
-        ones = [opened(order).start("sh", "-c", "touch go; sleep 60", mark) for _ in range(3)]
+        ones = [opened(order) for _ in range(3)]
+        for one in ones:
+            one.start("sh", "-c", "touch go; sleep 60", mark)
         until(lambda: executor.poll(order.attempt_id).is_over, "the rank is over")  # type: ignore[arg-type]
         assert living(mark) == []
         assert keepers(region_dir, order) == []
         assert [one.ends()["error"] for one in ones] == ["attempt_over"] * 3
+
+    def test_a_rank_that_is_ending_takes_none_any_more(
+        self, order: LaunchOrder, opened: Opened, region_dir: Path
+    ) -> None:
+        """Its shim lives, and has looked for sessions already."""
+        (region_dir / "attempts" / order.attempt_id / "rank-0" / CLOSED).touch()
+        with pytest.raises(BadFrame):
+            opened(order)
+
+    def test_a_keeper_that_hangs_does_not_keep_its_command(
+        self, executor: LocalExecutor, opened: Opened, region_dir: Path
+    ) -> None:
+        """It is killed with all that it keeps, and only then the rank is over."""
+        mark = str(time.time_ns())
+        order = launched(executor, launch_order(("sh", "-c", "until test -e go; do sleep 0.02; done")))
+        opened(order).start("sh", "-c", f"setsid sh -c 'sleep 62' {mark} & echo begun; wait", mark).until(b"begun")
+        [keeper] = keepers(region_dir, order)
+        os.kill(keeper, signal.SIGSTOP)
+        opened_order = json.loads((region_dir / "attempts" / order.attempt_id / "rank-0" / "order.json").read_text())
+        Path(opened_order["cwd"], "go").touch()
+        until(lambda: executor.poll(order.attempt_id).is_over, "the rank is over")  # type: ignore[arg-type]
+        assert living(mark) == []
 
     def test_it_does_not_outlive_the_deadline_though_nobody_is_there(
         self, executor: LocalExecutor, opened: Opened, region_dir: Path

@@ -30,7 +30,7 @@ from nordan_workers.shim.control import Control
 from nordan_workers.shim.frames import BadFrame, Kind
 from nordan_workers.shim.job import become_visitor
 from nordan_workers.shim.rank import Waker
-from nordan_workers.shim.records import CLAIM, ORDER, Claim, KeeperRecord, RankOrder, keeper_path, read, write
+from nordan_workers.shim.records import CLAIM, CLOSED, ORDER, Claim, KeeperRecord, RankOrder, keeper_path, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ def keep_session(rank_dir: Path, connection: socket.socket) -> None:
         # After the record: a shim that ends from now on finds it, one that has ended is found to have.
         order, claim = read(rank_dir / ORDER, RankOrder), read(rank_dir / CLAIM, Claim)
         shim = _handle_of(claim, boot_id)
-        if order is None or shim is None:
+        if order is None or shim is None or (rank_dir / CLOSED).exists():
             _say_last(connection, {"error": "attempt_over", "message": "the rank does not run"})
             return
         connection.settimeout(START_LIMIT_S)

@@ -23,6 +23,7 @@ from nordan_workers.shim.job import become_job
 from nordan_workers.shim.log import Pump, RankLog
 from nordan_workers.shim.records import (
     CLAIM,
+    CLOSED,
     EXIT,
     ORDER,
     PID,
@@ -180,11 +181,17 @@ class Waker:
 def _end_sessions(rank_dir: Path, boot_id: str) -> None:
     """Have the rank's interactive sessions end, and return when they have: what they do must not come after the end.
 
-    A keeper that hangs is killed; what it leaves goes to the shims' parent, which kills it.
+    A keeper that hangs is killed, and what it keeps before it: an orphan goes to the shims' parent, which is slower.
     """
+    # Before the look: a keeper that writes its record from now on finds this, one that has written it is found. On a
+    # full disk a session may begin that late, and ends with this process.
+    with contextlib.suppress(OSError):
+        (rank_dir / CLOSED).touch()
     living = [one for one in keepers(rank_dir) if one.boot_id == boot_id]
     for number, limit_s in ((signal.SIGTERM, SESSIONS_S), (signal.SIGKILL, SESSIONS_S)):
         for one in living:
+            if number is signal.SIGKILL:
+                _kill_below(one.pid)
             found = linux.process(one.pid)
             if found is not None and found.start_time == one.start_time:
                 linux.send(found, number)
@@ -192,6 +199,15 @@ def _end_sessions(rank_dir: Path, boot_id: str) -> None:
         while living and clock.monotonic() < give_up_s:
             living = [one for one in living if linux.is_alive(one.pid, one.start_time)]
             time.sleep(0.002 if living else 0)
+
+
+def _kill_below(keeper: int) -> None:
+    """Kill what a keeper keeps, round by round while some of it forks, and no longer than a keeper may take."""
+    clock, give_up_s = SystemClock(), SystemClock().monotonic() + SESSIONS_S
+    while (found := linux.descendants([keeper])) and clock.monotonic() < give_up_s:
+        for one in found:
+            linux.send(one, signal.SIGKILL)
+        time.sleep(0.002)
 
 
 def _kill_rest(order: RankOrder) -> None:

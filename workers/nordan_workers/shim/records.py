@@ -2,8 +2,8 @@
 
 Everything lies in `attempts/<attempt>/`: `deadline` and `stop` for all ranks, written by the executor; in `rank-<n>/`
 the `order`, written by the executor, `claim`, `pid` and `exit`, written by the shim, and a `keeper-<pid>` for each
-interactive session, written by its keeper. Each is replaced at once, so
-a reader meets a whole file or none.
+interactive session, written by its keeper. Each is replaced at once, so a reader meets a whole file or none. `closed`,
+which is empty, says that the rank is ending and takes no session any more.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ORDER = "order.json"
 CLAIM = "claim.json"
 PID = "pid.json"
 EXIT = "exit.json"
+CLOSED = "closed"
 _KEEPER = "keeper-"
 
 
