@@ -15,12 +15,18 @@ def signer(work: UnitOfWork, principal: Principal) -> Signer:
     return Signer(principal.key, work.tenants.member_of(principal.key))
 
 
+def still_counting(work: UnitOfWork, found: Proposal) -> Proposal:
+    """Return it without the approvals of keys that were revoked since; the log keeps those."""
+    left = work.tenants.not_revoked(one.by.key for one in found.approvals)
+    return found.with_approvals(tuple(one for one in found.approvals if one.by.key in left), found.approved_at)
+
+
 def approval_of(work: UnitOfWork, principal: Principal, found: Proposal, digest: object, now: datetime) -> Approval:
-    """Return a caller's approval of the text that has this digest.
+    """Return a caller's approval of the text that has this digest; `found` holds the approvals that still count.
 
     Raises:
-        Invalid: no digest, or another text's. Forbidden: the caller is of another organisation, asked for it, or has
-            approved it before. Conflict: it is revoked, or approved already.
+        Invalid: no digest, or another text's. Forbidden: the caller is of another organisation, asked for it, has
+            approved it before, or lost the key meanwhile. Conflict: it is revoked, or approved already.
     """
     if principal.organisation != found.organisation:
         raise Forbidden("only members of the organisation whose data it is approve this")
@@ -32,6 +38,8 @@ def approval_of(work: UnitOfWork, principal: Principal, found: Proposal, digest:
         raise Conflict("revoked", "it is revoked; ask for another")
     if found.approved_at is not None:
         raise Conflict("approved", "two members have approved it already")
+    if not work.tenants.not_revoked([principal.key]):
+        raise Forbidden("this key was revoked")
     approval = Approval(signer(work, principal), now)
     if why_not := found.why_not_approved_by(approval.by):
         raise Forbidden(why_not)

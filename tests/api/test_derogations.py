@@ -45,6 +45,14 @@ def _entries(lab: Lab, act: str) -> int:
     return int(lab.one("select count(*) from audit_entry where act = :act", act=act))
 
 
+def _key_id(lab: Lab, secret: str) -> str:
+    return str(lab.call("GET", "/v1/me", key=secret, expect=200).json()["key"])
+
+
+def _revoke_key(lab: Lab, key: str) -> None:
+    lab.admin("DELETE", f"/v1/organisations/home/keys/{key}", expect=204)
+
+
 def _patients(lab: Lab) -> dict[str, Any]:
     lab.put("patients", "fr-bru-1", DATA)
     return {"inputs": ["dataset/patients"]}
@@ -103,6 +111,58 @@ class TestDualControl:
         key, admin = (KeyId(lab.call("GET", "/v1/me", key=one).json()["key"]) for one in (secret, lab.admin_key))
         with lab.context.store.begin() as work:
             assert (work.tenants.member_of(key), work.tenants.member_of(admin)) == (key, admin)
+
+    def test_one_person_with_two_keys_has_one_word(self, lab: Lab, members: Members) -> None:
+        """An administrator who hands somebody a second key says so: for whoever asked as for whoever approved."""
+        asked = members.ask()
+        members.approve(asked, members.first)
+        for whose in (members.asks, members.first):
+            second = lab.key("home", "owner", territory="FR", member=_key_id(lab, whose))
+            third = lab.key("home", "owner", territory="FR", member=_key_id(lab, second))
+            for key in (second, third):
+                members.approve(asked, key, expect=403)
+        assert members.approve(asked, members.second)["state"] == "approved"
+
+    def test_only_an_administrator_says_whose_a_key_is(self, lab: Lab, members: Members) -> None:
+        """And only of keys of that organisation."""
+        path, first = "/v1/organisations/home/keys", _key_id(lab, members.first)
+        lab.call("POST", path, {"role": "owner", "member": first}, key=members.second, expect=403)
+        lab.admin("POST", "/v1/organisations", {"name": "tenant"}, expect=201)
+        for member in (_key_id(lab, lab.key("tenant", "owner")), "key_absent", 7):
+            lab.admin("POST", path, {"role": "owner", "member": member}, expect=404)
+
+    def test_the_word_of_a_key_that_was_revoked_is_not_counted_to_two(self, lab: Lab, members: Members) -> None:
+        """Two others have to approve then; whoever lost the key may do so with another one."""
+        asked = members.ask()
+        members.approve(asked, members.first)
+        first = _key_id(lab, members.first)
+        _revoke_key(lab, first)
+        answer = members.approve(asked, members.second)
+        assert (answer["state"], [one["by"] for one in answer["approvals"]]) == (
+            "requested",
+            [_key_id(lab, members.second)],
+        )
+        assert members.approve(asked, lab.key("home", "owner", member=first))["state"] == "approved"
+
+    def test_with_a_key_what_it_approved_is_taken_back(self, lab: Lab, members: Members) -> None:
+        """What runs by it is stopped at the next sync; what another key approved stands."""
+        wanted = _patients(lab)
+        lab.apply(BOUGHT)
+        granted, other = members.grant(), members.ask()
+        spare = lab.key("home", "owner")
+        for key in (members.second, spare):
+            members.approve(other, key)
+        _, region, _ = lab.running(**wanted)
+        _revoke_key(lab, _key_id(lab, lab.key("home", "owner")))
+        assert region.sync()["stop"] == []
+        before = _epoch(lab)
+        _revoke_key(lab, _key_id(lab, members.first))
+        assert [members.show(one)["state"] for one in (granted, other)] == ["revoked", "approved"]
+        assert _epoch(lab) == before + 1
+        assert _entries(lab, "derogation_revoked") == 1
+        assert region.sync()["stop"] == [], "the other one carries it"
+        _revoke_key(lab, _key_id(lab, spare))
+        assert [one["reason"] for one in region.sync()["stop"]] == ["fenced"]
 
     def test_an_administrator_of_another_organisation_cannot_approve(self, lab: Lab, members: Members) -> None:
         """Whoever runs the platform has no say in whose data it is."""

@@ -43,6 +43,11 @@ def _say(lab: Lab, key: str, one: Json, verb: str, *, expect: int = 200) -> Json
     return answer
 
 
+def _revoke_key(lab: Lab, secret: str) -> None:
+    key = lab.call("GET", "/v1/me", key=secret, expect=200).json()["key"]
+    lab.admin("DELETE", f"/v1/organisations/home/keys/{key}", expect=204)
+
+
 def _policy(lab: Lab, artifact: str) -> Json:
     policy: Json = lab.admin("GET", f"{P}/artifacts/{artifact}", expect=200).json()["policy"]
     return policy
@@ -134,6 +139,31 @@ class TestDeclassification:
         for key in (members.first, members.second):
             _say(lab, key, one, "approve")
         return one
+
+    def test_the_word_of_a_key_that_was_revoked_is_not_counted_to_two(self, lab: Lab, model: str) -> None:
+        """As it is with derogations."""
+        members, born = Members.of(lab), _policy(lab, model)
+        one = _ask(lab, members, model)
+        _say(lab, members.first, one, "approve")
+        _revoke_key(lab, members.first)
+        assert _say(lab, members.second, one, "approve")["state"] == "requested"
+        assert _policy(lab, model) == born
+        assert _say(lab, lab.key("home", "owner"), one, "approve")["state"] == "approved"
+
+    def test_with_a_key_what_it_approved_is_taken_back(self, lab: Lab, model: str) -> None:
+        """And what was given to the same artifact on top of that; what runs under it stops."""
+        members, born = Members.of(lab), _policy(lab, model)
+        one = self._given(lab, members, model)
+        later = _ask(lab, members, model, policy={**WIDER, "residency": ["FR", "SE", "DE", "NO"]})
+        for key in (lab.key("home", "owner"), lab.key("home", "owner")):
+            _say(lab, key, later, "approve")
+        job, _, _ = lab.running(name="running", inputs=[f"artifact/{model}"])
+        _revoke_key(lab, members.second)
+        for each in (one, later):
+            assert lab.admin("GET", f"{P}/declassifications/{each['id']}").json()["state"] == "revoked"
+        assert _policy(lab, model) == born
+        [[reason]] = lab.rows("select stop_reason from attempt where job_id = :job", job=job)
+        assert reason == "fenced"
 
     def test_taken_back_whatever_was_accepted_under_it_stops(self, lab: Lab, model: str) -> None:
         """Running, waiting or about to be resumed: nothing is made any more under what was taken back."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, signer
+from nordan_api.dual_control import approval_of, signer, still_counting
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import KeyId
@@ -96,7 +96,7 @@ def approve(context: Context, principal: Principal, project_name: str, derogatio
         work.epoch.hold()
         now = context.clock.now()
         project = find_project(work, principal, project_name)
-        found = _find(work, project, derogation)
+        found = still_counting(work, _find(work, project, derogation))
         approval = approval_of(work, principal, found, digest, now)
         if parse_derogation(found.text, context.atlas).not_after <= now:
             raise Conflict("expired", "the derogation is over; ask for another")
@@ -119,12 +119,14 @@ def revoke(context: Context, principal: Principal, project_name: str, derogation
         found = _find(work, find_project(work, principal, project_name), derogation)
         if found.revoked_at is not None:
             return found
-        work.derogations.revoke(found, principal.key, now)
-        if found.is_approved:
-            _law_changed(work)
-        revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
-        work.audit.write(_entry(Act.DEROGATION_REVOKED, revoked, principal, now))
-    return revoked
+        return _taken_back(work, found, principal, now)
+
+
+def withdraw(context: Context, work: UnitOfWork, principal: Principal, key: KeyId) -> None:
+    """Take back what counts by an approval with a key that is revoked; the caller holds the residency epoch."""
+    now = context.clock.now()
+    for found in work.derogations.resting_on(key, now):
+        _taken_back(work, found, principal, now)
 
 
 def state_of(proposal: Proposal, not_after: datetime, now: datetime) -> str:
@@ -191,6 +193,15 @@ def _closing(work: UnitOfWork, project: Project, derogation: Derogation) -> Iter
         if one.kind is SubjectKind.DATASET:
             dataset = work.contents.dataset(project.id, one.id)
             yield f"dataset {one.id}", dataset.policy if dataset is not None else {}
+
+
+def _taken_back(work: UnitOfWork, found: Proposal, principal: Principal, now: datetime) -> Proposal:
+    work.derogations.revoke(found, principal.key, now)
+    if found.is_approved:
+        _law_changed(work)
+    revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
+    work.audit.write(_entry(Act.DEROGATION_REVOKED, revoked, principal, now))
+    return revoked
 
 
 def _law_changed(work: UnitOfWork) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, signer
+from nordan_api.dual_control import approval_of, signer, still_counting
 from nordan_api.jobs.policy import check_described_here, effective_of_data
 from nordan_api.lineage.readers import fence_readers
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
-from nordan_core.domain.ids import ArtifactId, KeyId
+from nordan_core.domain.ids import ArtifactId, KeyId, ProjectId
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
 from nordan_core.residency.declassification import declassification_document, parse_declassification
@@ -96,13 +96,13 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
         epoch = work.epoch.hold()
         now = context.clock.now()
         project = find_project(work, principal, project_name)
-        found = _find(work, project, name)
+        found = still_counting(work, _find(work, project, name))
         approved = work.lineage.approve(found, approval_of(work, principal, found, digest, now))
         if approved.is_approved:
             one = parse_declassification(found.text, context.atlas)
             of = effective_of_data(project, name, dict(_policy(found, "to")), context.atlas)
             check_described_here(of, context.facts_cache.within(work, epoch), now)
-            _replace(work, project, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
+            _replace(work, project.id, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
         work.audit.write(_entry(Act.DECLASSIFICATION_APPROVED, approved, principal, context))
     return approved
 
@@ -117,24 +117,37 @@ def revoke(context: Context, principal: Principal, project_name: str, name: str)
     """
     with context.store.begin() as work:
         work.epoch.hold()
-        now = context.clock.now()
         project = find_project(work, principal, project_name)
         found = _find(work, project, name)
         if found.revoked_at is not None:
             return found
-        work.lineage.revoke(found, principal.key, now)
-        if found.is_approved:
-            artifact = ArtifactId(str(found.text["artifact"]))
-            wider, atlas = _policy(found, "to"), context.atlas.digest
-            _replace(work, project, artifact, wider, _policy(found, "from"))
-            fence_readers(work, artifact, wider, epoch=work.epoch.current(), atlas=atlas, now=now)
-        revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
-        work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, context))
+        return _taken_back(context, work, found, principal)
+
+
+def withdraw(context: Context, work: UnitOfWork, principal: Principal, key: KeyId) -> None:
+    """Take back what counts by an approval with a key that is revoked; the caller holds the residency epoch.
+
+    A later one of the same artifact stands on it, and falls with it.
+    """
+    for found in work.lineage.resting_on(key):
+        _taken_back(context, work, found, principal)
+
+
+def _taken_back(context: Context, work: UnitOfWork, found: Proposal, principal: Principal) -> Proposal:
+    now = context.clock.now()
+    work.lineage.revoke(found, principal.key, now)
+    if found.is_approved:
+        artifact = ArtifactId(str(found.text["artifact"]))
+        wider, atlas = _policy(found, "to"), context.atlas.digest
+        _replace(work, found.project, artifact, wider, _policy(found, "from"))
+        fence_readers(work, artifact, wider, epoch=work.epoch.current(), atlas=atlas, now=now)
+    revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
+    work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, context))
     return revoked
 
 
-def _replace(work: UnitOfWork, project: Project, artifact: ArtifactId, before: Json, after: Json) -> None:
-    found = work.contents.artifact(project.id, artifact)
+def _replace(work: UnitOfWork, project: ProjectId, artifact: ArtifactId, before: Json, after: Json) -> None:
+    found = work.contents.artifact(project, artifact)
     if found is None or dict(found.policy) != before:
         raise Conflict("policy_changed", f"{artifact} has another policy by now; ask anew")
     work.lineage.set_policy(artifact, after)

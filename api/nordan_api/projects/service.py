@@ -7,7 +7,9 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project, scope_of
 from nordan_api.context import Context
+from nordan_api.derogations import service as derogations
 from nordan_api.jobs.policy import read_floor
+from nordan_api.lineage import declassifying
 from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from nordan_core.domain.ids import KeyId, OrganisationId, ProjectId, is_name
 from nordan_core.domain.tenants import Organisation, Principal, Project, Role
@@ -101,12 +103,12 @@ def create_key(context: Context, principal: Principal, organisation: str, wanted
     A key can do no more than the one that made it: no higher role, no other project.
 
     Raises:
-        Invalid: an unknown role or territory. Forbidden: a role above the caller's own. NotFound: no such
-            organisation or project for this caller.
+        Invalid: an unknown role or territory. Forbidden: a role above the caller's own, or whose key it is was said by
+            another than an administrator. NotFound: no such organisation, project or member for this caller.
     """
     now = context.clock.now()
-    if unknown := sorted(wanted.keys() - {"role", "project", "territory", "expires_in_s"}):
-        raise Invalid(unknown[0], "no such field; there are role, project, territory and expires_in_s")
+    if unknown := sorted(wanted.keys() - {"role", "project", "territory", "expires_in_s", "member"}):
+        raise Invalid(unknown[0], "no such field; there are role, project, territory, expires_in_s and member")
     role = _role(principal, wanted.get("role"))
     territory = wanted.get("territory")
     if role is Role.ADMIN and wanted.get("project") is not None:
@@ -123,6 +125,7 @@ def create_key(context: Context, principal: Principal, organisation: str, wanted
             territory,
             _expiry(wanted.get("expires_in_s"), now),
             principal.key,
+            _member(work, principal, owner, wanted.get("member")),
         )
         secret = new_secret("nk")
         work.tenants.add_key(key, secret, now)
@@ -133,10 +136,14 @@ def create_key(context: Context, principal: Principal, organisation: str, wanted
 def revoke_key(context: Context, principal: Principal, organisation: str, key: str) -> None:
     """Revoke a key; requests that were let in up to 2 s before may still finish.
 
+    What two members approved, one of them with this key, is taken back in the same transaction.
+
     Raises:
         NotFound: this caller has no such live key. Forbidden: its role is above the caller's own.
     """
     with context.store.begin() as work:
+        # First in the lock order: an approval with this key is before or after, and what rests on it falls at once.
+        work.epoch.hold()
         owner = _organisation(work, principal, organisation)
         found = next((one for one in work.tenants.keys(owner.id) if one.key == key), None)
         if found is None or principal.project not in (None, found.project):
@@ -145,6 +152,8 @@ def revoke_key(context: Context, principal: Principal, organisation: str, key: s
         if not work.tenants.revoke_key(owner.id, found.key, context.clock.now()):
             raise NotFound("key", key)
         _audit(context, work, Act.KEY_REVOKED, subject=key, by=principal, organisation=owner.id)
+        derogations.withdraw(context, work, principal, found.key)
+        declassifying.withdraw(context, work, principal, found.key)
 
 
 def list_projects(context: Context, principal: Principal) -> list[Project]:
@@ -186,6 +195,17 @@ def _project(work: UnitOfWork, principal: Principal, owner: Organisation, name: 
     if found is None or principal.project not in (None, found.id):
         raise NotFound("project", str(name)[:100])
     return found.id
+
+
+def _member(work: UnitOfWork, principal: Principal, owner: Organisation, key: object) -> KeyId | None:
+    """Return the key whose holder gets one more; a key that anybody else makes is their own anyway."""
+    if key is None:
+        return None
+    if principal.role is not Role.ADMIN:
+        raise Forbidden("only an administrator says whose key it is; a key that you make is your own")
+    if not isinstance(key, str) or not work.tenants.has_key(owner.id, key):
+        raise NotFound("key", str(key)[:100])
+    return KeyId(key)
 
 
 def _role(principal: Principal, wanted: object) -> Role:

@@ -130,13 +130,15 @@ def create_key(
     project: Project = None,
     territory: Annotated[str | None, typer.Option(metavar="CODE", help="Where its holder sits: FR.")] = None,
     expires_in: Annotated[str | None, typer.Option("--expires-in", metavar="TIME", help="Life: 90d.")] = None,
+    member: Annotated[str | None, typer.Option(metavar="ID", help="A key whose holder gets this one, too.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Make an API key. It is shown this once.
 
     Without --territory its holder reads no logs and artifacts above class internal: nobody knows where they sit.
+    Without --member a key that an administrator makes is a new member's; with it, both keys have one word.
     """
-    asked: dict[str, object] = {"role": role, "project": project, "territory": territory}
+    asked: dict[str, object] = {"role": role, "project": project, "territory": territory, "member": member}
     asked["expires_in_s"] = None if expires_in is None else seconds(expires_in)
     with connect(ctx) as api:
         body = {name: value for name, value in asked.items() if value is not None}

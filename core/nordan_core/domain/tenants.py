@@ -60,3 +60,5 @@ class Principal:
     expires_at: datetime | None = None
     made_by: KeyId | None = None
     """The key that made this one; None for a first key."""
+    same_as: KeyId | None = None
+    """A key of the person that this one is for, where an administrator has said so."""

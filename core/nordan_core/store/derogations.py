@@ -83,6 +83,16 @@ class Derogations:
             statement = statement.where(col(DerogationRow.project_id).in_(sorted(projects)))
         return [_proposal(row) for row in self._session.scalars(statement.order_by(col(DerogationRow.id)))]
 
+    def resting_on(self, key: KeyId, now: datetime) -> list[Proposal]:
+        """Return what is approved and not over, with a key among its approvers."""
+        statement = select(DerogationRow).where(
+            col(DerogationRow.approved_at).is_not(None),
+            col(DerogationRow.revoked_at).is_(None),
+            col(DerogationRow.not_after) > now,
+            col(DerogationRow.approvals).contains([{"by": key}]),
+        )
+        return [_proposal(row) for row in self._session.scalars(statement.order_by(col(DerogationRow.id)))]
+
     def datasets_of(self, jobs: Iterable[JobId]) -> dict[JobId, dict[str, str]]:
         """Return, by job, the dataset behind each input that comes from one."""
         found: dict[JobId, dict[str, str]] = {}

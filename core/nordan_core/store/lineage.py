@@ -47,6 +47,13 @@ _READERS = text(
     "select j.id, i.name from job_input i join job j on j.id = i.job_id"
     " where i.artifact_id = :artifact and j.finished_at is null order by j.id for update of j"
 )
+_RESTING_ON = text(
+    """
+    select distinct d.id from declassification d join declassification first on first.artifact_id = d.artifact_id
+    where first.approvals @> jsonb_build_array(jsonb_build_object('by', cast(:key as text)))
+      and first.approved_at <= d.approved_at and first.revoked_at is null and d.revoked_at is null
+    """
+)
 _LIVE = text("select id from attempt where job_id = :job and state <> 'ended'")
 DEEPEST = 1_000
 """Longest line that is followed; artifacts are made of older ones, so it ends anyway."""
@@ -113,6 +120,15 @@ class Lineage:
         for row in self._session.scalars(statement.order_by(col(DeclassificationRow.id))):
             found.setdefault(row.artifact_id, []).append(_proposal(row))
         return found
+
+    def resting_on(self, key: KeyId) -> list[Proposal]:
+        """Return what is approved with a key among its approvers, and what was given later to the same artifacts.
+
+        The newest of an artifact comes first: it has to go before the one that it stands on.
+        """
+        rows = self._session.execute(_RESTING_ON, {"key": key}).scalars().all()
+        statement = select(DeclassificationRow).where(col(DeclassificationRow.id).in_(rows))
+        return [_proposal(row) for row in self._session.scalars(statement.order_by(col(DeclassificationRow.id).desc()))]
 
     def approve(self, proposal: Proposal, approval: Approval) -> Proposal:
         """Write one more approval; the caller has checked that it counts, and holds the residency epoch."""

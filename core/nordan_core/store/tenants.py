@@ -35,9 +35,10 @@ _PROJECT = text(
 _MEMBER = text(
     """
     with recursive line as (
-        select id, made_by, 0 as step from api_key where id = :key
+        select id, made_by, same_as, 0 as step from api_key where id = :key
         union all
-        select m.id, m.made_by, line.step + 1 from line join api_key m on m.id = line.made_by and m.role <> 'admin'
+        select m.id, m.made_by, m.same_as, line.step + 1 from line join api_key m
+            on m.id = line.same_as or (line.same_as is null and m.id = line.made_by and m.role <> 'admin')
     )
     select id from line order by step desc limit 1
     """
@@ -129,6 +130,7 @@ class Tenants:
                 created_at=created_at,
                 expires_at=principal.expires_at,
                 made_by=principal.made_by,
+                same_as=principal.same_as,
             )
         )
         self._session.flush()
@@ -153,9 +155,20 @@ class Tenants:
     def member_of(self, key: KeyId) -> KeyId:
         """Return the key of the member that a key belongs to.
 
-        A key that another made belongs to whoever holds that one; only administrators hand keys to others.
+        A key that another made belongs to whoever holds that one; only administrators hand keys to others, and say
+        where it is one more of the same person.
         """
         return KeyId(self._session.execute(_MEMBER, {"key": key}).scalar_one())
+
+    def has_key(self, organisation: OrganisationId, key: str) -> bool:
+        """Tell whether a key is or was an organisation's."""
+        statement = select(col(ApiKeyRow.id)).where(col(ApiKeyRow.id) == key)
+        return self._session.scalar(statement.where(col(ApiKeyRow.organisation_id) == organisation)) is not None
+
+    def not_revoked(self, keys: Iterable[KeyId]) -> set[KeyId]:
+        """Return those keys that nobody has revoked; what has merely expired was good in its time."""
+        statement = select(col(ApiKeyRow.id)).where(col(ApiKeyRow.id).in_(sorted(keys)))
+        return {KeyId(one) for one in self._session.scalars(statement.where(col(ApiKeyRow.revoked_at).is_(None)))}
 
     def revoke_key(self, organisation: OrganisationId, key: KeyId, now: datetime) -> bool:
         """Revoke a key; False when the organisation has no such live key."""
@@ -212,4 +225,5 @@ def _principal(row: ApiKeyRow) -> Principal:
         row.territory,
         row.expires_at,
         KeyId(row.made_by) if row.made_by else None,
+        KeyId(row.same_as) if row.same_as else None,
     )

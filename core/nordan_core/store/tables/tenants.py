@@ -44,6 +44,8 @@ class ApiKeyRow(SQLModel, table=True):
     territory: str | None = None
     made_by: str | None = Field(default=None, foreign_key="api_key.id")
     """The key that made it; None for a first key."""
+    same_as: str | None = Field(default=None, foreign_key="api_key.id")
+    """A key of the same person, where an administrator has said so."""
     created_at: datetime = instant()
     expires_at: datetime | None = optional_instant()
     revoked_at: datetime | None = optional_instant()
