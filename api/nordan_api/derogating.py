@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.errors import Unavailable
@@ -73,11 +72,6 @@ class Derogating:
 
     def _is_used_up(self, one: Proposal) -> bool:
         return one.uses + self._taken.get(one.id, 0) >= one.max_uses
-
-
-def held_by(verdicts: Mapping[str, Any]) -> frozenset[str]:  # Any: JSON
-    """Return the derogations that an attempt rests on already, by what was said of it at each stage."""
-    return frozenset(str(name) for said in verdicts.values() for name in said.get("derogations", ()))
 
 
 def at_rest(

@@ -16,7 +16,7 @@ import structlog
 
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.artifacts import Artifact
-from nordan_core.domain.attempts import Attempt
+from nordan_core.domain.attempts import Attempt, held_by
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.ids import AttemptId, JobId, PoolName
@@ -233,7 +233,7 @@ def _input(name: str, artifact: Artifact, accepted: Effective, atlas: Atlas) -> 
 
 def _derogations(attempts: Mapping[JobId, Sequence[Attempt]]) -> set[str]:
     every = [one for group in attempts.values() for one in group]
-    return {str(name) for one in every for said in _said(one).values() for name in said.get("derogations", ())}
+    return {name for one in every for name in held_by(one.verdicts)}
 
 
 def _judged_by(attempts: Mapping[JobId, Sequence[Attempt]]) -> list[object]:

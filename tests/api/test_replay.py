@@ -13,17 +13,13 @@ import pytest
 
 from nordan_cli.commands import admin_audit
 from nordan_core.atlas.loader import default_atlas
-from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.certificate import verify_certificate
 from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from nordan_core.proof.export import entry_line, head_line
 from nordan_core.proof.keys import SigningKey, trusted
-from nordan_core.proof.leaf import commitment
-from nordan_core.proof.merkle import Growing
 from nordan_core.proof.replay import Terms
 from support.command_line import Nordan
 from support.derogating import Members
-from support.exports import ATLASES, export_of, replayed
+from support.exports import ATLASES, export_of, lines, replayed, resigned, written
 from support.lab import CERTIFICATE_KEY, JOBS, Lab
 from support.region_side import manifest
 
@@ -55,29 +51,6 @@ def export(laboratory: Lab) -> bytes:
     lab.admin("POST", f"/v1/projects/default/artifacts/{patients}:copy", {"region": "no-nar-1"}, expect=422)
     lab.seal()
     return export_of(lab.context.store)
-
-
-def lines(export: bytes) -> list[Json]:
-    return [json.loads(line) for line in export.splitlines()]
-
-
-def written(parts: list[Json]) -> bytes:
-    return b"".join(canonical_json(one) + b"\n" for one in parts)
-
-
-def resigned(export: bytes, change: Callable[[Json], None], key: SigningKey = CERTIFICATE_KEY) -> bytes:
-    """Return the log that a liar with the sealer's key would have made: entries changed, then sealed and signed."""
-    tree, out = Growing(), []
-    for part in lines(export):
-        if "entry" in part:
-            change(part["entry"])
-            salt = bytes.fromhex(part["salt"])
-            tree.add(commitment(salt, part["entry"], part["form"]))
-            out.append(entry_line(part["index"], part["salt"], part["form"], part["entry"]))
-        else:
-            head = verify_checkpoint(part["checkpoint"], KEYS)
-            out.append(head_line(sign_checkpoint(Checkpoint(head.origin, tree.size, tree.root(), head.at), key)))
-    return b"".join(out)
 
 
 def test_a_log_of_every_judged_act_is_judged_the_same_again(export: bytes) -> None:

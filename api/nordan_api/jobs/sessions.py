@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nordan_api.context import Context
-from nordan_api.derogating import Derogating, held_by
+from nordan_api.derogating import Derogating
 from nordan_api.jobs import service
 from nordan_api.jobs.policy import policies_of
 from nordan_api.readers import why_not_to
 from nordan_api.workers.verdicts import Judge
-from nordan_core.domain.attempts import Attempt
+from nordan_core.domain.attempts import Attempt, held_by
 from nordan_core.domain.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from nordan_core.domain.ids import AttemptId
 from nordan_core.domain.jobs import Job

@@ -24,6 +24,7 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
 from nordan_core.proof.tokens import RenewalItem
 from nordan_core.store.attempts import Advance, LiveAttempt, LockedAttempt
+from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import AttemptReport, ExitReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
 
@@ -73,6 +74,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         lawful = [one.living(_life_s(one, judge, judged)) for one in lawful]
         renewed = [one for one in lawful if _is_due(one, now)]
         work.attempts.note_renewals(_same_words(live, judged))
+        work.audit.write_all(_by_leave(region, live, judged, now))
         work.attempts.renew(renewed, now)
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
         if up.live is None:
@@ -195,6 +197,27 @@ def _same_words(
         if said is not None and said.allowed:
             words.setdefault(id(said), ([], said.document))[0].append(one.id)
     yield from words.values()
+
+
+def _by_leave(
+    region: RegionCode, live: Sequence[LiveAttempt], judged: Mapping[AttemptId, Judged], now: datetime
+) -> Iterator[AuditEntry]:
+    """Yield an act for each new word that lets an attempt go on by derogations, which the law alone would not."""
+    for one in live:
+        said = judged.get(one.id)
+        if said is not None and said.allowed and "derogations" in said.document:
+            body: dict[str, object] = {
+                "attempt": one.id,
+                "number": one.number,
+                "fence": one.fence,
+                "region": region,
+                "pool": one.pool,
+                "epoch": said.epoch,
+                "policy_digest": said.document["policy"],
+                "derogations": said.document["derogations"],
+                "verdict": said.document,
+            }
+            yield AuditEntry(Act.GRANT_RENEWED, one.job, f"region:{region}", now, one.organisation, body)
 
 
 def _unreadable(work: UnitOfWork, region: RegionCode, since: datetime) -> tuple[str, ...]:

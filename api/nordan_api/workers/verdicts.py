@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from nordan_api.context import Context
-from nordan_api.derogating import Derogating, held_by
+from nordan_api.derogating import Derogating
 from nordan_api.evidence import Evidence
-from nordan_core.domain.attempts import Attempt
+from nordan_core.domain.attempts import Attempt, held_by
 from nordan_core.domain.fences import Finding
 from nordan_core.domain.ids import AttemptId, JobId, ProjectId
 from nordan_core.domain.jobs import Job

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, RegionCode
 from nordan_core.domain.money import Cost, Price
@@ -57,6 +58,11 @@ class Attempt:
     def gpus(self) -> int:
         """Return the GPUs of all ranks."""
         return sum(rank.gpu_mask.bit_count() for rank in self.ranks)
+
+
+def held_by(verdicts: Mapping[str, Any]) -> frozenset[str]:  # Any: JSON
+    """Return the derogations that an attempt rests on, by what was said of it at each stage."""
+    return frozenset(str(name) for said in verdicts.values() for name in said.get("derogations", ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ JUDGED: Mapping[str, bool | None] = {
     "job_refused": None,
     "grant_issued": True,
     "grant_redeemed": True,
+    "grant_renewed": True,
     "grant_denied": False,
     "upload_allowed": True,
     "upload_refused": False,
@@ -29,7 +30,7 @@ _PLACE, _DESCRIBE = frozenset({Question.PLACE}), frozenset({Question.DESCRIBE})
 ASKED: Mapping[str, tuple[frozenset[Question], ...]] = {
     "job_accepted": (_PLACE,),
     "job_refused": (_PLACE, _DESCRIBE),
-    **dict.fromkeys(("grant_issued", "grant_redeemed", "grant_denied"), (_RUN,)),
+    **dict.fromkeys(("grant_issued", "grant_redeemed", "grant_renewed", "grant_denied"), (_RUN,)),
     **dict.fromkeys(("upload_allowed", "upload_refused", "copy_allowed", "copy_refused"), (_REST,)),
     "artifact_stored": (_RUN, _REST),
     **dict.fromkeys(("read_allowed", "read_refused"), (_READ,)),

@@ -6,7 +6,7 @@ stands for a member here; which keys are one member's the certificate says (`pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -18,7 +18,8 @@ from nordan_core.residency.derogations import Derogation
 _SKEW = timedelta(seconds=SKEW_S)
 _ACTS = frozenset({"derogation_requested", "derogation_approved", "derogation_revoked"})
 #: Acts that take one use for an attempt, whichever of them is the first to rest on it.
-_USES = frozenset({"grant_issued", "grant_redeemed"})
+_USES = frozenset({"grant_issued", "grant_redeemed", "grant_renewed"})
+_ENDINGS = frozenset({"attempt_ended", "attempt_fenced"})
 
 
 @dataclass(slots=True)
@@ -38,9 +39,16 @@ class Permissions:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._keys_gone: dict[str, datetime] = {}
+        self._told: set[tuple[str, str]] = set()
+        """Attempts with the derogations that an act let them rest on."""
 
     def note(self, line: EntryLine) -> None:
         """Take up what an entry says of a derogation."""
+        if line.act in _USES:
+            self._told |= set(_uses(line, line.body.get("verdict")))
+        if line.act == "key_revoked" and (when := _instant(line.entry["at"])) is not None:
+            self._keys_gone.setdefault(line.subject, when)
         if line.act not in _ACTS:
             return
         known = self._known.setdefault(line.subject, _Known())
@@ -62,7 +70,7 @@ class Permissions:
         others = sorted(
             when
             for (digest, actor), when in known.approvals.items()
-            if digest == known.digest and actor != known.requested_by
+            if digest == known.digest and actor != known.requested_by and not self._is_gone(actor, at)
         )
         if len(others) < APPROVALS:
             yield f"it rests on {name}, which {len(others)} others approved; it takes {APPROVALS}"
@@ -76,6 +84,22 @@ class Permissions:
                 yield f"it rests on {name}, all of whose {derogation.max_uses} uses were taken before"
             else:
                 known.attempts.add(attempt)
+
+    def _is_gone(self, key: str, at: datetime) -> bool:
+        """Tell whether a key was revoked before an instant: its holder's word counts no more."""
+        return key in self._keys_gone and at > self._keys_gone[key] + _SKEW
+
+    def end_faults(self, line: EntryLine) -> Iterator[str]:
+        """Yield what an attempt rested on at its end, if no act of the log let it."""
+        for attempt, name in _uses(line, line.body) if line.act in _ENDINGS else ():
+            if (attempt, name) not in self._told:
+                yield f"the attempt {attempt} rested on derogation {name}, and no entry says how it came to that"
+
+
+def _uses(line: EntryLine, said: object) -> list[tuple[str, str]]:
+    """Return the attempt of an entry with each derogation that a part of its body names."""
+    named = said.get("derogations") if isinstance(said, Mapping) else None
+    return [(str(line.body.get("attempt")), str(one)) for one in named] if isinstance(named, list) else []
 
 
 def _instant(value: object) -> datetime | None:

@@ -219,6 +219,7 @@ class _Acts:
         if judgements is None:
             if is_judged(line.act, line.body):
                 yield "the act is judged, but its entry says nothing of that"
+            yield from self.tree.permissions.end_faults(line)
             return
         read = [read_judgement(one) for one in judgements]
         asked = frozenset(one.question for one in read)
@@ -268,7 +269,7 @@ class _Acts:
         named = line.body.get("policy_digest")
         if named is not None and named not in plain:
             yield f"it was judged by other policies than {str(named)[:12]}…, which it names"
-        if line.act in {"grant_issued", "grant_redeemed"} and not any(
+        if line.act in {"grant_issued", "grant_redeemed", "grant_renewed"} and not any(
             hash((line.subject, digest)) in self.tree.accepted for digest in plain
         ):
             yield f"the job {line.subject} was not accepted under a policy that this was judged by"

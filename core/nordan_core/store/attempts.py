@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlmodel import Session, col
 
 from nordan_core.domain.attempts import Attempt, Ending, RankPlacement, RedeemableGrant
-from nordan_core.domain.ids import AttemptId, GrantId, JobId, PoolName, ProjectId, RegionCode
+from nordan_core.domain.ids import AttemptId, GrantId, JobId, OrganisationId, PoolName, ProjectId, RegionCode
 from nordan_core.domain.money import Cost, Price
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import (
@@ -127,6 +127,8 @@ class LiveAttempt:
     id: AttemptId
     job: JobId
     project: ProjectId
+    organisation: OrganisationId
+    number: int
     fence: int
     pool: PoolName
     ttl_s: float
@@ -249,8 +251,9 @@ class Attempts:
     def live_in(self, region: RegionCode) -> list[LiveAttempt]:
         """Return the redeemed attempts of a region that have not ended, with what a renewal is judged on."""
         columns = (
-            *(AttemptRow.id, AttemptRow.job_id, JobRow.project_id, AttemptRow.fence, AttemptRow.pool, GrantRow.ttl_s),
-            *(GrantRow.alive_until, AttemptRow.verdicts, AttemptRow.stop_reason, AttemptRow.stop_grace_s),
+            *(AttemptRow.id, AttemptRow.job_id, JobRow.project_id, JobRow.organisation_id, AttemptRow.number),
+            *(AttemptRow.fence, AttemptRow.pool, GrantRow.ttl_s, GrantRow.alive_until),
+            *(AttemptRow.verdicts, AttemptRow.stop_reason, AttemptRow.stop_grace_s),
         )
         statement = (
             select(*(col(one) for one in columns))
@@ -266,6 +269,8 @@ class Attempts:
                 AttemptId(row.id),
                 JobId(row.job_id),
                 ProjectId(row.project_id),
+                OrganisationId(row.organisation_id),
+                row.number,
                 row.fence,
                 PoolName(row.pool),
                 row.ttl_s,

@@ -27,6 +27,8 @@ class Act(StrEnum):
     GRANT_ISSUED = "grant_issued"
     GRANT_REDEEMED = "grant_redeemed"
     GRANT_DENIED = "grant_denied"
+    GRANT_RENEWED = "grant_renewed"
+    """A new word of the judge lets an attempt go on, by derogations; where the policy alone does, it is no act."""
     GRANT_REVOKED = "grant_revoked"
     """What runs or was to run became unlawful; its end is an act of its own."""
     ATTEMPT_ENDED = "attempt_ended"

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlmodel import Session, col
 
-from nordan_core.domain.attempts import Ending
+from nordan_core.domain.attempts import Ending, held_by
 from nordan_core.domain.fences import fence_sentence
 from nordan_core.domain.ids import JobId
 from nordan_core.domain.money import Price
@@ -278,6 +278,7 @@ _FREE_BOUND = text(
 
 def _entry(closing: _Closing, now: datetime, actor: str) -> AuditEntry:
     ending, attempt = closing.ending, closing.attempt
+    rested_on = sorted(held_by(attempt.verdicts))
     act = Act.ATTEMPT_FENCED if ending.result is AttemptResult.FENCED else Act.ATTEMPT_ENDED
     return AuditEntry(
         act=act,
@@ -293,5 +294,6 @@ def _entry(closing: _Closing, now: datetime, actor: str) -> AuditEntry:
             "pool": attempt.pool,
             "result": ending.result.value,
             "reason": ending.reason.value if ending.reason else None,
+            **({"derogations": rested_on} if rested_on else {}),
         },
     )

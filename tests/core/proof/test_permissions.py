@@ -23,6 +23,18 @@ def grant(attempt: str, act: str = "grant_issued") -> EntryLine:
     return entry(act, "scheduler", attempt=attempt)
 
 
+GONE = EntryLine(
+    *(0, 0, bytes(16), 2),
+    {
+        "id": "aud_y",
+        "act": "key_revoked",
+        "subject": "key_c",
+        "actor": "key_a",
+        "organisation": "o",
+        "at": NOW.isoformat(),
+        "body": {},
+    },
+)
 ASKED = entry("derogation_requested", "key_a")
 APPROVED = [entry("derogation_approved", "key_b"), entry("derogation_approved", "key_c")]
 
@@ -53,6 +65,14 @@ REFUSED: dict[str, tuple[list[EntryLine], str]] = {
         [ASKED, APPROVED[0], entry("derogation_approved", "key_c", NOW + timedelta(minutes=1))],
         "before it was approved",
     ),
+    "an approver's key was revoked before": (
+        [
+            ASKED,
+            *APPROVED,
+            EntryLine(0, 0, bytes(16), 2, {**GONE.entry, "at": (NOW - timedelta(minutes=1)).isoformat()}),
+        ],
+        "which 1 others approved",
+    ),
     "taken back before": (
         [ASKED, *APPROVED, entry("derogation_revoked", "key_c", NOW - timedelta(minutes=1))],
         "was revoked",
@@ -64,6 +84,11 @@ REFUSED: dict[str, tuple[list[EntryLine], str]] = {
 def test_leave_that_was_not_given(entries: list[EntryLine], why: str) -> None:
     [fault] = told(*entries).faults(grant("att_1"), ONE, NOW)
     assert why in fault
+
+
+def test_what_happened_before_a_key_was_revoked_stands() -> None:
+    later = EntryLine(0, 0, bytes(16), 2, {**GONE.entry, "at": (NOW + timedelta(minutes=1)).isoformat()})
+    assert list(told(ASKED, *APPROVED, later).faults(grant("att_1"), ONE, NOW)) == []
 
 
 def test_uses_are_counted_by_attempt() -> None:
