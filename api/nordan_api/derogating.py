@@ -8,8 +8,8 @@ from datetime import datetime
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.errors import Unavailable
 from nordan_core.domain.ids import JobId, ProjectId
-from nordan_core.domain.jobs import Job
 from nordan_core.granted import granted
+from nordan_core.policies import DATA
 from nordan_core.residency.derogations import Bearings, Covering, coverings
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.places import Atlas
@@ -38,11 +38,20 @@ class Derogating:
         datasets = self._work.derogations.datasets_of([job])
         return coverings(granted(usable, self._atlas), Bearings(project, job, datasets.get(job, {})))
 
-    def lasting(self, job: Job) -> tuple[Covering, ...]:
+    def lasting(self, project: ProjectId, job: JobId) -> tuple[Covering, ...]:
         """Return what covers a job as long as it lasts, used up or not: for reading what its attempts left."""
-        found = self._of(job.project)
-        datasets = self._work.derogations.datasets_of([job.id]) if found else {}
-        return coverings(granted(found, self._atlas), Bearings(job.project, job.id, datasets.get(JobId(job.id), {})))
+        if not (found := self._of(project)):
+            return ()
+        datasets = self._work.derogations.datasets_of([job])
+        return coverings(granted(found, self._atlas), Bearings(project, job, datasets.get(job, {})))
+
+    def at_rest(self, project: ProjectId, dataset: str | None, *, name: str = DATA) -> tuple[Covering, ...]:
+        """Return what covers data, which speak in their policy by a name: they may lie and be read while it lasts.
+
+        Uses are counted by attempts alone; each put, copy and read is an entry of the log anyway.
+        """
+        bearings = Bearings(project, None, {} if dataset is None else {name: dataset})
+        return coverings(granted(self._of(project), self._atlas), bearings)
 
     def submitted(self, project: ProjectId, datasets: Mapping[str, str]) -> tuple[Covering, ...]:
         """Return what covers a job that has no id yet."""
@@ -77,9 +86,5 @@ class Derogating:
 def at_rest(
     work: UnitOfWork, of: Effective, project: ProjectId, *, name: str, dataset: str | None, atlas: Atlas, now: datetime
 ) -> Effective:
-    """Return the policy of data with every derogation that covers them: they may lie, and be read, as long as it lasts.
-
-    Uses are counted by attempts alone; each put, copy and read is an entry of the log anyway.
-    """
-    bearings = Bearings(project, None, {} if dataset is None else {name: dataset})
-    return derogated(of, coverings(granted(work.derogations.open(now, [project]), atlas), bearings))
+    """Return the policy of data with every derogation that covers them."""
+    return derogated(of, Derogating(work, atlas, now).at_rest(project, dataset, name=name))

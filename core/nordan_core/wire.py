@@ -337,7 +337,8 @@ class SyncDown(Down):
     unknown: tuple[str, ...] = ()
     """Attempts that the control plane has under a newer fence, or not at all: stop them without a report."""
     fenced_objects: tuple[str, ...] = ()
-    """Objects (`attempt:…`, `artifact:…`, `manifest:…`) whose reading the gateway must refuse."""
+    """Objects (`attempt:…`, `artifact:…`, `manifest:…`) whose reading the gateway must refuse; with a key behind them
+    (`… for key_…`), to its holder alone."""
     successions: tuple[dict[str, object], ...] = ()
     """As in the answer to a redemption."""
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from nordan_core.proof.errors import TokenError
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import AccessClaims, read_access
+from support.derogating import Members
 from support.lab import JOBS, PATIENTS, Lab
 from support.region_side import RegionSide, Run, manifest
 
 DATA = manifest(a__csv="1")
+IN_FRANCE = {"process": ["FR"]}
+#: A US company buys the French operator of pools.
+BOUGHT = {
+    "kind": "Entity",
+    "name": "auvergne-calcul",
+    "seat": "FR",
+    "presences": ["SE"],
+    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
+}
 Json = dict[str, Any]
 
 
@@ -168,6 +178,97 @@ class TestArtifacts:
         for name in ("art_00000000000000000000000000", "absent", "'"):
             lab.admin("GET", f"/v1/projects/default/artifacts/{name}", expect=404)
             lab.admin("POST", f"/v1/projects/default/artifacts/{name}:read", {}, expect=404)
+
+
+class TestLeaveThatIsAbout:
+    """With each sync a region is told whose passes would not be given any more."""
+
+    NARROW: ClassVar[Json] = {
+        "class": "internal",
+        "access": ["EU"],
+        **{facet: ["EEA"] for facet in ("process", "store", "describe", "key")},
+    }
+
+    def _leave(self, lab: Lab, verb: str, path: str) -> dict[str, str]:
+        """Give leave to a reader in France and one in Norway; return their keys' ids by territory."""
+        given = {}
+        for territory in ("FR", "NO"):
+            key = lab.key("home", "viewer", territory=territory)
+            lab.call(verb, path, {} if verb == "POST" else None, key=key, expect=200)
+            given[territory] = str(lab.call("GET", "/v1/me", key=key).json()["key"])
+        return given
+
+    def _narrow(self, lab: Lab, floor: Json) -> None:
+        lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": floor})
+
+    def test_to_a_log_it_ends_when_a_floor_narrows_access(self, lab: Lab) -> None:
+        """For whoever sits outside; and not when the floor goes back, whatever the pass says."""
+        job, region, run = lab.running(policy=IN_FRANCE)
+        given = self._leave(lab, "GET", f"{JOBS}/{job}/logs")
+        assert region.sync()["fenced_objects"] == []
+        self._narrow(lab, self.NARROW)
+        assert region.sync()["fenced_objects"] == [f"attempt:{run.attempt} for {given['NO']}"]
+        assert lab.region("se-bor-1").sync()["fenced_objects"] == [], "that log is not there"
+        self._narrow(lab, {**self.NARROW, "access": ["EEA"]})
+        assert region.sync()["fenced_objects"] == []
+
+    def test_to_what_lies_there_too(self, lab: Lab) -> None:
+        """An artifact of a job, in the region that holds it."""
+        job, region, run = lab.running(outputs=["model"], policy=IN_FRANCE)
+        region.end(run, outputs={"model": manifest(m="1")})
+        artifact = lab.show(job)["artifacts"][0]["id"]
+        given = self._leave(lab, "POST", f"/v1/projects/default/artifacts/{artifact}:read")
+        assert region.sync()["fenced_objects"] == []
+        self._narrow(lab, self.NARROW)
+        assert region.sync()["fenced_objects"] == [f"artifact:{artifact} for {given['NO']}"]
+
+    def test_to_a_service_it_ends_too_and_lasts_as_long_as_its_pass(self, lab: Lab) -> None:
+        """An hour."""
+        job, region, _ = _serving(lab, policy=IN_FRANCE)
+        given = self._leave(lab, "POST", f"{JOBS}/{job}:connect")
+        self._narrow(lab, self.NARROW)
+        lab.pass_time(3599)
+        assert region.sync()["fenced_objects"] == [f"service:{job} for {given['NO']}"]
+        lab.pass_time(1)
+        assert region.sync()["fenced_objects"] == []
+
+    def test_to_the_logs_of_what_ended_it_ends_with_the_place(self, lab: Lab) -> None:
+        """The region became unlawful for its policy; a job of another policy is read on, and so is one elsewhere."""
+        ended = {}
+        for name, policy in (("free", {"forbid_exposure": ["US"]}), ("plain", {})):
+            job, region, run = lab.running(name=name, policy={**IN_FRANCE, **policy})
+            region.end(run)
+            lab.admin("GET", f"{JOBS}/{job}/logs", expect=200)
+            ended[name] = run.attempt
+        reader = lab.admin("GET", "/v1/me").json()["key"]
+        assert region.sync()["fenced_objects"] == []
+        lab.apply({"kind": "ControlPlane", "territory": "FR", "operator": "caisse-du-rhone"}, BOUGHT)
+        assert region.sync()["fenced_objects"] == [f"attempt:{ended['free']} for {reader}"]
+        lab.pass_time(900)
+        assert region.sync()["fenced_objects"] == [], "no pass is about any more"
+
+    def test_of_a_key_that_was_revoked_it_ends(self, lab: Lab) -> None:
+        """Or that has expired: it would not be given any more."""
+        job, region, run = lab.running(policy=IN_FRANCE)
+        given = self._leave(lab, "GET", f"{JOBS}/{job}/logs")
+        short = lab.key("home", "viewer", territory="FR", expires_in_s=60)
+        lab.call("GET", f"{JOBS}/{job}/logs", key=short, expect=200)
+        lab.admin("DELETE", f"/v1/organisations/home/keys/{given['FR']}", expect=204)
+        assert region.sync()["fenced_objects"] == [f"attempt:{run.attempt} for {given['FR']}"]
+        lab.pass_time(60)
+        assert len(region.sync()["fenced_objects"]) == 2
+
+    def test_by_a_derogation_it_ends_with_that(self, lab: Lab) -> None:
+        """As long as it lasts, what it let run may be read."""
+        members = Members.of(lab)
+        job, region, run = lab.running(policy={**IN_FRANCE, "forbid_exposure": ["US"]})
+        region.end(run)
+        lab.apply({"kind": "ControlPlane", "territory": "FR", "operator": "caisse-du-rhone"}, BOUGHT)
+        granted = members.grant()
+        lab.admin("GET", f"{JOBS}/{job}/logs", expect=200)
+        assert region.sync()["fenced_objects"] == []
+        members.revoke(granted)
+        assert len(region.sync()["fenced_objects"]) == 1
 
 
 class TestServices:

@@ -48,10 +48,11 @@ class GatewayUnderTest:
         expires_in_s: float = 60,
         key: SigningKey | None = None,
         about: str = "",
+        subject: str = "key_x",
     ) -> dict[str, str]:
         """Return the header with a pass to one object."""
         expires_at = datetime.now(UTC) + timedelta(seconds=expires_in_s)
-        claims = AccessClaims(audience, obj, act, "key_x", expires_at, about=about)
+        claims = AccessClaims(audience, obj, act, subject, expires_at, about=about)
         return {"Authorization": f"Bearer {mint_access(claims, key or self.api.key)}"}
 
     def session_pass(

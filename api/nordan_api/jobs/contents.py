@@ -122,7 +122,7 @@ def _attempt(view: JobView, number: int | None) -> Attempt:
 def _policies(context: Context, job: Job) -> tuple[Effective, ...]:
     with context.store.begin() as work:
         project = work.tenants.project(None, job.project)
-        covered = Derogating(work, context.atlas, context.clock.now()).lasting(job)
+        covered = Derogating(work, context.atlas, context.clock.now()).lasting(job.project, job.id)
     return tuple(derogated(of, covered) for of in policies_of(job, project, context.atlas))
 
 

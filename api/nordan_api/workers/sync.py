@@ -16,6 +16,7 @@ import structlog
 from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
+from nordan_api.workers.reading import closed_to_readers
 from nordan_api.workers.renewals import sign_renewal
 from nordan_api.workers.verdicts import Judge, Judged, life_s
 from nordan_core.domain.attempts import Ending
@@ -81,6 +82,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
             return SyncDown(renewal="", settled=tuple(sorted(settled)))
         # 6. What nobody may read any more, for as long as leave to read it may be about.
         unreadable = _unreadable(work, region, now - timedelta(seconds=max(READ_S, CALL_S)))
+        unreadable += tuple(closed_to_readers(work, judge, region, frozenset(unreadable)))
     return SyncDown(
         renewal=sign_renewal(
             context, region, up, (RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed), now

@@ -77,7 +77,7 @@ class Judge:
         self.now = context.clock.now()
         self._projects: dict[ProjectId, Project | None] = {}
         self.atlas = context.facts_cache.atlas(work, self._epoch)
-        self._derogations = Derogating(work, self.atlas, self.now)
+        self.derogations = Derogating(work, self.atlas, self.now)
         self._keys: dict[JobId, str] = {}
         self._said: dict[_Question, Judged] = {}
         self._used_facts: dict[str, Json] = {}
@@ -90,7 +90,7 @@ class Judge:
 
     def evidence(self) -> Evidence:
         """Return what writes down other judgements of this transaction."""
-        return Evidence(self._book(), self.now)
+        return Evidence(self.book(), self.now)
 
     def standing(self, earlier: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return the newest of the earlier words on an attempt that still stand; None when it has to be judged."""
@@ -145,7 +145,7 @@ class Judge:
     def _learn(self, jobs: Sequence[JobId]) -> None:
         """Know the policies of jobs; those that this process has seen are not read again."""
         keys = self._work.fencing.job_keys([one for one in jobs if one not in self._keys])
-        shelf = self._shelf()
+        shelf = self.shelf()
         shelf.make_room(len(keys))
         unknown = set(shelf.unknown_jobs(keys.values()))
         if unknown:
@@ -169,19 +169,19 @@ class Judge:
     ) -> Judged:
         """Return the word with the derogations that cover this very attempt where they are enough, else the plain."""
         held = held_by(earlier)
-        covered = self._derogations.covering(question.project, job, held, may_take=may_take)
+        covered = self.derogations.covering(question.project, job, held, may_take=may_take)
         found, policies = self._facts(question), self._policies(question)
         for some in choices(covered) if policies else ():
             widened = tuple(derogated(of, some) for of in policies)
             verdict = self._verdict(widened, found)
             if verdict.allowed:
-                self._derogations.take(some, held)
+                self.derogations.take(some, held)
                 used = {"policy": widened[0].digest, "derogations": [one.derogation.id for one in some]}
                 return self._judged(widened, found, verdict, used)
         return plain
 
     def _verdict(self, policies: Standing, found: PoolFacts | None) -> Verdict:
-        facts = self._book()
+        facts = self.book()
         return may_run(policies, found, facts.control_plane, facts.atlas, self.now)
 
     def _judged(self, policies: Standing, found: PoolFacts | None, verdict: Verdict, used: Json) -> Judged:
@@ -209,7 +209,7 @@ class Judge:
 
     def _made_of(self, policies: Standing, pool: PoolFacts) -> Json:
         """Return what a word was made of, by digest, and keep the documents for the log: those that it may hold."""
-        book = self._book()
+        book = self.book()
         told = [of for of in policies if judge_control_plane(of, book.control_plane, book.atlas, self.now).allowed]
         self._used_policies |= {of.digest: judged_document(of) for of in told}
         self._used_facts[pool.digest] = facts_document(pool)
@@ -224,17 +224,19 @@ class Judge:
             **({"withheld": True} if len(told) < len(policies) else {}),
         }
 
-    def _book(self) -> FactsBook:
+    def book(self) -> FactsBook:
+        """Return the facts of the epoch that stands still."""
         return self._context.facts_cache.within(self._work, self._epoch)
 
-    def _shelf(self) -> PolicyShelf:
+    def shelf(self) -> PolicyShelf:
+        """Return parsed policies, as they read under the atlas in force."""
         return self._context.policies.under(self.atlas)
 
     def _facts(self, question: _Question) -> PoolFacts | None:
-        return self._book().pool(question.pool)
+        return self.book().pool(question.pool)
 
     def _policies(self, question: _Question) -> Standing:
-        return self._shelf().of_job(question.policy_key, self._project(question.project))
+        return self.shelf().of_job(question.policy_key, self._project(question.project))
 
     def _project(self, project: ProjectId) -> Project | None:
         if project not in self._projects:

@@ -99,6 +99,12 @@ class AccessClaims:
     about: str = ""
     """What else the object stands for, `artifact:<id>` of a manifest: equal bytes may lie under another policy."""
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return all by which a fence list may close this pass."""
+        objects = {one for one in (self.obj, self.about) if one}
+        return frozenset(objects | {reader_of(one, self.subject) for one in objects})
+
 
 @dataclass(frozen=True, slots=True)
 class SessionClaims:
@@ -113,6 +119,11 @@ class SessionClaims:
     subject: str
     """Id of the key that asked, for the region's own log."""
     expires_at: datetime
+
+
+def reader_of(obj: str, subject: str) -> str:
+    """Return the name by which a fence list closes an object to one reader, and to nobody else."""
+    return f"{obj} for {subject}"
 
 
 def mint_grant(claims: GrantClaims, key: SigningKey) -> str:

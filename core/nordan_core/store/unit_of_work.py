@@ -31,6 +31,7 @@ from nordan_core.store.nodes import Nodes
 from nordan_core.store.outbox import Outbox
 from nordan_core.store.places import Places
 from nordan_core.store.policy_versions import PolicyVersions
+from nordan_core.store.readings import Readings
 from nordan_core.store.scheduling import Scheduling
 from nordan_core.store.tenants import Tenants
 
@@ -90,6 +91,11 @@ class UnitOfWork:
     def law_in_use(self) -> LawInUse:
         """All that is judged today, for whoever asks what another atlas would do."""
         return LawInUse(self._session)
+
+    @cached_property
+    def readings(self) -> Readings:
+        """Leave to read that may be about."""
+        return Readings(self._session)
 
     @cached_property
     def lineage(self) -> Lineage:

@@ -104,6 +104,20 @@ def test_a_fence_of_what_the_object_stands_for_closes_only_that_way(gateway: Gat
     assert gateway.http.get(f"/v1/manifests/{digest}", headers=mine).status_code == 200
 
 
+def test_a_fence_for_one_reader_closes_nobody_elses_way(gateway: GatewayUnderTest, digest: str) -> None:
+    """To the object as to what it stands for."""
+    obj, path = f"manifest:{digest}", f"/v1/manifests/{digest}"
+    mine = gateway.token(obj, about="artifact:art_x", subject="key_no")
+    theirs = gateway.token(obj, about="artifact:art_x", subject="key_fr")
+    for closed in (f"{obj} for key_no", "artifact:art_x for key_no"):
+        gateway.board.fences([closed])
+        assert refusal(gateway, path, mine) == (403, "fenced")
+        assert gateway.http.get(path, headers=theirs).status_code == 200
+    gateway.board.fences([f"{obj} for key_n", "artifact:art_y for key_no"])
+    assert gateway.http.get(path, headers=mine).status_code == 200
+    gateway.board.fences([])
+
+
 def test_a_fence_list_that_cannot_be_read_keeps_what_it_said(gateway: GatewayUnderTest, digest: str) -> None:
     headers = gateway.token(f"manifest:{digest}")
     gateway.board.fences([f"manifest:{digest}"])

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
 from nordan_core.identifiers import new_id
@@ -102,6 +103,23 @@ def test_an_answer_is_passed_on_as_it_comes(gateway: GatewayUnderTest, port: int
         assert next(pieces) == b"first"
         Replica.may_go_on.set()
         assert b"".join(pieces) == b"second"
+
+
+def test_a_fence_for_its_reader_breaks_an_answer_off(gateway: GatewayUnderTest, port: int) -> None:
+    """It is never taken for a whole one; whoever else calls is served."""
+    Replica.may_go_on.clear()
+    service = Service(gateway, port)
+    other = gateway.token(f"service:{service.job}", "call", subject="key_other")
+    with gateway.http.stream("GET", service.url + "/stream", headers=service.headers) as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces) == b"first"
+        gateway.board.fences([f"service:{service.job} for key_x"])
+        Replica.may_go_on.set()
+        with pytest.raises(httpx.RemoteProtocolError):
+            next(pieces)
+    assert gateway.http.get(service.url, headers=service.headers).json()["code"] == "fenced"
+    assert gateway.http.get(service.url, headers=other).status_code == 201
+    gateway.board.fences([])
 
 
 def test_a_body_without_a_length_is_passed_on(gateway: GatewayUnderTest) -> None:

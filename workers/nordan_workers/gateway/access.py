@@ -88,7 +88,7 @@ class Doorkeeper:
 
     def is_fenced(self, claims: AccessClaims) -> bool:
         """Tell whether what the claims are about must not be read any more, by whoever was let in before."""
-        return not self.lists.fenced().isdisjoint((claims.obj, claims.about))
+        return not self.lists.fenced().isdisjoint(claims.names)
 
     def _keys(self) -> Mapping[str, PublicKey]:
         self.trust.learn(self.lists.successions())

@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from nordan_core.domain.ids import is_id
+from nordan_core.proof.tokens import AccessClaims
 from nordan_workers.gateway.access import Doorkeeper
 from nordan_workers.gateway.lists import Lists, Replica
 from nordan_workers.gateway.problems import Problem
@@ -42,6 +43,10 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset({"authorization", "host"})
 
 
+class ReaderClosed(Exception):
+    """The answer ends short of what was told, so that nobody takes it for a whole one."""
+
+
 @dataclass(slots=True)
 class Services:
     """The route for services, over what it needs."""
@@ -63,12 +68,22 @@ class Services:
         job_id = request.path_params["job_id"]
         if not is_id(job_id, "job"):
             raise Problem(404, "not_found", "no such service")
-        self.doorkeeper.admit(request, "call", f"service:{job_id}")
+        claims = self.doorkeeper.admit(request, "call", f"service:{job_id}")
         answer = await self._first_answer(request, job_id)
         headers = _passed_on(answer.headers, frozenset())
-        response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
+        response = StreamingResponse(
+            self._while_open(claims, answer), answer.status_code, background=BackgroundTask(answer.aclose)
+        )
         response.raw_headers = headers
         return response
+
+    async def _while_open(self, claims: AccessClaims, answer: httpx.Response) -> AsyncIterator[bytes]:
+        """Pass an answer on, and break it off where its reader may not be let at it any more."""
+        async for chunk in answer.aiter_raw():
+            if self.doorkeeper.is_fenced(claims):
+                await answer.aclose()
+                raise ReaderClosed
+            yield chunk
 
     async def _first_answer(self, request: Request, job_id: str) -> httpx.Response:
         """Ask replicas in turn; one that does not take the connection has seen nothing of the request."""

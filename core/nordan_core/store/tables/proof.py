@@ -18,6 +18,7 @@ class AuditEntryRow(SQLModel, table=True):
         Index("audit_unsealed", "id", postgresql_where=text("leaf_index is null")),
         Index("audit_by_subject", "subject"),
         Index("audit_by_leaf", "leaf_index", unique=True),
+        Index("audit_reads", "at", postgresql_where=text("act = 'read_allowed'")),
     )
     id: str = Field(primary_key=True)
     act: str

@@ -1,0 +1,99 @@
+"""Leave to read that may be about: who was let at what in a region lately, as the log tells, and by which policy.
+
+Used with each sync of a region, so that leave which would not be given any more is closed at its gateway. The log is
+the only record of it: a pass is signed once its entry is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlmodel import Session
+
+from nordan_core.domain.ids import ArtifactId, JobId, KeyId, ProjectId, RegionCode
+
+#: Of jobs there is leave to call a service, which lasts longer than leave to read what an attempt left.
+_OF_JOBS = text(
+    r"""
+    with told as (
+        select distinct e.subject, e.actor from audit_entry e
+        where e.act = 'read_allowed' and e.at > :call_since and (e.at > :read_since or e.subject like 'job\_%')
+    ), reader as (
+        select t.subject, k.id as reader, k.territory,
+               k.revoked_at is not null or coalesce(k.expires_at <= :now, false) as is_gone
+        from told t join api_key k on k.id = t.actor
+    )
+    select 'attempt:' || a.id as obj, r.*, j.id as job_id, j.project_id, md5(j.effective::text) as policy_key
+    from reader r join attempt a on a.id = r.subject join job j on j.id = a.job_id where a.region = :region
+    union all
+    select 'service:' || j.id, r.*, j.id, j.project_id, md5(j.effective::text)
+    from reader r join job j on j.id = r.subject
+    where exists (select 1 from attempt a where a.job_id = j.id and a.region = :region)
+    """
+)
+_OF_DATA = text(
+    """
+    select distinct 'artifact:' || a.id as obj, k.id as reader, k.territory,
+           k.revoked_at is not null or coalesce(k.expires_at <= :now, false) as is_gone,
+           a.id as artifact_id, a.project_id, a.dataset_id, md5(a.policy::text) as policy_key
+    from audit_entry e join api_key k on k.id = e.actor
+    join artifact a on a.id = e.subject join location l on l.artifact_id = a.id
+    where e.act = 'read_allowed' and e.at > :read_since and l.region = :region
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Somebody who was let at something."""
+
+    obj: str
+    """As a pass names it, or says what it is about."""
+    reader: KeyId
+    territory: str | None
+    """Where its holder sits, as it is recorded now."""
+    is_gone: bool
+    """The key was revoked or has expired."""
+    policy_key: str
+    """Names the whole policy document, of the job or of the data; see `nordan_core.policies`."""
+    project: ProjectId
+    job: JobId | None = None
+    artifact: ArtifactId | None = None
+    dataset: str | None = None
+
+
+class Readings:
+    """Reads the log for leave that may be about."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def open_in(
+        self, region: RegionCode, now: datetime, *, read_since: datetime, call_since: datetime
+    ) -> list[Reading]:
+        """Return who was let at what in a region since these instants."""
+        asked = {"region": region, "now": now, "read_since": read_since, "call_since": call_since}
+        return [*self._of_jobs(asked), *self._of_data(asked)]
+
+    def _of_jobs(self, asked: dict[str, Any]) -> Iterator[Reading]:  # Any: values of a statement
+        for row in self._session.execute(_OF_JOBS, asked):
+            yield Reading(**_common(row), job=JobId(row.job_id))
+
+    def _of_data(self, asked: dict[str, Any]) -> Iterator[Reading]:  # Any: as above
+        for row in self._session.execute(_OF_DATA, asked):
+            yield Reading(**_common(row), artifact=ArtifactId(row.artifact_id), dataset=row.dataset_id)
+
+
+def _common(row: Row[Any]) -> dict[str, Any]:  # Any: a row of a textual statement has no column types
+    return {
+        "obj": row.obj,
+        "reader": KeyId(row.reader),
+        "territory": row.territory,
+        "is_gone": row.is_gone,
+        "policy_key": row.policy_key,
+        "project": ProjectId(row.project_id),
+    }
