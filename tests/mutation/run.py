@@ -16,6 +16,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -30,8 +31,9 @@ PROOFS = ("test_exhaustive.py", "test_proofs.py")
 """They take minutes of processor time, so only `--thorough` puts what the others let through to them."""
 QUICK_S = 0.5
 """Seconds of processor time: most mutants are noticed by tests that take less."""
-CPU_S = 400
-"""Seconds of processor time, several times what all tests take. A mutant that takes longer is noticed."""
+QUICK_CPU_S, CPU_S = 60, 400
+"""Seconds of processor time: several times what the quick tests take, and all. A mutant that takes longer is noticed:
+many turn a loop into one without end."""
 ENDLESS = "no test: it does not end, or takes all memory"
 
 
@@ -49,6 +51,17 @@ def main() -> None:
     if left:
         _ask(left, results, workers=asked.workers, thorough=asked.thorough)
     sys.exit(_summary(mutants, results))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Some tests, as one who is asked about mutants."""
+
+    title: str
+    who: Callable[[Mutant], str | None]
+    """Returns the test that notices a mutant."""
+    seconds: int
+    """Of processor time that one mutant may take."""
 
 
 class Results:
@@ -99,19 +112,21 @@ def _ask(mutants: Sequence[Mutant], results: Results, *, workers: int, thorough:
     _wait_for(lambda: _to_whom_it_concerns([one for one in mutants if one.function], files, results, workers))
     # 2. From the start, to all tests: what counts at import.
     at_import = [one for one in mutants if not one.function]
-    _put("at import", at_import, lambda one: in_import(one, _paths_of(_nearest_first(one, files))), results, workers)
+    asked = Asked("at import", lambda one: in_import(one, _paths_of(_nearest_first(one, files))), CPU_S)
+    _put(at_import, asked, results, workers)
 
 
 def _to_whom_it_concerns(mutants: Sequence[Mutant], files: Sequence[str], results: Results, workers: int) -> None:
     def ask(collected: Collected) -> None:
         traces = collected.traces(workers)
         print(f"{len(traces)} tests traced", flush=True)
-        for title, tests in (
-            ("by the quick tests", [one for one in traces if one.seconds < QUICK_S]),
-            ("by the others", [one for one in traces if one.seconds >= QUICK_S]),
+        for title, seconds, tests in (
+            ("by the quick tests", QUICK_CPU_S, [one for one in traces if one.seconds < QUICK_S]),
+            ("by the others", CPU_S, [one for one in traces if one.seconds >= QUICK_S]),
         ):
             left = [one for one in mutants if results.noticed_by(one) is None]
-            _put(title, left, partial(_first_failing, collected, tests), results, workers)
+            asked = Asked(title, partial(_first_failing, collected, tests), seconds)
+            _put(left, asked, results, workers)
 
     collect(_paths_of(files), ask)
 
@@ -140,11 +155,9 @@ def _wait_for(call: Callable[[], None]) -> None:
         sys.exit("the tests could not be run")
 
 
-def _put(
-    title: str, mutants: Sequence[Mutant], ask: Callable[[Mutant], str | None], results: Results, workers: int
-) -> None:
+def _put(mutants: Sequence[Mutant], asked: Asked, results: Results, workers: int) -> None:
     survivors = 0
-    told = answers(mutants, lambda one: (ask(one),), workers=workers, seconds=CPU_S, is_silent=True)
+    told = answers(mutants, lambda one: (asked.who(one),), workers=workers, seconds=asked.seconds, is_silent=True)
     for place, (mutant, answer) in enumerate(told, start=1):
         by = ENDLESS if answer is None else answer[0]
         if by is None:
@@ -152,7 +165,7 @@ def _put(
         else:
             results.keep(mutant, by)
         if place % 100 == 0 or place == len(mutants):
-            print(f"{title}: {place} of {len(mutants)} asked, {survivors} not noticed so far", flush=True)
+            print(f"{asked.title}: {place} of {len(mutants)} asked, {survivors} not noticed so far", flush=True)
 
 
 def _summary(mutants: Sequence[Mutant], results: Results) -> int:
