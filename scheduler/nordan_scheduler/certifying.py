@@ -16,7 +16,7 @@ import structlog
 
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.artifacts import Artifact
-from nordan_core.domain.attempts import Attempt, held_by
+from nordan_core.domain.attempts import Attempt, held_by, words_of
 from nordan_core.domain.contents import ArtifactKind
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.ids import AttemptId, JobId, PoolName
@@ -57,7 +57,6 @@ from nordan_scheduler.derogations_used import Used
 
 _log = structlog.get_logger()
 #: In the order in which they happen; later judgements of one kind replace earlier ones.
-STAGES = ("apply", "redeem", "renew")
 
 Json = Mapping[str, Any]  # Any: JSON
 #: What a job's rows may be unfit with: its certificate waits, those of others do not.
@@ -90,7 +89,7 @@ class Batch:
 
     def atlas(self, job: JobId) -> Atlas:
         """Return the atlas that a job's last judgement was made under; the one in force where there was none."""
-        said = [one for attempt in self.attempts[job] for one in _said(attempt).values()]
+        said = [one for attempt in self.attempts[job] for _, one in words_of(attempt.verdicts)]
         return self.atlases.get(said[-1]["atlas"], self.in_force) if said else self.in_force
 
 
@@ -238,7 +237,7 @@ def _derogations(attempts: Mapping[JobId, Sequence[Attempt]]) -> set[str]:
 
 def _judged_by(attempts: Mapping[JobId, Sequence[Attempt]]) -> list[object]:
     every = [one for group in attempts.values() for one in group]
-    return [said.get("facts") for one in every for said in _said(one).values()]
+    return [said.get("facts") for one in every for _, said in words_of(one.verdicts)]
 
 
 def _accepted_by(entries: Mapping[str, Sequence[LoggedEntry]]) -> list[object]:
@@ -247,7 +246,7 @@ def _accepted_by(entries: Mapping[str, Sequence[LoggedEntry]]) -> list[object]:
 
 def _atlases(attempts: Mapping[JobId, Sequence[Attempt]], entries: Mapping[str, Sequence[LoggedEntry]]) -> set[str]:
     """Return the digests of the atlases that attempts and the other acts about jobs were judged under."""
-    said = [one for group in attempts.values() for attempt in group for one in _said(attempt).values()]
+    said = [one for group in attempts.values() for attempt in group for _, one in words_of(attempt.verdicts)]
     said += [one for group in entries.values() for entry in group for one in _judgements_in(entry.body)]
     return {str(one["atlas"]) for one in said if "atlas" in one}
 
@@ -281,16 +280,10 @@ def _control_plane(entries: Sequence[LoggedEntry], batch: Batch, book: FactsBook
     return control_plane_document(book.control_plane) if logged is None else logged
 
 
-def _said(attempt: Attempt) -> dict[str, Json]:
-    """Return what the judge said by stage, in the order in which the stages happen."""
-    verdicts: Mapping[str, Any] = attempt.verdicts  # Any: JSON
-    return {stage: verdicts[stage] for stage in STAGES if stage in verdicts}
-
-
 def _judgements(attempt: Attempt, policy: str) -> tuple[JudgementRecord, ...]:
     return tuple(
         JudgementRecord(
-            stage=stage,  # type: ignore[arg-type]  # STAGES holds the literals
+            stage=stage,  # type: ignore[arg-type]  # `words_of` yields the literals
             at=datetime.fromisoformat(said["at"]),
             epoch=said["epoch"],
             policy_digest=said.get("policy", policy),
@@ -298,7 +291,7 @@ def _judgements(attempt: Attempt, policy: str) -> tuple[JudgementRecord, ...]:
             atlas_digest=said["atlas"],
             good_until=datetime.fromisoformat(said["good_until"]) if said["good_until"] else None,
         )
-        for stage, said in _said(attempt).items()
+        for stage, said in words_of(attempt.verdicts)
     )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.artifacts import Artifact
-from nordan_core.domain.attempts import Attempt
+from nordan_core.domain.attempts import Attempt, words_of
 from nordan_core.domain.jobs import Job
 from nordan_core.proof.records import DerogationRecord, SignedRecord
 from nordan_core.residency.derogations import Bearings, Covering, coverings, parse_derogation
@@ -53,8 +52,7 @@ class Used:
 
 
 def _together(attempt: Attempt) -> list[tuple[str, ...]]:
-    verdicts: Mapping[str, Any] = attempt.verdicts  # Any: JSON
-    return [tuple(said["derogations"]) for said in verdicts.values() if said.get("derogations")]
+    return [tuple(said["derogations"]) for _, said in words_of(attempt.verdicts) if said.get("derogations")]
 
 
 def _record(proposal: Proposal) -> DerogationRecord:

@@ -231,6 +231,22 @@ class TestDualControl:
 class TestWhatItLetsRun:
     """Judged at submission, at apply, at redeem and at renewal."""
 
+    def test_what_an_attempt_once_rested_on_is_remembered(self, lab: Lab, members: Members) -> None:
+        """Bought, sold back, bought again while it runs: one use, which its certificate names."""
+        granted = members.grant(max_uses=1)
+        job, region, run = lab.running(**_patients(lab))
+        home = {"owner": "caisse-du-rhone", "capital_percent": 100, "votes_percent": 100, "control": "none"}
+        for owned in (BOUGHT, {**BOUGHT, "owners": [home]}, BOUGHT, {**BOUGHT, "owners": [home]}):
+            lab.apply(owned)
+            assert region.sync()["stop"] == []
+            assert members.show(granted)["uses"] == 1
+        region.end(run)
+        lab.seal()
+        report = lab.verify(job)
+        assert failing(report) == {}
+        assert report.certificate is not None
+        assert [one.digest for one in report.certificate.derogations] == [granted["digest"]]
+
     @pytest.mark.parametrize("subject", ["project/default", "dataset/patients"])
     def test_a_job_runs_by_it_and_its_certificate_says_so(self, lab: Lab, members: Members, subject: str) -> None:
         """Refused without, accepted with; one use; verified offline with the text and who approved it."""

@@ -19,7 +19,7 @@ from nordan_api.workers.content import store_outputs
 from nordan_api.workers.reading import closed_to_readers
 from nordan_api.workers.renewals import sign_renewal
 from nordan_api.workers.verdicts import Judge, Judged, life_s
-from nordan_core.domain.attempts import Ending
+from nordan_core.domain.attempts import Ending, renewed
 from nordan_core.domain.ids import AttemptId, RegionCode
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import ATTEMPT_MOVES, AttemptResult, AttemptState
@@ -73,10 +73,10 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         held = {(one.attempt_id, one.fence) for one in up.live or ()}
         lawful = [one for one in live if one.stop_reason is not Reason.FENCED and (one.id, one.fence) in held]
         lawful = [one.living(_life_s(one, judge, judged)) for one in lawful]
-        renewed = [one for one in lawful if _is_due(one, now)]
+        due = [one for one in lawful if _is_due(one, now)]
         work.attempts.note_renewals(_same_words(live, judged))
         work.audit.write_all(_by_leave(region, live, judged, now))
-        work.attempts.renew(renewed, now)
+        work.attempts.renew(due, now)
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
         if up.live is None:
             return SyncDown(renewal="", settled=tuple(sorted(settled)))
@@ -84,9 +84,7 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         unreadable = _unreadable(work, region, now - timedelta(seconds=max(READ_S, CALL_S)))
         unreadable += tuple(closed_to_readers(work, judge, region, frozenset(unreadable)))
     return SyncDown(
-        renewal=sign_renewal(
-            context, region, up, (RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in renewed), now
-        ),
+        renewal=sign_renewal(context, region, up, (RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in due), now),
         stop=tuple(_stop(one) for one in live if one.stop_reason is not None),
         settled=tuple(sorted(settled)),
         unknown=_unknown(up.live, live, settled),
@@ -192,12 +190,14 @@ def _life_s(one: LiveAttempt, judge: Judge, judged: Mapping[AttemptId, Judged]) 
 def _same_words(
     live: Sequence[LiveAttempt], judged: Mapping[AttemptId, Judged]
 ) -> Iterator[tuple[list[AttemptId], dict[str, Any]]]:  # Any: JSON
-    """Yield each new word of the judge with all attempts that it lets go on, to be kept with them."""
-    words: dict[int, tuple[list[AttemptId], dict[str, Any]]] = {}
+    """Yield what changes in verdicts by each new word of the judge, with all attempts of which that is the same."""
+    words: dict[tuple[int, str], tuple[list[AttemptId], dict[str, Any]]] = {}
     for one in live:
         said = judged.get(one.id)
         if said is not None and said.allowed:
-            words.setdefault(id(said), ([], said.document))[0].append(one.id)
+            change = renewed(one.verdicts, said.document)
+            key = id(said), "" if len(change) == 1 else one.id
+            words.setdefault(key, ([], change))[0].append(one.id)
     yield from words.values()
 
 

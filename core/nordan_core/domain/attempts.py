@@ -60,9 +60,36 @@ class Attempt:
         return sum(rank.gpu_mask.bit_count() for rank in self.ranks)
 
 
+STAGES = ("apply", "redeem", "rested", "renew")
+RESTED = "rested"
+"""A list: the words at renewal that rested on derogations, and in whose place another has come."""
+
+
+def words_of(verdicts: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:  # Any: JSON
+    """Return what the judge said of an attempt, with the stage of each word, in the order in which it was said."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for stage in STAGES:
+        if stage == RESTED:
+            found += [("renew", one) for one in verdicts.get(RESTED, ())]
+        elif stage in verdicts:
+            found.append((stage, verdicts[stage]))
+    return found
+
+
 def held_by(verdicts: Mapping[str, Any]) -> frozenset[str]:  # Any: JSON
-    """Return the derogations that an attempt rests on, by what was said of it at each stage."""
-    return frozenset(str(name) for said in verdicts.values() for name in said.get("derogations", ()))
+    """Return the derogations that an attempt rests on or once rested on."""
+    return frozenset(str(name) for _, said in words_of(verdicts) for name in said.get("derogations", ()))
+
+
+def renewed(verdicts: Mapping[str, Any], word: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
+    """Return what changes in an attempt's verdicts by a new word at renewal.
+
+    The one before is kept where it alone says that a derogation was used: a use is counted once, and certified.
+    """
+    before = verdicts.get("renew", {})
+    others = {key: one for key, one in verdicts.items() if key != "renew"} | {"renew": word}
+    is_lost = not frozenset(before.get("derogations", ())) <= held_by(others)
+    return {"renew": word, **({RESTED: [*verdicts.get(RESTED, ()), before]} if is_lost else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,9 +293,9 @@ class Attempts:
             self._session.execute(statement.values(alive_until=until))
 
     def note_renewals(self, said: Iterable[tuple[Sequence[AttemptId], Mapping[str, Any]]]) -> None:
-        """Store what the judge said at renewal, for attempts whose epoch had moved: the same word for many."""
-        for attempts, document in said:
-            renewed = _ATTEMPT.c.verdicts.concat({"renew": dict(document)})
+        """Store what the judge said at renewal, for attempts whose epoch had moved: the same change for many."""
+        for attempts, change in said:
+            renewed = _ATTEMPT.c.verdicts.concat(dict(change))
             statement = update(AttemptRow).where(col(AttemptRow.id).in_(list(attempts)))
             self._session.execute(statement.values(verdicts=renewed))
 
