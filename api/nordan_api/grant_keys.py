@@ -99,9 +99,8 @@ class GrantKeys:
         assert choice.key is not None, "it is introduced"
         head = work.ledger.head()
         now = self._clock.now()
-        work.audit.write(
-            introduction(
-                choice, Purpose.GRANT, at=now, until=now + self._overlap, size=0 if head is None else head.size
-            )
-        )
+        # A lost key has no say from this moment on; one that is changed holds on for what it signed.
+        until = now if choice.signs_in is choice.key else now + self._overlap
+        size = 0 if head is None else head.size
+        work.audit.write(introduction(choice, Purpose.GRANT, at=now, until=until, size=size))
         _log.warning("grant_key_changed", key=choice.key.public.key_id)

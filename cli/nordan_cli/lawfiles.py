@@ -95,7 +95,7 @@ def read_world(path: Path, atlas: Atlas) -> WorldState:
     with _of(path):
         documents = parse_world(list(jobfile.load_all(path)))
         for place, document in enumerate(documents):
-            check_codes(document, atlas, f"documents.{place}")
+            check_codes(document.stored(), atlas, f"documents.{place}")
         world = state_of(documents)
         check_references(world)
         return world

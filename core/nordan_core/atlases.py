@@ -25,14 +25,14 @@ class AtlasShelf:
     """Knows atlases by digest, and which one was in force when it last looked."""
 
     def __init__(self) -> None:
-        self._newest = default_atlas()
+        self._newest = (0, default_atlas())
         self._known: OrderedDict[str, Atlas] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
     def newest(self) -> Atlas:
         """Return the atlas that was in force when somebody last looked."""
-        return self._newest
+        return self._newest[1]
 
     def within(self, work: UnitOfWork) -> Atlas:
         """Return the atlas in force; it stands still for as long as the caller holds the residency epoch.
@@ -40,10 +40,14 @@ class AtlasShelf:
         Raises:
             Unavailable: this version cannot read it, so it judges nothing.
         """
-        digest = work.atlases.in_force() or default_atlas().digest
-        if self._newest.digest != digest:
-            self._newest = self.by_digest(work, [digest])[digest]
-        return self._newest
+        number, digest = work.atlases.newest() or (0, default_atlas().digest)
+        seen = self._newest[1]
+        found = seen if seen.digest == digest else self.by_digest(work, [digest])[digest]
+        with self._lock:
+            # Whoever does not hold the epoch may be late, and must not set back what another has seen since.
+            if number >= self._newest[0]:
+                self._newest = (number, found)
+        return found
 
     def by_digest(self, work: UnitOfWork, digests: Iterable[str]) -> dict[str, Atlas]:
         """Return atlases of any time by digest; those that neither the store nor the package has are left out.

@@ -69,7 +69,8 @@ def choose(held: Held, chain: Chain, signed_last: str | None = None) -> Choice:
     `signed_last` is the id of the key under the newest head of the log, where no key was ever changed; None where
     nothing says which one came before.
     """
-    newest = chain.newest or signed_last or held.current.public.key_id
+    # What replaces a lost key takes its place also where no key was ever changed: the log has to tell of it.
+    newest = chain.newest or signed_last or (held.replaces or held.current.public).key_id
     ring = chain.ring(held.current.public)
     if held.next is not None and newest == held.next.public.key_id:
         return Choice(held.next)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -25,13 +26,21 @@ from pydantic import (
 from nordan_core.documents import Name
 from nordan_core.domain.errors import Invalid
 from nordan_core.domain.places import ExecutorKind
+from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.facts import Service
 from nordan_core.residency.places import Atlas
-from nordan_core.residency.reading import read_word
+from nordan_core.residency.reading import read_percent, read_word
 
-Percent = Annotated[float, Field(ge=0, le=100)]
 Territory = Annotated[str, Field(min_length=2, max_length=6)]
 _LOCODE = re.compile(r"[A-Z]{2}[A-Z2-9]{3}")
+
+
+def _percent(value: float) -> float:
+    try:
+        read_percent(value, "")
+    except PolicyError as error:
+        raise ValueError(error.message) from None
+    return value
 
 
 def _instant(value: object) -> object:
@@ -43,6 +52,18 @@ def _instant(value: object) -> object:
     return value
 
 
+def _first_moment(value: object) -> object:
+    """Read a bare date as the beginning of that day, as policies and the atlas do."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        value = date.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return value
+
+
+#: With as many decimals as facts are read with: a finer share would be lost, and be another where it is read back.
+Percent = Annotated[float, Field(ge=0, le=100), AfterValidator(_percent)]
+Since = Annotated[AwareDatetime, BeforeValidator(_first_moment)]
 Until = Annotated[AwareDatetime, BeforeValidator(_instant)]
 #: Nodes of one pool.
 MAX_NODES = 10_000
@@ -80,7 +101,7 @@ class AttestationDocument(_Document):
     """That an adequacy decision with a condition covers an entity."""
 
     name: Annotated[str, Field(max_length=63)]
-    valid_from: Until | None = None
+    valid_from: Since | None = None
     valid_until: Until | None = None
 
 
@@ -157,7 +178,7 @@ class CertificationDocument(_Document):
     scheme: str
     level: str
     scope: Annotated[tuple[Service, ...], Field(min_length=1)]
-    valid_from: Until | None = None
+    valid_from: Since | None = None
     valid_until: Until
     issuer: Annotated[str, Field(max_length=200)] = ""
 
@@ -213,35 +234,34 @@ _ADAPTER: TypeAdapter[WorldDocument] = TypeAdapter(WorldDocument)
 KINDS = ("Entity", "ControlPlane", "Region", "Pool", "Organisation", "Project")
 
 
-def check_codes(document: WorldDocument, atlas: Atlas, prefix: str) -> None:
-    """Check every code of a document against the atlas: territories, certification schemes and levels.
+def check_codes(document: Mapping[str, Any], atlas: Atlas, prefix: str) -> None:  # Any: JSON
+    """Check every code of a document, in the form in which it is kept: territories, certification schemes and levels.
 
     Raises:
         PolicyError: for the first unknown one, with what was probably meant.
     """
     for field, code in _territories(document):
-        atlas.parse_territory(code, f"{prefix}.{field}")
-    if isinstance(document, EntityDocument):
-        for attested in document.attestations:
-            read_word(attested.name, f"{prefix}.attestations.name", tuple(sorted(atlas.attestations)))
-    if isinstance(document, PoolDocument):
-        for one in document.certifications:
-            scheme = read_word(one.scheme, f"{prefix}.certifications.scheme", tuple(atlas.schemes))
-            read_word(one.level, f"{prefix}.certifications.{scheme}", tuple(atlas.schemes[scheme].levels))
+        atlas.parse_territory(code, f"{prefix}.{field}".strip("."))
+    # Documents of older versions know no attestations, and most kinds neither them nor certifications.
+    for attested in document.get("attestations", ()):
+        read_word(attested["name"], f"{prefix}.attestations.name".strip("."), tuple(sorted(atlas.attestations)))
+    for one in document.get("certifications", ()):
+        scheme = read_word(one["scheme"], f"{prefix}.certifications.scheme".strip("."), tuple(atlas.schemes))
+        levels = tuple(atlas.schemes[scheme].levels)
+        read_word(one["level"], f"{prefix}.certifications.{scheme}".strip("."), levels)
 
 
-def _territories(document: WorldDocument) -> list[tuple[str, str]]:
-    match document:
-        case EntityDocument():
-            return [("seat", document.seat), *(("presences", one) for one in document.presences or ())]
-        case ControlPlaneDocument():
-            return [("territory", document.territory)]
-        case RegionDocument():
-            ends = [document.endpoints.store, document.endpoints.log, document.endpoints.key]
+def _territories(document: Mapping[str, Any]) -> list[tuple[str, str]]:  # Any: JSON
+    match document["kind"]:
+        case "Entity":
+            return [("seat", document["seat"]), *(("presences", one) for one in document["presences"] or ())]
+        case "ControlPlane":
+            return [("territory", document["territory"])]
+        case "Region":
             return [
-                ("territory", document.territory),
-                *(("access_territories", one) for one in document.access_territories),
-                *(("endpoints", one.territory) for one in ends if one is not None),
+                ("territory", document["territory"]),
+                *(("access_territories", one) for one in document["access_territories"]),
+                *(("endpoints", one["territory"]) for one in document["endpoints"].values() if one),
             ]
         case _:
             return []

@@ -1,7 +1,8 @@
 """Threads that repeat a step: the leader's work, and what every process does. One that dies ends the process.
 
-A step raises `NotLeader` when another process leads: the loop stands by. A database that is away is waited for. Any
-other exception is a defect; the crew notes it and the process ends, so that a fresh one takes over.
+A step raises `NotLeader` when another process leads: the loop stands by. A database that is away is waited for, and so
+is a part that is `Unavailable`. Any other exception is a defect; the crew notes it and the process ends, so that a
+fresh one takes over.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import structlog
 from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from nordan_core.domain.errors import Unavailable
 from nordan_core.store.leadership import NotLeader
 from nordan_scheduler.leader import Leader
 
@@ -93,4 +95,9 @@ class LeaderLoop:
         except AWAY as error:
             _log.warning("database_away", loop=self.name, error=type(error).__name__)
             self._stopping.wait(DATABASE_AWAY_S)
+            return 0.0
+        except Unavailable as error:
+            # Such as an atlas of a later version: a fresh process could not read it either.
+            _log.error("step_waits", loop=self.name, detail=error.message)
+            self._stopping.wait(error.retry_after_s)
             return 0.0

@@ -6,14 +6,20 @@ from typing import Any
 
 import pytest
 
+from nordan_api.places.service import apply_world
 from nordan_core.atlas.loader import default_atlas, default_atlas_bytes
+from nordan_core.domain.ids import KeyId, OrganisationId
+from nordan_core.domain.tenants import Principal, Role
 from nordan_core.proof.atlas_signature import packaged_signature
 from nordan_core.proof.certificate import verify_certificate
 from nordan_core.proof.keys import SigningKey, trusted
 from nordan_core.proof.replay import Terms
 from nordan_core.proof.report import VerificationReport
+from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.places import Atlas
+from nordan_core.store.atlases import AtlasToApply
 from support.atlases import KEY, TRUSTED, changed, lacking, offer, parsed, without
+from support.database_clock import START
 from support.exports import ATLASES, export_of, replayed
 from support.lab import CERTIFICATE_KEY, JOBS, Lab
 from support.region_side import manifest
@@ -213,6 +219,54 @@ def test_what_may_not_come_into_force_changes_nothing(
     before = lab.dump()
     assert apply(lab, data, expect=status, **body)["code"] == code
     assert lab.dump() == before
+
+
+#: Described and touched by no pool yet, each with a territory that nothing else is in.
+IDLE: dict[str, Json] = {
+    "a company's presence": {
+        "kind": "Entity",
+        "name": "farallon",
+        "seat": "FR",
+        "presences": ["GU"],
+        "owners": [],
+    },
+    "a region without pools": {
+        "kind": "Region",
+        "name": "gu-hag-1",
+        "territory": "GU",
+        "operator": "auvergne-calcul",
+        "access_territories": ["FR"],
+    },
+}
+
+
+@pytest.mark.parametrize("document", IDLE.values(), ids=IDLE)
+def test_a_territory_of_what_no_pool_touches_yet_is_in_use(lab: Lab, document: Json) -> None:
+    lab.apply(document)
+    refused = apply(lab, changed(lacking("GU")), expect=409)
+    assert refused["code"] == "atlas_lacks_names"
+    assert document["name"] in refused["detail"]
+
+
+def test_a_territory_where_a_reader_sits_is_in_use_while_the_key_counts(lab: Lab) -> None:
+    made = lab.admin("POST", "/v1/organisations/home/keys", {"role": "viewer", "territory": "GU"}, expect=201).json()
+    refused = apply(lab, changed(lacking("GU")), expect=409)
+    assert (refused["code"], made["id"] in refused["detail"]) == ("atlas_lacks_names", True)
+    lab.admin("DELETE", f"/v1/organisations/home/keys/{made['id']}", expect=204)
+    apply(lab, changed(lacking("GU")))
+
+
+def test_codes_are_read_by_the_atlas_that_is_in_force_when_they_are_stored(lab: Lab) -> None:
+    other = lab.another_process()
+    assert other.context.atlas.is_territory("GU")
+    # Seen by nobody else yet: a process reads which one is in force when it looks.
+    with lab.context.store.begin() as work:
+        work.epoch.step()
+        data = changed(lacking("GU"))
+        work.atlases.add(AtlasToApply("tests-2027-01", digest(data), data, offer(data)["signature"]), by="t", at=START)
+    principal = Principal(KeyId("key_t"), OrganisationId("org_t"), Role.ADMIN)
+    with pytest.raises(PolicyError, match="GU"):
+        apply_world(other.context, principal, [IDLE["a company's presence"]])
 
 
 def test_what_is_no_atlas_is_refused_before_it_is_read(lab: Lab) -> None:

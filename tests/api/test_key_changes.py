@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nordan_api.grant_keys import GrantKeys
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.domain.errors import Unavailable
 from nordan_core.proof.certificate import open_certificate, sign_certificate, verify_certificate
 from nordan_core.proof.errors import TokenForged
 from nordan_core.proof.keys import KeyRing, PublicKey, SigningKey, trusted
 from nordan_core.proof.report import VerificationReport
-from nordan_core.proof.rotation import NEXT, PUBLIC, Held, begin, finish
+from nordan_core.proof.rotation import NEXT, PUBLIC, REPLACES, Held, begin, finish, replace
 from nordan_core.proof.succession import Purpose, follow
-from nordan_core.proof.tokens import read_grant, read_renewal
+from nordan_core.proof.tokens import mint_session, read_grant, read_renewal, read_session
 from nordan_workers.trust import Trust
 from support.command_line import Nordan
 from support.exports import export_of
@@ -33,7 +36,7 @@ def path(lab: Lab) -> Iterator[Path]:
     path = lab.context.settings.grant_key_file
     before = {one: one.read_bytes() for one in (path, path.with_name(path.name + PUBLIC)) if one.exists()}
     yield path
-    for ending in ("", PUBLIC, NEXT, NEXT + PUBLIC):
+    for ending in ("", PUBLIC, NEXT, NEXT + PUBLIC, REPLACES):
         path.with_name(path.name + ending).unlink(missing_ok=True)
     for one, data in before.items():
         one.write_bytes(data)
@@ -153,6 +156,50 @@ def test_an_api_without_the_next_key_signs_with_the_old_one_while_that_holds(lab
     following.write_bytes(data)
     lab.context.grant_keys.refresh()
     assert lab.context.grant_key.public != first
+
+
+def test_a_lost_grant_key_is_told_in_the_log_also_where_none_was_ever_changed(
+    lab: Lab, path: Path, tmp_path: Path
+) -> None:
+    """It signs nothing from then on, and what it signed before verifies by the keys that the server tells."""
+    lost = lab.context.grant_key.public
+    before = certificate(lab, ended(lab))
+    kept = tmp_path / "grant.key"
+    kept.write_bytes(path.read_bytes())
+    elsewhere = GrantKeys(kept, lab.context.store, lab.clock, lab.context.settings.grant_key_overlap_s)
+    made = replace(path, lost)
+    for _ in range(2):
+        lab.context.grant_keys.refresh()
+    assert lab.one("select count(*) from audit_entry where act = 'signing_key_changed'") == 1
+    assert lab.context.grant_key.public == made
+    assert set(lab.context.grant_keys.live(lab.clock.now())) == {made.key_id}
+    elsewhere.refresh()
+    with pytest.raises(Unavailable):
+        elsewhere.current  # noqa: B018  # reading it is the act
+    told = lab.admin("GET", "/v1/keys", expect=200).json()
+    ring = trusted(*(PublicKey.from_pem(pem) for pem in told["grant_keys"].values()))
+    assert set(ring) == {lost.key_id, made.key_id}
+    ring = follow(ring, told["successions"], Purpose.GRANT)
+    assert why(verified(before, ring, trusted(CERTIFICATE_KEY.public))) == []
+
+
+def test_a_session_goes_on_by_a_key_that_may_sign_and_by_no_retired_one(lab: Lab, path: Path) -> None:
+    first = lab.context.grant_key
+    job, _, _ = lab.running()
+
+    def renewed(token: str, status: int) -> Json:
+        answer: Json = lab.admin("POST", f"{JOBS}/{job}:exec", {"renew": token}, expect=status).json()
+        return answer
+
+    token = lab.admin("POST", f"{JOBS}/{job}:exec", {}, expect=200).json()["token"]
+    claims = read_session(token, keys=trusted(first.public), now=lab.clock.now())
+    change_grant_key(lab, path)
+    lab.clock.advance(30)
+    renewed(token, 200)
+    lab.pass_time(lab.context.settings.grant_key_overlap_s)
+    later = dataclasses.replace(claims, expires_at=lab.clock.now() + timedelta(seconds=60))
+    renewed(mint_session(later, lab.context.grant_key), 200)
+    assert renewed(mint_session(later, first), 422)["errors"][0]["field"] == "renew"
 
 
 FOREIGN: dict[str, tuple[Callable[[Lab, Json], Json], str]] = {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from nordan_core.identifiers import new_id
 from nordan_core.proof.errors import TokenError
 from nordan_core.proof.keys import SigningKey, trusted
 from nordan_core.proof.tokens import SessionClaims, mint_session, read_access, read_session
@@ -198,6 +200,15 @@ class TestGoingOn:
         lab.admin("POST", f"{JOBS}/{second}:exec", {"renew": access["token"]}, expect=404)
         forged = mint_session(claims_of(lab, access), SigningKey.create())
         lab.admin("POST", f"{JOBS}/{job}:exec", {"renew": forged}, expect=422)
+        assert len(acts(lab)) == 1
+
+    def test_a_session_that_the_log_does_not_tell_of_does_not_go_on(self, lab: Lab) -> None:
+        """However well its pass is signed: nobody would ever learn of it."""
+        job, _, _ = lab.running()
+        claims = claims_of(lab, _opened(lab, job))
+        made_up = mint_session(replace(claims, session_id=new_id("exs")), lab.context.grant_key)
+        lab.admin("POST", f"{JOBS}/{job}:exec", {"renew": made_up}, expect=422)
+        lab.admin("POST", f"{JOBS}/{job}:exec", {"renew": mint_session(claims, lab.context.grant_key)}, expect=200)
         assert len(acts(lab)) == 1
 
     def test_an_attempt_that_was_fenced_is_not_entered_again(self, lab: Lab) -> None:

@@ -142,3 +142,24 @@ def test_an_atlas_is_fetched_byte_for_byte_with_its_signature(nordan: Nordan, re
     assert (tmp_path / "a.json").read_bytes() == default_atlas_bytes()
     assert (tmp_path / "a.json.sig").read_bytes() == default_atlas_signature()
     assert digest in nordan("admin", "atlas", "show").out
+
+
+@pytest.mark.parametrize("told", ["another's", "its own"])
+def test_an_atlas_that_is_not_the_one_asked_for_is_not_written(
+    nordan: Nordan, rest: FakeRest, tmp_path: Path, told: str
+) -> None:
+    """Whatever digest the server says that it has."""
+    data, digest = default_atlas_bytes() + b" ", default_atlas().digest
+    says = digest if told == "another's" else parse_atlas(data).digest
+    body = {"digest": says, "data": base64.b64encode(data).decode(), "signature": dict(packaged_signature())}
+    rest.on(f"GET /v1/atlas/{digest}", body)
+    done = nordan("admin", "atlas", "get", digest, "--out", str(tmp_path / "a.json"))
+    assert (done.code, "another atlas" in done.err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_brackets_and_numbers_without_end_are_no_atlas(nordan: Nordan, own: Path) -> None:
+    for text in ("[" * 100_000, '{"format": ' + "9" * 5000 + "}"):
+        own.write_text(text, encoding="utf-8")
+        done = nordan("admin", "atlas", "sign", str(own), "--key", str(own.with_name("key")))
+        assert (done.code, "not JSON" in done.err) == (2, True)

@@ -16,7 +16,7 @@ from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.certificate import sign_certificate, sign_redacted
 from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint
 from nordan_core.proof.growth import growth_document
-from nordan_core.proof.keys import PublicKey, SigningKey
+from nordan_core.proof.keys import PublicKey, SigningKey, create_files
 from nordan_core.proof.merkle import append, root
 from nordan_core.residency.atlas import parse_atlas
 from support.certificates import CERTIFICATE_KEY, GRANT_KEY, Story
@@ -124,7 +124,14 @@ def test_another_atlas_can_be_given(nordan: Nordan, offline: tuple[str, str], tm
     without = nordan(*asked)
     assert without.code == 1
     assert "judged under the atlas" in without.out
-    assert nordan(*asked, "--atlas", str(other)).code == 0
+    given = (*asked, "--atlas", str(other))
+    unsigned = nordan(*given)
+    assert (unsigned.code, "cannot read" in unsigned.err) == (2, True)
+    create_files(tmp_path / "key")
+    assert nordan("admin", "atlas", "sign", str(other), "--key", str(tmp_path / "key")).code == 0
+    stranger = nordan(*given)
+    assert (stranger.code, "not trusted here" in stranger.err, stranger.out) == (1, True, "")
+    assert nordan(*given, "--trust", str(tmp_path / "key.pub")).code == 0
 
 
 def a_head(size: int) -> dict[str, object]:

@@ -127,9 +127,9 @@ class Atlas:
         return any(_is_time(one["valid_from"], one["valid_until"], now) for one in held)
 
     def forbids(self, states: Iterable[str], territory: str) -> bool:
-        """Return whether the territory is one of these states or depends on one."""
-        parent = self.territories[territory].get("parent")
-        return territory in states or (parent is not None and self.forbids(states, parent))
+        """Return whether the territory is one of these states, depends on one, or is not known."""
+        parent = self.territories.get(territory, {}).get("parent")
+        return territory not in self.territories or bool({territory, parent} & set(states))
 
     def reaches(self, scheme: str, held: str, asked: str) -> bool:
         """Return whether a level of a scheme is the asked one or stands above it."""

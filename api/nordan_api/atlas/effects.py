@@ -45,6 +45,8 @@ class InUse:
     job_policies: Documents
     data_policies: Documents
     derogations: Documents
+    readers: Mapping[str, str]
+    """The territory on record of each key that counts and has one."""
 
 
 def read_in_use(work: UnitOfWork) -> InUse:
@@ -61,6 +63,7 @@ def read_in_use(work: UnitOfWork) -> InUse:
         job_policies=work.fencing.job_policies(list(by_key.values())),
         data_policies=work.fencing.data_policies({group.policy_key: one for group, one in resting.items()}.values()),
         derogations=used.derogations(),
+        readers=used.readers(),
     )
 
 

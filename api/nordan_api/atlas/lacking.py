@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from nordan_api.atlas.effects import InUse
@@ -10,19 +11,19 @@ from nordan_core.domain.errors import Invalid
 from nordan_core.residency.derogations import parse_derogation
 from nordan_core.residency.effective_text import parse_effective
 from nordan_core.residency.errors import PolicyError
-from nordan_core.residency.facts import ControlPlaneFacts, PoolFacts, control_plane_document, facts_document
-from nordan_core.residency.facts_text import parse_control_plane, parse_pool_facts
 from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import parse_policy
+from nordan_core.world import check_codes
+from nordan_core.world_facts import WorldState
 
 Document = Mapping[str, Any]  # Any: JSON
 Parse = Callable[[Document, Atlas], object]
 
 
-def lacking(used: InUse, pools: tuple[PoolFacts, ...], cell: ControlPlaneFacts, atlas: Atlas) -> list[dict[str, str]]:
+def lacking(used: InUse, world: WorldState, atlas: Atlas) -> list[dict[str, str]]:
     """Return what could not be read, each with where it stands and why."""
     found = []
-    for where, parse, document in _stored(used, pools, cell):
+    for where, parse, document in (*_described(world), *_stated(used)):
         try:
             parse(document, atlas)
         except (PolicyError, Invalid) as error:
@@ -30,12 +31,19 @@ def lacking(used: InUse, pools: tuple[PoolFacts, ...], cell: ControlPlaneFacts, 
     return found
 
 
-def _stored(
-    used: InUse, pools: tuple[PoolFacts, ...], cell: ControlPlaneFacts
-) -> Iterator[tuple[str, Parse, Document]]:
-    yield "the control plane", parse_control_plane, control_plane_document(cell)
-    for pool in pools:
-        yield f"the facts of pool {pool.pool}", parse_pool_facts, facts_document(pool)
+def _described(world: WorldState) -> Iterator[tuple[str, Parse, Document]]:
+    # All that is described, also what no pool touches yet: a later document may name it.
+    check = partial(check_codes, prefix="")
+    if world.cell is not None:
+        yield "the control plane", check, world.cell
+    for kind, documents in (("entity", world.entities), ("region", world.regions), ("pool", world.pools)):
+        for name, document in documents.items():
+            yield f"{kind} {name}", check, document
+
+
+def _stated(used: InUse) -> Iterator[tuple[str, Parse, Document]]:
+    for key, territory in used.readers.items():
+        yield f"the territory of key {key}", _check_reader, {"territory": territory}
     for floor in used.organisations:
         yield f"the floor of organisation {floor.name}", parse_policy, floor.floor
     for project in used.projects.values():
@@ -53,3 +61,7 @@ def _stored(
         yield f"the policy of job {jobs[key]}", parse_effective, document
     for name, document in used.derogations.items():
         yield f"derogation {name}", parse_derogation, document
+
+
+def _check_reader(document: Document, atlas: Atlas) -> object:
+    return atlas.parse_territory(document["territory"], "")

@@ -104,7 +104,7 @@ def look(context: Context, offered: Offered) -> Looked:
     """Return what an atlas would change, and what stands against it; changes nothing."""
     with context.store.begin() as work:
         epoch = work.epoch.current()
-        used = read_in_use(work)
+        used, world = read_in_use(work), work.places.world()
     now, book = context.clock.now(), context.facts(epoch)
     before = book.atlas
     document: Json = {
@@ -112,7 +112,7 @@ def look(context: Context, offered: Offered) -> Looked:
         "offered": offered.document,
         "at": now.isoformat(),
         "is_newer": version_order(offered.atlas.version) > version_order(before.version),
-        "lacking": lacking(used, book.pools, book.control_plane, offered.atlas),
+        "lacking": lacking(used, world, offered.atlas),
         "changes": [
             {"kind": one.kind, "name": one.name, "before": one.before, "after": one.after}
             for one in changes_between(before, offered.atlas)

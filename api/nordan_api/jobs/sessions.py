@@ -37,6 +37,7 @@ from nordan_core.wire import Access
 #: How long a pass holds. Half of it is time enough to renew; the whole is how long a change of law may go unnoticed.
 SESSION_S = 60.0
 _MAX_RANK = 4096
+_UNKNOWN_SESSION = "this is no pass to a session of this control plane"
 _FIELDS = frozenset({"attempt", "rank", "renew"})
 
 
@@ -76,6 +77,7 @@ def session_access(context: Context, principal: Principal, project: str, job: st
         judge = Judge(context, work)
         found = service.find_job(work, principal, project, job)
         visit = _Visit(principal, found, _running(work, found, wish), wish)
+        _check_opened(work, visit)
         region = work.places.region(visit.attempt.region)
         if region is None or not region.gateway_url:
             raise Unavailable(f"region {visit.attempt.region} has not joined; its gateway is not known yet", 5.0)
@@ -109,11 +111,13 @@ def _renewal(context: Context, principal: Principal, token: object) -> _Wish:
     if not isinstance(token, str):
         raise Invalid("renew", "give the pass that the session has now")
     try:
-        claims = read_session(token, keys=context.grant_keys.ring(), now=context.clock.now())
+        now = context.clock.now()
+        # A pass says not when it was signed, so only keys that may sign now count.
+        claims = read_session(token, keys=context.grant_keys.ring().live(now), now=now)
     except TokenExpired as error:
         raise Conflict("session_over", "the pass has expired and the session with it; open another") from error
     except TokenError as error:
-        raise Invalid("renew", "this is no pass to a session of this control plane") from error
+        raise Invalid("renew", _UNKNOWN_SESSION) from error
     if claims.subject != principal.key:
         raise Invalid("renew", "a session goes on with the key that opened it")
     return _Wish(None, claims.rank, claims.session_id, AttemptId(claims.attempt_id))
@@ -139,6 +143,13 @@ def _running(work: UnitOfWork, job: Job, wish: _Wish) -> Attempt:
         message = f"attempt {attempt.number} is {state}; only a running one can be entered"
         raise Conflict("attempt_not_running", message)
     return attempt
+
+
+def _check_opened(work: UnitOfWork, visit: _Visit) -> None:
+    """Refuse to go on with a session that the log does not tell of: its certificate would not either."""
+    wish = visit.wish
+    if wish.attempt_id is not None and not work.ledger.has_session(visit.job.id, wish.session_id):
+        raise Invalid("renew", _UNKNOWN_SESSION)
 
 
 def _judge(

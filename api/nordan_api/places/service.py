@@ -14,6 +14,7 @@ from nordan_core.domain.places import ExecutorKind
 from nordan_core.domain.tenants import Organisation, Principal, Project
 from nordan_core.identifiers import new_id, new_secret
 from nordan_core.proof.canonical import digest_of
+from nordan_core.residency.places import Atlas
 from nordan_core.residency.policy import policy_document
 from nordan_core.sealing import broker_label
 from nordan_core.store.audit import Act, AuditEntry
@@ -44,11 +45,12 @@ def apply_world(context: Context, principal: Principal, documents: Sequence[Json
         Invalid: a malformed document, an unknown code, or a reference to nothing; nothing is changed then.
     """
     parsed = parse_world(list(documents))
-    _check_codes(context, parsed)
     results: dict[int, str] = {}
     with context.store.begin() as work:
         # Taken before anything is read, so that two applies never work from the same state.
         work.epoch.hold()
+        # With the epoch held no other atlas comes into force before this is stored.
+        _check_codes(parsed, context.facts_cache.atlases.within(work))
         for place in sorted(range(len(parsed)), key=lambda one: KINDS.index(parsed[one].kind)):
             results[place] = _apply_one(context, work, parsed[place], place)
         check_references(work.places.world())
@@ -173,9 +175,12 @@ def _note_floors(context: Context, work: UnitOfWork, principal: Principal, chang
             work.policy_versions.note(project.id, project.floor, author=principal.key, at=now)
 
 
-def _check_codes(context: Context, documents: Sequence[WorldDocument]) -> None:
+def _check_codes(documents: Sequence[WorldDocument], atlas: Atlas) -> None:
     for place, document in enumerate(documents):
-        check_codes(document, context.atlas, f"documents.{place}")
+        stored = document.stored()
+        check_codes(stored, atlas, f"documents.{place}")
+        if isinstance(document, EntityDocument):
+            entity_of(stored)
         if isinstance(document, EntityDocument):
             entity_of(document.stored())
 

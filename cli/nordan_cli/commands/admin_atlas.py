@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -62,10 +63,8 @@ def get(
     with connect(ctx) as api:
         named = digest or decode(Atlases, api.get("atlas")).in_force.digest
         found = decode(AtlasFile, api.get(path_of("atlas", named)))
-    try:
-        to.write_bytes(base64.b64decode(found.data, validate=True))
-    except binascii.Error:
-        raise Unreadable("data", "is not base64") from None
+    data = _bytes_of(found, named)
+    to.write_bytes(data)
     to.with_name(to.name + SUFFIX).write_bytes(signature_bytes(found.signature))
     note(f"{to}: {found.digest}")
 
@@ -147,6 +146,17 @@ def verify(
     except ProofError as error:
         raise Failed(f"{signed.name}: {error}") from error
     typer.echo(f"{signed.atlas.version} {signed.atlas.digest}, signed by {whose(key)}")
+
+
+def _bytes_of(found: AtlasFile, named: str) -> bytes:
+    """Return the bytes that a server sent, once they are those that were asked for: it may be wrong, or lie."""
+    try:
+        data = base64.b64decode(found.data, validate=True)
+    except binascii.Error:
+        raise Unreadable("data", "is not base64") from None
+    if not hashlib.sha256(data).hexdigest() == found.digest == named:
+        raise Failed(f"the server sent another atlas than {named}; nothing was written")
+    return data
 
 
 def _diff(api: Api, offered: SignedFile) -> Answer:

@@ -7,12 +7,14 @@ Nordan are all it needs.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nordan_cli import references, render
+from nordan_cli.atlasfiles import read_signed, trusted_keys
 from nordan_cli.client import Answer, Api, connect
 from nordan_cli.decode import decode
 from nordan_cli.errors import Failed, Problem
@@ -23,11 +25,12 @@ from nordan_cli.references import JobArgument
 from nordan_cli.render import Format, Output
 from nordan_cli.trust import Trust, read_bytes, read_trust
 from nordan_core.atlas.loader import default_atlas
+from nordan_core.proof.atlas_signature import check_atlas
 from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.certificate import verify_certificate
 from nordan_core.proof.errors import ProofError
 from nordan_core.proof.report import VerificationReport
-from nordan_core.residency.atlas import parse_atlas
+from nordan_core.residency.places import Atlas
 
 app = typer.Typer(help="Get and verify residency certificates.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -95,6 +98,10 @@ def verify(
         list[Path] | None,
         typer.Option("--atlas", metavar="FILE", help="An atlas that it names, of: admin atlas get; may be repeated."),
     ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option("--trust", metavar="FILE", help="Public key of whoever made such an atlas; may be repeated."),
+    ] = None,
     growth_file: Annotated[
         Path | None,
         typer.Option("--growth", metavar="FILE", help="Proof from a head that you kept: admin audit compare."),
@@ -106,7 +113,7 @@ def verify(
     Exits with 1 when any check fails.
     """
     known = read_trust(keys_file)
-    atlas, *earlier = (*(parse_atlas(read_bytes(one)) for one in atlas_files or ()), default_atlas())
+    atlas, *earlier = (*_atlases(atlas_files or (), trust or ()), default_atlas())
     report = verify_certificate(
         read_bytes(file),
         grant_keys=known.grant_keys,
@@ -118,6 +125,18 @@ def verify(
     render.show(_document(report), output, lambda: _describe(report))
     if not report.ok:
         raise typer.Exit(REFUSED)
+
+
+def _atlases(files: Sequence[Path], trust: Sequence[Path]) -> Iterator[Atlas]:
+    """Yield atlases that somebody whom the reader trusts has signed: by any other, whatever was done was lawful."""
+    keys = trusted_keys(trust)
+    for path in files:
+        signed = read_signed(path, None)
+        try:
+            check_atlas(signed.data, signed.signature, keys)
+        except ProofError as error:
+            raise Failed(f"{signed.name}: {error}; --trust names a key that you trust") from error
+        yield signed.atlas
 
 
 def _check_descent(kept: Trust, told: TrustedKeys) -> None:

@@ -54,11 +54,12 @@ def verify_checkpoint(envelope: Mapping[str, object], keys: KeyRing) -> Checkpoi
 
     Raises:
         EnvelopeError: the envelope cannot be opened, what a trusted key signed is no checkpoint, or the key was
-            retired when the log was smaller.
+            retired when the log was smaller or introduced when it was larger.
     """
     payload = open_envelope(envelope, PAYLOAD_TYPE, keys)
     head = _read(payload)
     check_in_office(signer_of(envelope), head.size, keys)
+    _check_introduced(signer_of(envelope), head.size, keys)
     return head
 
 
@@ -68,6 +69,18 @@ def check_in_office(key_id: str, size: int, keys: KeyRing) -> None:
     if end is not None and size > end.size:
         raise SignatureInvalid(
             f"the key {key_id[:12]}… was retired when the log had {end.size} entries; it cannot sign one of {size}"
+        )
+
+
+def _check_introduced(key_id: str, size: int, keys: KeyRing) -> None:
+    """Raise `SignatureInvalid` where a head does not hold the entry by which its key was introduced.
+
+    Certificates are another matter: a key redacts those of before its time.
+    """
+    begin = max((end.size for end in keys.retired.values() if end.successor == key_id), default=-1)
+    if size <= begin:
+        raise SignatureInvalid(
+            f"the key {key_id[:12]}… was introduced when the log had {begin} entries; it cannot sign one of {size}"
         )
 
 

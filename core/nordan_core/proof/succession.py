@@ -9,13 +9,13 @@ readers who have come to trust that one in another way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from nordan_core.proof.canonical import canonical_json, from_canonical
-from nordan_core.proof.dsse import open_envelope, sign_envelope, signer_of, unproven_payload
+from nordan_core.proof.dsse import envelope_bytes, open_envelope, sign_envelope, signer_of, unproven_payload
 from nordan_core.proof.errors import EnvelopeError, EnvelopeMalformed, KeyUnusable, NotCanonical, ProofError
 from nordan_core.proof.keys import KeyRing, PublicKey, Retirement, SigningKey, trusted
 
@@ -129,14 +129,22 @@ def follow(ring: KeyRing, statements: Iterable[Statement], purpose: Purpose) -> 
     if len(left) > LONGEST_CHAIN:
         raise ProofError(f"a chain of keys has at most {LONGEST_CHAIN} statements")
     # Who made way for whom is known before any key says whose place it took: a retired one might say so late.
-    left.sort(key=_is_by_successor)
-    while True:
-        found = next(((one, said) for one in left if (said := _read_here(one, ring)) is not None), None)
-        if found is None:
-            return ring
-        left.remove(found[0])
-        if found[1].purpose is purpose:
-            ring = with_succession(ring, found[1])
+    waiting = dict(sorted(_distinct(left), key=lambda one: _is_by_successor(one[1][1])))
+    while (known := next((one for one, (signer, _) in waiting.items() if signer in ring), None)) is not None:
+        # Each is read once: what a signer did not sign when it became trusted, it has never signed.
+        said = _read_here(waiting.pop(known)[1], ring)
+        if said is not None and said.purpose is purpose:
+            ring = with_succession(ring, said)
+    return ring
+
+
+def _distinct(statements: Iterable[Statement]) -> Iterator[tuple[bytes, tuple[str, Statement]]]:
+    """Yield each statement with its text, by which copies are told, and the key that it says signed it."""
+    for one in statements:
+        try:
+            yield envelope_bytes(one), (signer_of(one), one)
+        except (EnvelopeError, NotCanonical):
+            continue
 
 
 def _read_here(statement: Statement, ring: KeyRing) -> Succession | None:

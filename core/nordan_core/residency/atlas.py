@@ -21,6 +21,9 @@ __all__ = ["Adequacy", "Atlas", "Group", "Membership", "Scheme", "Territory", "p
 
 FORMAT = "nordan-atlas/1"
 _ATTESTATION = re.compile(r"[a-z][a-z0-9-]{0,62}")
+#: Codes and names are compared as they are written, so no letter may look like another.
+_CODE = re.compile(r"[A-Z0-9][A-Z0-9-]{0,5}")
+_GROUP = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,62}")
 _FIELDS = (
     *("format", "version", "notes", "territories", "aliases", "unassigned"),
     *("groups", "adequacy", "certifications"),
@@ -56,7 +59,7 @@ def parse_atlas(data: bytes) -> Atlas:
 def _document(data: bytes) -> Mapping[str, object]:
     try:
         loaded: object = json.loads(data, object_pairs_hook=_no_duplicates)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number, or brackets, beyond what is read
         raise PolicyError("", f"the atlas is not JSON: {error}") from None
     document = read_mapping(loaded, "", _FIELDS)
     if document.get("format") != FORMAT:
@@ -86,6 +89,8 @@ def _dependents(territories: Mapping[str, Territory]) -> dict[str, frozenset[str
 
 
 def _territory(code: str, value: object) -> Territory:
+    if not _CODE.fullmatch(code):
+        raise PolicyError("territories", f"{code[:80]!a} is no code such as 'FR' or 'PT-20'")
     entry = read_mapping(value, f"territories.{code}", ("name", "alpha3", "parent", "note"))
     texts = {key: read_text(item, f"territories.{code}.{key}") for key, item in entry.items()}
     if "name" not in texts:
@@ -103,6 +108,8 @@ def _groups(value: object, territories: Mapping[str, Territory]) -> dict[str, Gr
     groups: dict[str, Group] = {}
     for name, content in read_mapping(value, "groups").items():
         field = f"groups.{name}"
+        if not _GROUP.fullmatch(name):
+            raise PolicyError("groups", f"{name[:80]!a} is no name such as 'EEA'")
         if name == ADEQUATE:
             raise PolicyError(field, f"{ADEQUATE} follows from 'adequacy' and cannot be listed")
         entry = read_mapping(content, field, ("title", "members"))

@@ -16,7 +16,9 @@ from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.places import ADEQUATE, Adequacy, Atlas, Membership, Scheme, Territory
 from nordan_core.residency.reading import print_instant
 
-_VERSION = re.compile(r"[a-z][a-z0-9-]*-(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])(?:\.(?P<more>[1-9]\d{0,3}))?")
+_VERSION = re.compile(
+    r"[a-z][a-z0-9-]*-(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])(?:\.(?P<more>[1-9]\d{0,3}))?", re.ASCII
+)
 Thing = TypeVar("Thing")
 
 

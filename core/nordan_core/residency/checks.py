@@ -227,14 +227,19 @@ def exposed(policy: Policy, exposures: Mapping[str, Exposure], atlas: Atlas) -> 
             yield FacetRefusal(
                 "forbid_exposure", want, f"{name} exposed to {listed(reached)}", f"{name} can be compelled ({because})"
             )
-        elif found.is_unknown:
-            why = "; ".join(found.unknown)
+        elif why := "; ".join([*found.unknown, *_unplaced(found, atlas)]):
             yield FacetRefusal(
                 "forbid_exposure",
                 want,
                 f"exposure of {name} unknown",
                 f"it is not known who can compel {name} ({why}), and what is unknown is denied",
             )
+
+
+def _unplaced(found: Exposure, atlas: Atlas) -> list[str]:
+    """Return sentences for what the atlas does not know: such a territory may depend on any state."""
+    strange = sorted(one for one in found.territories if not atlas.is_territory(one))
+    return [f"{one} is no territory of atlas {atlas.version}: {found.because[one]}" for one in strange]
 
 
 def _runners(facts: PoolFacts) -> tuple[str, ...]:

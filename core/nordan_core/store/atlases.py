@@ -21,7 +21,7 @@ from nordan_core.store.tables.law import AtlasRow
 
 Document = Mapping[str, Any]  # Any: JSON
 
-_IN_FORCE = text("select digest from atlas order by number desc limit 1")
+_IN_FORCE = text("select number, digest from atlas order by number desc limit 1")
 _HISTORY = text("select version, digest, envelope, applied_by, applied_at from atlas order by number desc")
 _DATA = text("select digest, data from atlas where digest = any(:digests)")
 
@@ -56,8 +56,13 @@ class AtlasVersions:
 
     def in_force(self) -> str | None:
         """Return the digest of the atlas in force; None where none was ever applied: the packaged one then."""
+        found = self.newest()
+        return None if found is None else found[1]
+
+    def newest(self) -> tuple[int, str] | None:
+        """Return the number and the digest of the atlas in force; numbers rise."""
         found = self._session.execute(_IN_FORCE).one_or_none()
-        return None if found is None else str(found.digest)
+        return None if found is None else (int(found.number), str(found.digest))
 
     def history(self) -> tuple[AppliedAtlas, ...]:
         """Return all that were applied, newest first, without their bytes."""

@@ -1,4 +1,4 @@
-"""Every policy that is judged today: floors, data's, those of jobs that have not ended.
+"""Every policy that is judged today: floors, data's, those of jobs that have not ended; and where readers sit.
 
 For whoever asks what a change of law would do.
 
@@ -28,6 +28,11 @@ _JOBS = text(
 )
 _DEROGATIONS = text(
     "select id, project_id, text from derogation where revoked_at is null and not_after > clock_timestamp() order by id"
+)
+
+_READERS = text(
+    "select id, territory from api_key where territory is not null and revoked_at is null"
+    " and (expires_at is null or expires_at > clock_timestamp()) order by id"
 )
 
 
@@ -85,3 +90,7 @@ class LawInUse:
     def derogations(self) -> dict[str, Document]:
         """Return the texts of all derogations that may still count, by id."""
         return {row.id: row.text for row in self._session.execute(_DEROGATIONS)}
+
+    def readers(self) -> dict[str, str]:
+        """Return the territory of each key that counts and has one on record."""
+        return {row.id: row.territory for row in self._session.execute(_READERS)}

@@ -15,7 +15,9 @@ from typing import Any
 from sqlalchemy import Row, Select, select, text
 from sqlmodel import Session, col
 
+from nordan_core.domain.ids import JobId
 from nordan_core.proof.leaf import entry_document, form_of
+from nordan_core.store.audit import Act
 from nordan_core.store.tables.proof import AuditEntryRow
 
 _HEAD = text("select size, root, envelope, at from audit_checkpoint order by size desc limit 1")
@@ -43,6 +45,9 @@ _ADD_NODES = text(
 )
 _ADD_HEAD = text(
     "insert into audit_checkpoint (size, root, envelope, at) values (:size, :root, cast(:envelope as jsonb), :at)"
+)
+_SESSION = text(
+    "select id from audit_entry where subject = :job and act = :act and body ->> 'session' = :session limit 1"
 )
 
 
@@ -106,6 +111,11 @@ class Ledger:
         for entry in self._entries(about.order_by(col(AuditEntryRow.leaf_index).nulls_last(), col(AuditEntryRow.id))):
             found.setdefault(entry.subject, []).append(entry)
         return found
+
+    def has_session(self, job: JobId, session: str) -> bool:
+        """Tell whether the log says that a session was opened into an attempt of a job."""
+        asked = {"job": job, "act": Act.EXEC_OPENED.value, "session": session}
+        return self._session.execute(_SESSION, asked).first() is not None
 
     def page(self, start: int, limit: int) -> tuple[LoggedEntry, ...]:
         """Return sealed entries from a leaf on, in order of the tree."""

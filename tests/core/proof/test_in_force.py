@@ -21,6 +21,7 @@ WHEN = {
     "by the second from then on": (SECOND + HOUR, "b", True),
     "by the first long after": (SECOND + HOUR, "a", False),
     "by the first a moment after, by a clock that is late": (SECOND + SECOND_S, "a", True),
+    "by the first longer after than clocks differ": (SECOND + timedelta(seconds=60), "a", False),
     "by the second a moment before, by a clock that is early": (SECOND - SECOND_S, "b", True),
     "by one that the log never told of": (SECOND + HOUR, "c", False),
     "before the log tells of any": (FIRST - HOUR, "c", True),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from nordan_core.proof import succession
 from nordan_core.proof.canonical import canonical_json
 from nordan_core.proof.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from nordan_core.proof.dsse import sign_envelope
@@ -129,6 +130,31 @@ def test_a_retired_key_signs_no_head_of_a_larger_log() -> None:
         verify_checkpoint(head(FIRST, 11), ring)
     with pytest.raises(SignatureInvalid, match="not trusted here"):
         verify_checkpoint(head(STRANGER, 1), ring)
+
+
+def test_a_key_signs_no_head_without_the_entry_that_introduced_it() -> None:
+    ring = follow(trusted(FIRST.public), CHAIN, LOG)
+    assert verify_checkpoint(head(SECOND, 11), ring).size == 11
+    for key, size in ((SECOND, 10), (SECOND, 1), (THIRD, 20)):
+        with pytest.raises(SignatureInvalid, match="was introduced when the log had"):
+            verify_checkpoint(head(key, size), ring)
+
+
+def test_each_statement_is_read_once_however_many_copies_and_strangers_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hostile certificate may bring a thousand of them."""
+    calls: list[Statement] = []
+
+    def read(statement: Statement, ring: KeyRing) -> Succession:
+        calls.append(statement)
+        return read_succession(statement, ring)
+
+    monkeypatch.setattr(succession, "read_succession", read)
+    junk = [{**says(FIRST, SECOND, size), "payload": says(FIRST, THIRD, size)["payload"]} for size in range(20)]
+    ring = follow(trusted(FIRST.public), [*junk, *[one for one in CHAIN for _ in range(20)]], LOG)
+    assert set(ring) == {key.public.key_id for key in (FIRST, SECOND, THIRD)}
+    assert len(calls) <= len(junk) + len(CHAIN)
 
 
 def test_a_retired_key_grants_nothing_after_its_time() -> None:

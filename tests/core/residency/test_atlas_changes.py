@@ -80,7 +80,10 @@ def test_versions_are_ordered_by_month_whoever_made_them() -> None:
     assert version_order(OLD.version)
 
 
-@pytest.mark.parametrize("version", ["ours", "ours-2026", "ours-2026-13", "ours-2026-1", "2026-01", "ours-2026-01.0"])
+NO_MONTH = ("ours", "ours-2026", "ours-2026-13", "ours-2026-1", "2026-01", "ours-2026-01.0", "ours-\uff12026-01")
+
+
+@pytest.mark.parametrize("version", NO_MONTH)
 def test_a_version_that_says_no_month_is_refused(version: str) -> None:
     with pytest.raises(PolicyError, match="no year and month"):
         version_order(version)

@@ -24,6 +24,17 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "an unknown field": ({"more": 1}, "more", "no such field"),
     "no version": ({"version": ""}, "version", "empty"),
     "a territory without a name": ({"territories": {"FR": {}}}, "territories.FR.name", "missing"),
+    "a code in another width": (
+        {"territories": {"\uff26\uff32": {"name": "x"}}},
+        "territories",
+        "no code",
+    ),
+    "a code with a line's end": ({"territories": {"FR\n": {"name": "x"}}}, "territories", "no code"),
+    "a group with a letter that looks like another": (
+        {"groups": {"\u0415U": {"title": "t", "members": []}}},
+        "groups",
+        "no name",
+    ),
     "a parent that is not listed": (
         {"territories": {"PR": {"name": "x", "parent": "US"}}},
         "PR",
@@ -73,7 +84,7 @@ def test_a_fault_is_named(changes: dict[str, Any], field: str, said: str) -> Non
 
 
 def test_what_is_not_json_is_refused() -> None:
-    for data in (b"", b"{", b"\xff\xfe", b"[]"):
+    for data in (b"", b"{", b"\xff\xfe", b"[]", b"[" * 100_000, b"9" * 5000):
         with pytest.raises(PolicyError):
             parse_atlas(data)
 

@@ -198,6 +198,14 @@ def test_who_can_be_compelled_is_named_with_the_reason() -> None:
     )
 
 
+def test_a_territory_that_the_atlas_does_not_know_may_belong_to_any_state() -> None:
+    entities = {**ENTITIES, "auvergne-calcul": replace(OPERATOR, presences=frozenset(["SE", "QQ"]))}
+    (refusal,) = permits(a_policy(forbid_exposure=["CN"]), a_pool(entities=entities), ATLAS, NOW).refusals
+    assert (refusal.want, refusal.have) == ("no exposure to [CN]", "exposure of auvergne-calcul unknown")
+    assert f"QQ is no territory of atlas {ATLAS.version}: auvergne-calcul is present there" in refusal.message
+    assert permits(a_policy(), a_pool(entities=entities), ATLAS, NOW).allowed
+
+
 def test_a_reader_whose_territory_is_not_on_record_is_told_what_to_record() -> None:
     of = as_owner(class_="confidential", access=["FR"])
     assert [one.want for one in judge_reader(of, None, ATLAS, NOW).refusals] == ["[FR]"]

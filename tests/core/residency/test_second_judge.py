@@ -6,12 +6,15 @@ A few thousand cases here; `make agree` runs a million. What the two once read d
 from __future__ import annotations
 
 import ast
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nordan_core.atlas.loader import default_atlas_bytes
+from nordan_core.residency.atlas import parse_atlas
 from nordan_core.residency.entities import Entity, Ownership
 from nordan_core.residency.exposure import exposure
-from nordan_core.residency.facts import Certification, Service
+from nordan_core.residency.facts import Certification, Service, facts_document
 from nordan_core.residency.judge import judge, judge_storage
 from support import second_judge
 from support.agreement import ACTS, ASKED, Tally, compare, show
@@ -41,6 +44,22 @@ def test_the_second_judge_shares_nothing_with_the_core_and_stays_small() -> None
     assert not [module for module in imported if module and module.startswith(("nordan", "support"))]
     assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import)]
     assert len(source.splitlines()) <= MOST_LINES
+
+
+def test_a_territory_that_the_atlas_does_not_know_may_belong_to_any_state() -> None:
+    """Both judges deny it wherever anything is forbidden, and neither of them where nothing is."""
+    document = json.loads(default_atlas_bytes())
+    document["territories"].pop("GU")
+    atlas = parse_atlas(json.dumps(document).encode())
+    entities = by_name(Entity("auvergne-calcul", "FR", frozenset(["GU"]), ()))
+    second = second_judge.SecondJudge(second_judge.Atlas(document))
+    pool = a_pool(entities=entities)
+    facts = second_judge.Facts(facts_document(pool))
+    for forbidden in (["CN"], ["US"], []):
+        of = as_owner(forbid_exposure=forbidden)
+        want = {"forbid_exposure"} if forbidden else set()
+        assert judge(of, pool, atlas, NOW).failing == want
+        assert second.runs(({"forbid_exposure": set(forbidden)}, set()), facts, NOW) == want
 
 
 def test_a_level_that_asks_nothing_needs_no_fact() -> None:
