@@ -68,6 +68,7 @@ def test_a_day_without_a_time_begins_at_its_first_moment_and_ends_with_its_last_
     assert isinstance(entity, EntityDocument)
     assert isinstance(described, PoolDocument)
     first, last = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC)
-    for one in (*entity.attestations, *described.certifications):
-        assert (one.valid_from, one.valid_until) == (first, last)
+    [attestation], [held] = entity.attestations, described.certifications
+    assert (attestation.valid_from, attestation.valid_until) == (first, last)
+    assert (held.valid_from, held.valid_until) == (first, last)
     assert described.facts_valid_until == last
