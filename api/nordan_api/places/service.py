@@ -181,8 +181,6 @@ def _check_codes(documents: Sequence[WorldDocument], atlas: Atlas) -> None:
         check_codes(stored, atlas, f"documents.{place}")
         if isinstance(document, EntityDocument):
             entity_of(stored)
-        if isinstance(document, EntityDocument):
-            entity_of(document.stored())
 
 
 def join_region(context: Context, principal: Principal, code: str, request: JoinRequest) -> JoinBundle:
