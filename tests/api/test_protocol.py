@@ -18,7 +18,10 @@ EXAMPLES, STEPS = 8, 40
 LONG = int(os.environ.get("PROTOCOL_EXAMPLES", "0"))
 
 #: What has to happen at least once, so that the silence means something.
-MET = ("placed", "unlawful", "life: long", "life: short", "redemption: granted", "grant_revoked", "attempt_fenced")
+MET = (
+    *("placed", "unlawful", "life: long", "life: short", "redemption: granted", "grant_revoked", "attempt_fenced"),
+    *("told to stop", "ended unlawfully", "reaped"),
+)
 
 
 @pytest.mark.slow

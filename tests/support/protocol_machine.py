@@ -2,6 +2,9 @@
 
 The real api, scheduler, fencer, reaper and relay do what is done; regions keep deadlines as shims do. What is lawful is
 said by the second judge, from the documents alone. The model in `protocol_model` is the same protocol without a store.
+
+What it has been seen to find, with the check taken out of the product: renewals and ends that nobody judges. It did not
+come to a grant that lives on as long as before its class was raised.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, ClassVar
 
 import pytest
@@ -39,6 +43,10 @@ ATLASES: dict[str, Change] = {
 }
 #: Seconds that a grant lives without renewal.
 LIFE_S, SHORT_LIFE_S = 900, 45
+#: By which clocks may differ: so long after a grant's end the control plane waits before it counts a process as gone.
+BOUND_S = 5
+#: What may follow a step of the law before anything else does.
+THEN = st.sampled_from(["anything", "regions hear of it", "one ends and regions hear of it"])
 SHORT = second_judge.CONFIDENTIAL
 FLOORS: dict[str, Json] = {
     "wide": {"class": "internal", "residency": ["EEA"]},
@@ -92,6 +100,8 @@ class Protocol(RuleBasedStateMachine):
         self.entries: set[str] = set()
         self.facts: dict[str, Facts] = {}
         self.granted: dict[str, str] = {}
+        self.promised_s: dict[str, float] = {}
+        """By attempt: until when, on the monotonic clock, a region may let it run on any answer that was ever given."""
         self.lab.apply({"kind": "ControlPlane", "territory": "FR", "operator": "caisse-du-rhone"})
         for pool in ("fr-bru-1-h100", "se-bor-1-h200"):
             self._offer(pool, enforces=["egress", "isolation"])
@@ -175,7 +185,22 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def reap(self) -> None:
+        live = self._live_and_taken()
         self.scheduler.reaper.step(self.scheduler.epoch)
+        over_s = self.lab.clock.monotonic() - BOUND_S
+        left = self._live_and_taken()
+        assert all(self.promised_s[one] <= over_s for one in live - left), "it was given up while it may run"
+        assert all(self.promised_s[one] >= over_s - 1 for one in left), "the reaper left what is over"
+        self.tally["reaped"] += len(live - left)
+
+    @precondition(lambda self: bool(self._ends_to_come()))
+    @rule(which=pick)
+    def the_reaper_comes_at_an_end(self, which: int) -> None:
+        """Once before the bound is over, and once after."""
+        ends_s = self._ends_to_come()
+        for later_s in (1, BOUND_S + 1):
+            self.wait(ends_s[which % len(ends_s)] + later_s - self.lab.clock.monotonic())
+            self.reap()
 
     @rule(code=st.sampled_from(REGIONS))
     def relay(self, code: str) -> None:
@@ -201,10 +226,16 @@ class Protocol(RuleBasedStateMachine):
     def sync(self, code: str, arrives: bool) -> None:
         if code in self.cut:
             return
-        answer = self.regions[code].sync()
+        region = self.regions[code]
+        untold = [one for one, report in region.untold.items() if report["result"] == "succeeded"]
+        is_live = {one for one in untold if self._is_live(one)}
+        answer = region.sync()
         self._what_was_renewed_is_lawful(answer)
+        self._what_is_unlawful_was_told_to_stop(region, answer)
+        self._what_ended_unlawfully_made_nothing(is_live)
         if arrives:
-            self.regions[code].arrive(answer)
+            region.arrive(answer)
+            self._nothing_lives_longer_than_its_class_allows(region)
 
     @precondition(lambda self: any(region.late for region in self.regions.values()))
     @rule(which=pick)
@@ -250,35 +281,50 @@ class Protocol(RuleBasedStateMachine):
                     region.look_at_clock()
                 self._budgets_are_kept()
 
-    @rule(name=st.sampled_from(sorted(FLOORS)))
-    def the_floor_changes(self, name: str) -> None:
+    @rule(name=st.sampled_from(sorted(FLOORS)), then=THEN)
+    def the_floor_changes(self, name: str, then: str) -> None:
         self.floor = FLOORS[name]
         self.lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": self.floor})
+        self._then(then)
 
-    @rule(name=st.sampled_from(sorted(ATLASES)))
-    def the_atlas_changes(self, name: str) -> None:
+    @rule(name=st.sampled_from(sorted(ATLASES)), then=THEN)
+    def the_atlas_changes(self, name: str, then: str) -> None:
         # Each has to be newer than the one in force.
         self.atlases += 1
         data = changed(ATLASES[name], f"tests-{2027 + self.atlases}-01")
         body = {**offer(data), "digest": parsed(data).digest}
         self.lab.admin("POST", "/v1/atlas:apply", body, expect=200)
         self.judge = _second_judge(data)
+        self._then(then)
 
-    @rule(owned=st.sampled_from([SOLD, KEPT]))
-    def the_operator_is_sold(self, owned: Json) -> None:
+    @rule(owned=st.sampled_from([SOLD, KEPT]), then=THEN)
+    def the_operator_is_sold(self, owned: Json, then: str) -> None:
         self.lab.apply(owned)
+        self._then(then)
 
-    @rule(is_at_home=st.booleans())
-    def a_data_centre_moves(self, is_at_home: bool) -> None:
+    @rule(is_at_home=st.booleans(), then=THEN)
+    def a_data_centre_moves(self, is_at_home: bool, then: str) -> None:
         region = self.lab.one("select document from region where code = 'se-bor-1'")
         territory, locode = ("SE", "SEBLE") if is_at_home else ("US", "")
         self.lab.apply({**region, "territory": territory, "locode": locode})
+        self._then(then)
 
     @rule(seconds=st.sampled_from([0.0, 30.0, 200.0]))
     def a_certification_is_renewed_until(self, seconds: float) -> None:
         until = self.lab.clock.now() + timedelta(seconds=seconds)
         held = {"scheme": "hds", "level": "v2", "scope": ["compute", "storage"], "valid_until": until.isoformat()}
         self._offer("fr-bru-1-h100", certifications=[held])
+
+    def _then(self, what: str) -> None:
+        """Let regions speak before the leader looks again: they must hear the new law from whomever they ask."""
+        if what == "anything":
+            return
+        if what == "one ends and regions hear of it":
+            unlawful = (shim for shim in running(self.regions.values()) if self._failing(shim.job, shim.pool))
+            for shim in islice(unlawful, 1):
+                self.regions[shim.run.region].end(shim.run.attempt, "succeeded")
+        for code in sorted({shim.run.region for shim in running(self.regions.values())} | self._with_news()):
+            self.sync(code, arrives=True)
 
     # What must hold.
 
@@ -326,7 +372,28 @@ class Protocol(RuleBasedStateMachine):
             [(job, pool)] = self.lab.rows("select job_id, pool from attempt where id = :id", id=attempt)
             assert self._failing(job, pool) == set(), "it was let go on"
             assert life_s <= self._life_s(job), "its grant lives longer than its class allows"
+            self.promised_s[attempt] = max(self.promised_s.get(attempt, 0.0), answer.sent_at_s + life_s)
             self.tally[f"life: {'long' if life_s > SHORT_LIFE_S else 'short'}"] += 1
+
+    def _what_is_unlawful_was_told_to_stop(self, region: Region, answer: Answer) -> None:
+        told = {*(one["attempt_id"] for one in answer.body["stop"]), *answer.body["settled"], *answer.body["unknown"]}
+        for attempt, shim in region.shims.items():
+            if self._failing(shim.job, shim.pool):
+                self.tally["told to stop"] += 1
+                assert attempt in told, "its region asked, and was not told to stop it"
+
+    def _what_ended_unlawfully_made_nothing(self, attempts: set[str]) -> None:
+        """Look at what has ended with the last sync."""
+        for attempt in attempts:
+            [(job, pool, result)] = self.lab.rows("select job_id, pool, result from attempt where id = :a", a=attempt)
+            if self._failing(job, pool):
+                self.tally["ended unlawfully"] += 1
+                assert result == "fenced", "its end was taken for lawful"
+
+    def _nothing_lives_longer_than_its_class_allows(self, region: Region) -> None:
+        for shim in region.shims.values():
+            left_s = shim.dies_at_s - self.lab.clock.monotonic()
+            assert left_s <= self._life_s(shim.job), "its grant lives on as long as before its class was raised"
 
     def _redeem(self, code: str, grant: str, *, arrives: bool) -> None:
         if code in self.cut:
@@ -404,6 +471,20 @@ class Protocol(RuleBasedStateMachine):
     def _offer(self, pool: str, **changes: Any) -> None:
         document = self.lab.one("select document from pool where name = :pool", pool=pool)
         self.lab.apply({**document, **changes})
+
+    def _is_live(self, attempt: str) -> bool:
+        return bool(self.lab.one("select state <> 'ended' from attempt where id = :id", id=attempt))
+
+    def _live_and_taken(self) -> set[str]:
+        rows = self.lab.rows("select id from attempt where state not in ('placed', 'ended')")
+        return {attempt for (attempt,) in rows}
+
+    def _ends_to_come(self) -> list[float]:
+        now_s = self.lab.clock.monotonic()
+        return sorted({end_s for one in self._live_and_taken() if (end_s := self.promised_s[one]) > now_s})
+
+    def _with_news(self) -> set[str]:
+        return {code for code, region in self.regions.items() if region.untold}
 
     def _plans_of_the_deposed(self) -> list[int]:
         plans = [] if self.deposed is None else self.deposed.plans
