@@ -174,7 +174,7 @@ def test_a_command_runs_beside_the_job_and_nothing_of_it_is_left(pods: JobPods) 
     assert shown.split() == [b"xterm", b"/dev/pts/0"]
     run("sh", "-c", "setsid sleep 271 </dev/null >/dev/null 2>&1 & echo done")
     count = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
-    assert run("sh", "-c", count)[1].count(b"sleep 271") == 0
+    pods.wait(attempt, lambda _: run("sh", "-c", count)[1].count(b"sleep 271") == 0, "what it left is gone", 20)
 
     gone = SessionUnderTest(pods.executor, attempt).ready().start("sh", "-c", "trap '' HUP; echo in; sleep 272")
     gone.until(b"in").close()

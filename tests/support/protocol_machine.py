@@ -3,8 +3,8 @@
 The real api, scheduler, fencer, reaper and relay do what is done; regions keep deadlines as shims do. What is lawful is
 said by the second judge, from the documents alone. The model in `protocol_model` is the same protocol without a store.
 
-What it has been seen to find, with the check taken out of the product: renewals and ends that nobody judges. It did not
-come to a grant that lives on as long as before its class was raised.
+What it has been seen to find, with the check taken out of the product: renewals and ends that nobody judges, a reaper
+that comes early. It did not come to a grant that lives on as long as before its class was raised.
 """
 
 from __future__ import annotations
