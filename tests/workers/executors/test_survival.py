@@ -39,7 +39,9 @@ def rank_dir(region_dir: Path, attempt_id: AttemptId, rank: int = 0) -> Path:
 
 
 def pid_record(region_dir: Path, attempt_id: AttemptId, rank: int = 0) -> PidRecord:
-    record = read(rank_dir(region_dir, attempt_id, rank) / PID, PidRecord)
+    path = rank_dir(region_dir, attempt_id, rank) / PID
+    until(lambda: read(path, PidRecord) is not None, f"rank {rank} has begun")
+    record = read(path, PidRecord)
     assert record is not None
     return record
 
