@@ -6,20 +6,12 @@ from typing import Any
 
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_access
-from support.lab import PATIENTS, Lab, job
+from support.lab import BOUGHT, PATIENTS, Lab, job
 from support.region_side import manifest
 
 DATA = manifest(a__csv="1")
 DATASETS, ARTIFACTS = "/v1/projects/default/datasets", "/v1/projects/default/artifacts"
 FRENCH = {**PATIENTS, "residency": ["FR"]}
-#: A US company buys the French operator of pools.
-BOUGHT = {
-    "kind": "Entity",
-    "name": "auvergne-calcul",
-    "seat": "FR",
-    "presences": ["SE"],
-    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
-}
 
 
 def copy(lab: Lab, artifact: str, region: str, *, expect: int = 201) -> dict[str, Any]:

@@ -10,19 +10,11 @@ import pytest
 from nordan_core.domain.ids import KeyId
 from support.certificates import failing
 from support.derogating import DEROGATIONS, Members, a_wish
-from support.lab import PATIENTS, Lab
+from support.lab import BOUGHT, PATIENTS, Lab
 from support.region_side import manifest
 from support.soundness import assert_sound
 
 DATA = manifest(a__csv="1")
-#: A US company buys the French operator of pools.
-BOUGHT = {
-    "kind": "Entity",
-    "name": "auvergne-calcul",
-    "seat": "FR",
-    "presences": ["SE"],
-    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
-}
 
 
 @pytest.fixture(autouse=True)

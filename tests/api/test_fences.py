@@ -13,20 +13,13 @@ from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_access, read_renewal
 from support.certificates import failing
 from support.derogating import Members
-from support.lab import JOBS, PATIENTS, Lab
+from support.lab import BOUGHT, JOBS, PATIENTS, Lab
 from support.region_side import manifest
 from support.soundness import assert_sound
 
 DATA = manifest(a__csv="1")
 ARTIFACTS = "/v1/projects/default/artifacts"
 #: A US company buys the French operator of pools, and sells it again.
-BOUGHT = {
-    "kind": "Entity",
-    "name": "auvergne-calcul",
-    "seat": "FR",
-    "presences": ["SE"],
-    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
-}
 SOLD = {**BOUGHT, "owners": []}
 
 

@@ -11,19 +11,11 @@ from nordan_core.proof.errors import TokenError
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import AccessClaims, read_access
 from support.derogating import Members
-from support.lab import JOBS, PATIENTS, Lab
+from support.lab import BOUGHT, JOBS, PATIENTS, Lab
 from support.region_side import RegionSide, Run, manifest
 
 DATA = manifest(a__csv="1")
 IN_FRANCE = {"process": ["FR"]}
-#: A US company buys the French operator of pools.
-BOUGHT = {
-    "kind": "Entity",
-    "name": "auvergne-calcul",
-    "seat": "FR",
-    "presences": ["SE"],
-    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
-}
 Json = dict[str, Any]
 
 

@@ -14,19 +14,12 @@ from nordan_core.world import EntityDocument
 from nordan_scheduler import cycle as cycle_module
 from nordan_scheduler.engine import plan as engine_plan
 from support.certificates import failing
-from support.lab import JOBS, PATIENTS, Lab
+from support.lab import BOUGHT, JOBS, PATIENTS, Lab
 from support.region_side import manifest
 from support.soundness import assert_sound
 
 DATA = manifest(a__csv="1")
 #: A US company buys the French operator of pools: everything that forbids exposure to the US has to leave.
-BOUGHT = {
-    "kind": "Entity",
-    "name": "auvergne-calcul",
-    "seat": "FR",
-    "presences": ["SE"],
-    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
-}
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,14 @@ PATIENTS: Json = {
     "class": "confidential",
     "egress": "unenforced",
 }
+#: A US company buys the French operator of pools.
+BOUGHT: Json = {
+    "kind": "Entity",
+    "name": "auvergne-calcul",
+    "seat": "FR",
+    "presences": ["SE"],
+    "owners": [{"owner": "pinecrest-ventures", "capital_percent": 100, "votes_percent": 100, "control": "veto"}],
+}
 
 
 def job(**changes: Any) -> Json:

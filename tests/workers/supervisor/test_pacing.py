@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 
 from nordan_core.clock import ManualClock
 from nordan_core.wire import SyncDown, SyncUp
-from nordan_workers.supervisor.sync import COALESCE_S, INTERVAL_S, LONGEST_SPACING_S, SPACING_S, Line, Syncer
-from nordan_workers.trust import Trust
+from nordan_workers.supervisor.sync import COALESCE_S, INTERVAL_S, LONGEST_SPACING_S, SPACING_S
+from support.syncing import NoAttempts, syncer_over
 
 
 class SlowApi:
@@ -27,35 +25,16 @@ class SlowApi:
         return SyncDown(renewal="")
 
 
-class ChangedFleet:
-    """Holds nothing and has always changed."""
-
-    def __init__(self) -> None:
-        self.changed = asyncio.Event()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-
-class Noticeboard:
-    def fences(self, objects: tuple[str, ...]) -> None: ...
-
-    def successions(self, statements: tuple[Any, ...]) -> None: ...
-
-
 def pause_after(took_s: float, whole_s_ago: float, monkeypatch: pytest.MonkeyPatch) -> float:
     """Return how long a syncer waits with a change, after an answer that took so long."""
-    clock, fleet, slept = ManualClock(), ChangedFleet(), []
+    clock, fleet, slept = ManualClock(), NoAttempts(), []
 
     async def sleep(seconds: float) -> None:
         # Other threads may have loops of their own.
         if threading.current_thread() is threading.main_thread():
             slept.append(seconds)
 
-    parts: Any = {"executor": None, "joined": None, "trust": Trust({}, clock), "faults": None}
-    api: Any = SlowApi(clock, took_s)
-    line = Line(supervisor_id="sup", clock=clock, noticeboard=cast("Any", Noticeboard()), api=api, **parts)
-    syncer = Syncer(line, cast("Any", fleet))
+    syncer = syncer_over(SlowApi(clock, took_s), clock, fleet=fleet)
 
     async def story() -> None:
         await syncer.sync()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import pytest
 
@@ -13,8 +12,8 @@ from nordan_core.clock import ManualClock
 from nordan_core.domain.places import NodeState
 from nordan_core.wire import AmountsMessage, NodeMessage, NodesMessage, SyncDown, SyncUp
 from nordan_workers.api_client import ApiRefused
-from nordan_workers.supervisor.sync import REFUSED_NODES_S, Line, Syncer
-from nordan_workers.trust import Trust
+from nordan_workers.supervisor.sync import REFUSED_NODES_S
+from support.syncing import syncer_over
 
 MESSAGE = NodesMessage(nodes=(NodeMessage(pool="p", name="n1", state=NodeState.READY, offered=AmountsMessage(gpus=8)),))
 
@@ -53,38 +52,9 @@ class FakeApi:
         return SyncDown(renewal="")
 
 
-class NoAttempts:
-    """A fleet that holds nothing."""
-
-    def __init__(self) -> None:
-        self.changed = asyncio.Event()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-
-class Noticeboard:
-    def fences(self, objects: tuple[str, ...]) -> None: ...
-
-    def successions(self, statements: tuple[Any, ...]) -> None: ...
-
-
-def _syncer(api: FakeApi, nodes: FakeNodes | None, clock: ManualClock) -> Syncer:
-    parts: Any = {
-        "executor": None,
-        "joined": None,
-        "trust": Trust({}, clock),
-        "faults": None,
-        "noticeboard": Noticeboard(),
-        "api": api,
-    }
-    line = Line(supervisor_id="sup", clock=clock, nodes=nodes, **parts)
-    return Syncer(line, cast("Any", NoAttempts()))
-
-
 def test_nodes_go_up_until_they_were_told() -> None:
     api, clock = FakeApi(), ManualClock()
-    syncer = _syncer(api, FakeNodes(), clock)
+    syncer = syncer_over(api, clock, nodes=FakeNodes())
     for _ in range(2):
         asyncio.run(syncer.sync())
     assert [up.nodes for up in api.ups] == [MESSAGE, None]
@@ -92,13 +62,13 @@ def test_nodes_go_up_until_they_were_told() -> None:
 
 def test_a_region_of_another_executor_says_nothing_of_nodes() -> None:
     api = FakeApi()
-    asyncio.run(_syncer(api, None, ManualClock()).sync())
+    asyncio.run(syncer_over(api, ManualClock()).sync())
     assert api.ups[0].nodes is None
 
 
 def test_a_refused_report_about_nodes_rests_while_syncing_goes_on() -> None:
     api, nodes, clock = FakeApi(refuses_nodes=True), FakeNodes(), ManualClock()
-    syncer = _syncer(api, nodes, clock)
+    syncer = syncer_over(api, clock, nodes=nodes)
     with pytest.raises(ApiRefused):
         asyncio.run(syncer.sync())
     asyncio.run(syncer.sync())
