@@ -1,43 +1,57 @@
 """Who controls whom, and who holds how much, through chains of any shape, loops included.
 
-Used by `exposure` and by the `ownership_max` check. Shares are solved as fixed points in whole millionths, rounded up,
-so that the sums end also where companies own each other, and never come out too small.
+Used by `exposure` and by the `ownership_max` check. Shares are exact fractions of a millionth: where a limit is just
+met, and where more than half begins, nothing is lost by rounding.
 """
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 
 from nordan_core.residency.entities import KINDS_OF_SHARE, WHOLE, Entity, Ownership, ShareKind
+from nordan_core.residency.shares import Line, rings, solved
 
 Entities = Mapping[str, Entity]
-Shares = Mapping[str, int]
+Owners = Mapping[str, tuple[Ownership, ...]]
+Share = Fraction | int
 
 HALF = WHOLE // 2
 """Control is more than this."""
 UNKNOWN_LIMIT = WHOLE * 24 // 100
 """Unknown owners who together hold more than this leave an entity unknown; SecNumCloud 3.2 draws the line here."""
-MOST_ROUNDS = 2_000
-"""Loops that have not settled by then are nested beyond any real register, and count as unknown."""
+MOST_IN_A_LOOP = 32
+"""Companies that own each other. More of them are beyond any real register, slow to solve, and count as unknown."""
+NOBODY = ""
+"""Holds what is not recorded. No entity can have this name."""
 
 
 class UnsettledError(Exception):
-    """The shares of a loop of owners did not settle; whoever asked answers `unknown`."""
+    """A loop of owners is too large to be solved; whoever asked answers `unknown`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What one holder has of one entity, directly and through others, in millionths."""
 
-    capital: int
-    votes: int
+    capital: Share
+    votes: Share
     controls: bool
 
     @property
-    def share(self) -> int:
+    def share(self) -> Share:
         """Return the larger of the two shares."""
         return max(self.capital, self.votes)
+
+    def counts(self, kind: ShareKind) -> Share:
+        """Return what counts further down the chain: what is controlled in full, the rest in proportion."""
+        if self.controls:
+            return WHOLE
+        return self.capital if kind == "capital" else self.votes
 
 
 NOTHING = Hold(0, 0, controls=False)
@@ -51,17 +65,10 @@ def holds_of(holder: str, entities: Entities) -> dict[str, Hold]:
     holder or by something that it controls.
 
     Raises:
-        UnsettledError: when owners form loops that do not settle.
+        UnsettledError: when owners form a loop that is too large.
     """
-    holds = {**dict.fromkeys(entities, NOTHING), holder: ALL}
-    others = [entity for name, entity in entities.items() if name != holder and entity.owners]
-    for _ in range(MOST_ROUNDS):
-        before = dict(holds)
-        for entity in others:
-            holds[entity.name] = _held_through(entity.owners or (), holds)
-        if holds == before:
-            return holds
-    raise UnsettledError(holder)
+    owners = {name: entity.owners or () for name, entity in entities.items() if name != holder}
+    return _holds([holder], owners, at_first=frozenset(), with_says=True)
 
 
 def controllers_of(name: str, entities: Entities) -> tuple[str, ...]:
@@ -117,7 +124,7 @@ def untraced(entities: Entities) -> frozenset[str]:
     nobody is at the top of such a loop.
 
     Raises:
-        UnsettledError: when owners form loops that do not settle.
+        UnsettledError: when owners form a loop that is too large.
     """
     found = {one.name for one in entities.values() if unrecorded(one, entities) > UNKNOWN_LIMIT}
     return frozenset(found | {name for name, hold in _in_one_hand((), entities).items() if hold.controls})
@@ -132,9 +139,10 @@ def foreign_shares(name: str, entities: Entities, *, is_home: Callable[[str], bo
     """Return the largest share of any one owner from outside, and of all of them together, in millionths.
 
     An owner without a described seat is from outside. Shares of nobody on record count as one more owner from outside.
+    Both are rounded up at the very end, which changes no answer, for limits are whole per cents.
 
     Raises:
-        UnsettledError: when owners form loops that do not settle.
+        UnsettledError: when owners form a loop that is too large.
     """
 
     def is_foreign(owner: str) -> bool:
@@ -146,21 +154,51 @@ def foreign_shares(name: str, entities: Entities, *, is_home: Callable[[str], bo
     abroad = [one for one in owners_above(name, entities) if is_foreign(one)]
     largest = max((holds_of(one, entities)[name].share for one in abroad), default=0)
     nobody = _in_one_hand((), entities)[name].share
-    together = _in_one_hand([one for one in abroad if one in entities], entities)[name].share
-    return max(largest, nobody), together
+    together = _in_one_hand(abroad, entities)[name].share
+    return ceil(max(largest, nobody)), ceil(together)
 
 
-def _held_through(owners: tuple[Ownership, ...], holds: Mapping[str, Hold]) -> Hold:
-    above = [(one, holds.get(one.owner, NOTHING)) for one in owners]
-    capital = sum(one.capital * (WHOLE if hold.controls else hold.capital) for one, hold in above)
-    votes = sum(one.votes * (WHOLE if hold.controls else hold.votes) for one, hold in above)
-    capital, votes = _rounded_up(capital), _rounded_up(votes)
-    has_say = any(one.control and hold.controls for one, hold in above)
-    return Hold(capital, votes, controls=has_say or capital > HALF or votes > HALF)
+def _holds(hand: Iterable[str], owners: Owners, *, at_first: frozenset[str], with_says: bool) -> dict[str, Hold]:
+    """Return what a hand has of those who have owners, and of itself everything.
+
+    Control is looked for in each loop from `at_first` on: from nothing upwards, or from everything downwards. Either
+    way it moves in one direction only, so it ends.
+    """
+    holds = dict.fromkeys(hand, ALL)
+    for loop in rings({name: [one.owner for one in each if one.owner in owners] for name, each in owners.items()}):
+        if len(loop) > MOST_IN_A_LOOP:
+            raise UnsettledError(len(loop))
+        led, before = loop & at_first, None
+        while led != before:
+            found = _held_in(loop, led, owners, holds, with_says=with_says)
+            led, before = frozenset(name for name, hold in found.items() if hold.controls), led
+        holds |= found
+    return holds
 
 
-def _rounded_up(product: int) -> int:
-    return min(-(-product // WHOLE), WHOLE)
+def _held_in(
+    loop: frozenset[str], led: frozenset[str], owners: Owners, above: dict[str, Hold], *, with_says: bool
+) -> dict[str, Hold]:
+    """Return what a hand has of the members of a loop, of which it controls those who are `led`."""
+    held = ChainMap(dict.fromkeys(led, ALL), above)
+    capital, votes = (
+        solved({name: _line(owners[name], kind, held, loop - led) for name in sorted(loop)}) for kind in KINDS_OF_SHARE
+    )
+    says = {name for name in loop if with_says and any(one.control and _leads(held, one.owner) for one in owners[name])}
+    return {
+        name: Hold(capital[name], votes[name], controls=name in says or max(capital[name], votes[name]) > HALF)
+        for name in loop
+    }
+
+
+def _line(owners: Iterable[Ownership], kind: ShareKind, held: Mapping[str, Hold], loop: frozenset[str]) -> Line:
+    above = sum(one.share(kind) * held[one.owner].counts(kind) for one in owners if one.owner in held)
+    parts = {one.owner: Fraction(one.share(kind), WHOLE) for one in owners if one.owner in loop}
+    return Line(Fraction(above, WHOLE), parts)
+
+
+def _leads(held: Mapping[str, Hold], owner: str) -> bool:
+    return held.get(owner, NOTHING).controls
 
 
 def _unrecorded(entity: Entity, kind: ShareKind, entities: Entities) -> int:
@@ -173,32 +211,22 @@ def _unrecorded(entity: Entity, kind: ShareKind, entities: Entities) -> int:
 
 def _in_one_hand(hand: Iterable[str], entities: Entities) -> dict[str, Hold]:
     """Return what one hand has of every entity: these holders, and all that is not recorded, put together."""
-    holds = {name: NOTHING if entity.owners == () else ALL for name, entity in entities.items()}
-    holds |= dict.fromkeys(hand, ALL)
-    open_ones = [entity for name, entity in entities.items() if entity.owners and name not in hand]
-    # 1. From above: each round only lowers the shares, so loops that hold themselves stay, and stopping early errs
-    #    towards too much. Says would hold up a loop of their own, so they wait.
-    _settle(open_ones, holds, with_says=False)
+    named = frozenset(hand)
+    owners = {name: _all_owners(entity) for name, entity in entities.items() if name not in named}
+    # An owner who is not described is in the hand.
+    strangers = {one.owner for each in owners.values() for one in each} - entities.keys()
+    # 1. From above: companies that hold more than half of each other stay, since nobody else is at their top. Says
+    #    would hold up a loop of their own, so they wait.
+    certain = _holds(named | strangers, owners, at_first=frozenset(owners), with_says=False)
+    led = frozenset(name for name, hold in certain.items() if hold.controls)
     # 2. Up again, by what the hand has a say in.
-    if not _settle(open_ones, holds, with_says=True):
-        raise UnsettledError(*hand)
-    return holds
+    return _holds(named | strangers, owners, at_first=led, with_says=True)
 
 
-def _settle(open_ones: Iterable[Entity], holds: dict[str, Hold], *, with_says: bool) -> bool:
-    for _ in range(MOST_ROUNDS):
-        before = dict(holds)
-        for entity in open_ones:
-            holds[entity.name] = _held_in_one_hand(entity.owners or (), holds, with_says=with_says)
-        if holds == before:
-            return True
-    return False
-
-
-def _held_in_one_hand(owners: tuple[Ownership, ...], holds: Mapping[str, Hold], *, with_says: bool) -> Hold:
-    # An owner who is not described is in the hand, and so is what no owner is recorded for.
-    passed_on = _held_through(owners, {one.owner: holds.get(one.owner, ALL) for one in owners})
-    capital, votes = (WHOLE - sum(one.share(kind) for one in owners) for kind in KINDS_OF_SHARE)
-    capital, votes = capital + passed_on.capital, votes + passed_on.votes
-    controls = capital > HALF or votes > HALF or (with_says and passed_on.controls)
-    return Hold(capital, votes, controls=controls)
+def _all_owners(entity: Entity) -> tuple[Ownership, ...]:
+    """Return the owners of an entity, with nobody for what is not recorded."""
+    if entity.owners == ():
+        return ()
+    recorded = entity.owners or ()
+    capital, votes = (WHOLE - sum(one.share(kind) for one in recorded) for kind in KINDS_OF_SHARE)
+    return (*recorded, Ownership(NOBODY, Decimal(capital) * 100 / WHOLE, Decimal(votes) * 100 / WHOLE))

@@ -171,7 +171,7 @@ def test_owners_may_have_to_sit_in_one_state() -> None:
 
 
 def test_owners_whose_shares_do_not_settle_are_unknown_and_denied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership_module, "MOST_ROUNDS", 0)
+    monkeypatch.setattr(ownership_module, "MOST_IN_A_LOOP", 0)
     (refusal,) = permits(a_policy(ownership_max={"EU": {"single": 100}}), a_pool(), ATLAS, NOW).refusals
     assert (refusal.facet, refusal.have) == ("ownership_max", "not recorded")
     assert refusal.want == "outside EU at most 100 % each, 100 % together"

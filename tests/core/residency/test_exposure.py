@@ -142,8 +142,8 @@ def test_what_is_known_is_said_even_when_something_is_not() -> None:
     assert found.territories == {"FR", "US"}
 
 
-def test_loops_that_cannot_be_resolved_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "MOST_ROUNDS", 1)
+def test_loops_that_are_too_large_to_be_resolved_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "MOST_IN_A_LOOP", 0)
     assert "loops" in exposure("op", by_name(operator(Ownership("fr", 100, 100)), FR_PERSON)).unknown[0]
 
 

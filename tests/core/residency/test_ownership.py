@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
+from fractions import Fraction
+from functools import partial
 
 import pytest
 
@@ -10,6 +13,7 @@ from nordan_core.residency import ownership
 from nordan_core.residency.entities import Entity, Ownership
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.ownership import (
+    Hold,
     UnsettledError,
     connected,
     controlled_by,
@@ -125,13 +129,59 @@ def test_a_ring_where_everyone_owns_everyone_ends_quickly() -> None:
     assert untraced(ring) == set(names)
 
 
-def test_loops_that_do_not_settle_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "MOST_ROUNDS", 2)
-    chain = by_name(
-        owned("a", ("b", 40)), owned("b", ("c", 40)), owned("c", ("d", 40)), owned("d", ("x", 40)), person("x")
-    )
-    with pytest.raises(UnsettledError):
-        holds_of("x", chain)
+def ring_of(size: int) -> list[Entity]:
+    return [owned(f"n{place}", (f"n{(place + 1) % size}", 40), ("x", 20)) for place in range(size)]
+
+
+def test_loops_of_more_companies_than_any_register_has_are_said_to_be_so() -> None:
+    settled = holds_of("x", by_name(*ring_of(ownership.MOST_IN_A_LOOP), person("x")))
+    assert {hold.share for name, hold in settled.items() if name != "x"} == {Fraction(1_000_000, 3)}
+    too_large = by_name(*ring_of(ownership.MOST_IN_A_LOOP + 1), person("x"))
+    for ask in (partial(holds_of, "x"), untraced, partial(foreign_shares, "n0", is_home=home_is_france)):
+        with pytest.raises(UnsettledError):
+            ask(too_large)
+
+
+def test_long_chains_of_owners_end_quickly() -> None:
+    chain = [owned(f"n{place:04}", (f"n{place + 1:04}", 51), ("fr", 49)) for place in range(3_000)]
+    everyone = by_name(*chain, owned("n3000", ("x", 51), ("fr", 49)), person("fr", "FR"), person("x"))
+    begun = time.process_time()
+    assert holds_of("x", everyone)["n0000"].controls
+    assert untraced(everyone) == frozenset()
+    assert time.process_time() - begun < 5
+
+
+SELF_HELD = {
+    "at home, and nothing is left for others": ([owned("op", ("op", 49), ("fr", 51))], "0", "0"),
+    "of what others have, its own part is theirs": (
+        [owned("op", ("op", 49), ("fr", 26), ("us", 25))],
+        "49.0197",
+        "49.0197",
+    ),
+    "through a company that it holds a minority of": (
+        [owned("op", ("b", 49), ("fr", 51)), owned("b", ("op", 49), ("fr", 51))],
+        "0",
+        "0",
+    ),
+    "by a loop that nobody enters": ([owned("op", ("b", 10), ("fr", 90)), owned("b", ("b", 100))], "10", "10"),
+}
+
+
+@pytest.mark.parametrize(("entities", "single", "together"), SELF_HELD.values(), ids=SELF_HELD)
+def test_a_company_that_holds_itself_is_held_by_those_who_hold_the_rest(
+    entities: list[Entity], single: str, together: str
+) -> None:
+    everyone = by_name(*entities, person("fr", "FR"), person("us"))
+    wanted = tuple(int(Decimal(text) * PERCENT) for text in (single, together))
+    assert foreign_shares("op", everyone, is_home=home_is_france) == wanted
+
+
+def test_exactly_half_is_no_control_where_a_company_holds_itself() -> None:
+    """Of the 60 % that are not its own, 30 % are half: rounded up in millionths, they would be more."""
+    entities = by_name(owned("op", ("op", 40), ("x", 30), ("y", 30)), person("x"), person("y"))
+    assert holds_of("x", entities)["op"] == Hold(Fraction(500_000), Fraction(500_000), controls=False)
+    third = by_name(owned("op", ("op", 40), ("x", "30.0001"), ("y", "29.9999")), person("x"), person("y"))
+    assert controllers_of("op", third) == ("x",)
 
 
 def test_the_result_does_not_depend_on_the_order_of_entities() -> None:
