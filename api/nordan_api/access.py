@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from nordan_api.context import Context
 from nordan_core.domain.errors import Unavailable
@@ -27,6 +27,8 @@ class Way:
     seconds: float
     about: str = ""
     """What else the object stands for: its fence closes this way too."""
+    ends: tuple[datetime | None, ...] = ()
+    """When what the judge said of it may be over by itself: no pass is good for longer, also where nobody is told."""
 
 
 def grant_access(context: Context, principal: Principal, region: Region, way: Way) -> Access:
@@ -47,6 +49,7 @@ def access_for(context: Context, subject: str, region: Region, way: Way) -> Acce
     if not region.gateway_url:
         raise Unavailable(f"region {region.code} has not joined; its gateway is not known yet", 5.0)
     expires = context.clock.now() + timedelta(seconds=way.seconds)
+    expires = min([expires, *(end for end in way.ends if end is not None)])
     claims = AccessClaims(f"gateway:{region.code}", way.obj, way.act, subject, expires, about=way.about)
     token = mint_access(claims, context.grant_key)
     return Access(url=f"{region.gateway_url}{way.path}", token=token, expires_at=expires.isoformat())

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from nordan_api.context import Context
 from nordan_api.evidence import Evidence
-from nordan_api.resting import documents, sentence, why_not_at_rest
+from nordan_api.resting import documents, rest, sentence
 from nordan_core.domain.errors import Refused
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.judge import judge_reader
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.places import Atlas
+from nordan_core.residency.verdicts import together
 from nordan_core.store.audit import Act, AuditEntry
 
 
-def check_place(context: Context, policies: Iterable[Effective], region: str) -> None:
+def check_place(context: Context, policies: Sequence[Effective], region: str) -> datetime | None:
     """Refuse to show anybody to bytes whose place became unlawful; they stay where they are.
+
+    Returns the instant at which that may be so by itself.
 
     Raises:
         Refused: `fenced`, with what is no longer as the policy wants it.
     """
     with context.store.begin() as work:
         epoch = work.epoch.current()
-    for of in policies:
-        refusals = why_not_at_rest(context.facts(epoch), of, region, context.clock.now())
-        if refusals is not None:
-            raise Refused(Reason.FENCED, sentence(region, refusals), {"refusals": documents(refusals)})
+    verdict = rest(context.facts(epoch), policies, region, context.clock.now())
+    if not verdict.allowed:
+        raise Refused(Reason.FENCED, sentence(region, verdict.refusals), {"refusals": documents(verdict.refusals)})
+    return verdict.good_until
 
 
-def check_reader(context: Context, principal: Principal, policies: Iterable[Effective], *, subject: str) -> None:
+def check_reader(
+    context: Context, principal: Principal, policies: Iterable[Effective], *, subject: str
+) -> datetime | None:
     """Refuse a reader who sits where a policy's `access` does not allow; either way is one audit entry.
+
+    Returns the instant at which that may be so by itself.
 
     Raises:
         Refused: `rejected_by_policy`, with the territories that may read.
@@ -50,6 +57,7 @@ def check_reader(context: Context, principal: Principal, policies: Iterable[Effe
         work.audit.write(AuditEntry(act, subject, principal.key, now, principal.organisation, body))
     if refusal:
         raise refusal
+    return together(judge_reader(of, principal.territory, facts.atlas, now) for of in policies).good_until
 
 
 def why_not_to(atlas: Atlas, principal: Principal, policies: Iterable[Effective], now: datetime) -> Refused | None:

@@ -13,14 +13,18 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.facts import FactsBook
 from nordan_core.residency.layers import Effective
 from nordan_core.residency.presence import may_rest
-from nordan_core.residency.verdicts import FacetRefusal
+from nordan_core.residency.verdicts import FacetRefusal, Verdict
 from nordan_core.store.unit_of_work import UnitOfWork
+
+
+def rest(facts: FactsBook, policies: Sequence[Effective], region: str, now: datetime) -> Verdict:
+    """Return whether bytes may rest in a region under policies, by the facts of its pools."""
+    return may_rest(policies, [pool for pool in facts.pools if pool.region == region], facts.atlas, now)
 
 
 def why_not_at_rest(facts: FactsBook, of: Effective, region: str, now: datetime) -> tuple[FacetRefusal, ...] | None:
     """Return why bytes under a policy may not rest in a region; None when the facts of one of its pools allow it."""
-    pools = [pool for pool in facts.pools if pool.region == region]
-    verdict = may_rest((of,), pools, facts.atlas, now)
+    verdict = rest(facts, (of,), region, now)
     return None if verdict.allowed else verdict.refusals
 
 

@@ -338,7 +338,7 @@ class SyncDown(Down):
     """Attempts that the control plane has under a newer fence, or not at all: stop them without a report."""
     fenced_objects: tuple[str, ...] = ()
     """Objects (`attempt:…`, `artifact:…`, `manifest:…`) whose reading the gateway must refuse; with a key behind them
-    (`… for key_…`), to its holder alone."""
+    (`… for key_…`), to its holder alone. And uploads (`upload:…`) for which it must take no more bytes."""
     successions: tuple[dict[str, object], ...] = ()
     """As in the answer to a redemption."""
 

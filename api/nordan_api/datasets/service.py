@@ -14,7 +14,7 @@ from nordan_api.evidence import Evidence
 from nordan_api.jobs.inputs import resolve_inputs
 from nordan_api.jobs.policy import check_described_here, effective_of_data, effective_of_job, read_policy
 from nordan_api.readers import check_reader
-from nordan_api.resting import documents, readable_regions, sentence, where_lawful, why_not_at_rest
+from nordan_api.resting import documents, readable_regions, rest, sentence, where_lawful
 from nordan_core.documents import parse_job
 from nordan_core.domain.artifacts import Artifact, Dataset, Upload
 from nordan_core.domain.contents import ArtifactKind
@@ -179,14 +179,16 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
     # Names and digests of the files come here at the commit.
     facts = context.facts(epoch)
     check_described_here(of, facts, now)
-    refusals = why_not_at_rest(facts, of, upload.region, now)
+    verdict = rest(facts, (of,), upload.region, now)
     evidence = Evidence(facts, now)
-    body = {**_body(of, upload), "judged": [evidence.rest(of, upload.region, allowed=refusals is None)]}
+    body = {**_body(of, upload), "judged": [evidence.rest(of, upload.region, allowed=verdict.allowed)]}
     evidence.record_first(context)
-    if refusals is not None:
+    if not verdict.allowed:
         _note_refusal(context, principal, upload, body)
-        raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, refusals), {"refusals": documents(refusals)})
-    access = grant_access(context, principal, region, Way("", f"upload:{upload.id}", "put", PUT_S))
+        refusals = {"refusals": documents(verdict.refusals)}
+        raise Refused(Reason.REJECTED_BY_POLICY, sentence(upload.region, verdict.refusals), refusals)
+    way = Way("", f"upload:{upload.id}", "put", PUT_S, ends=(verdict.good_until,))
+    access = grant_access(context, principal, region, way)
     with context.store.begin() as work:
         work.contents.add_upload(upload)
         allowed = Act.COPY_ALLOWED if upload.copies else Act.UPLOAD_ALLOWED
@@ -237,7 +239,15 @@ def allow_read(context: Context, principal: Principal, project_name: str, artifa
         epoch = work.epoch.current()
         holding = readable_regions(work, found)
         of = _of_data(context, work, project, name=found.name, policy=dict(found.policy), dataset=found.dataset)
-    check_reader(context, principal, [of], subject=found.id)
-    region = where_lawful(context.facts(epoch), of, holding, context.clock.now())
-    way = Way(f"/v1/manifests/{found.digest}", f"manifest:{found.digest}", "read", READ_S, about=f"artifact:{found.id}")
+    reader_end = check_reader(context, principal, [of], subject=found.id)
+    now, facts = context.clock.now(), context.facts(epoch)
+    region = where_lawful(facts, of, holding, now)
+    way = Way(
+        f"/v1/manifests/{found.digest}",
+        f"manifest:{found.digest}",
+        "read",
+        READ_S,
+        about=f"artifact:{found.id}",
+        ends=(reader_end, rest(facts, (of,), region.code, now).good_until),
+    )
     return grant_access(context, principal, region, way)

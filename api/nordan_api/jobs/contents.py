@@ -41,10 +41,12 @@ def log_access(
     if rank >= len(found.ranks):
         raise NotFound("rank", f"{rank} of attempt {found.number}, which has {len(found.ranks)}")
     policies = _policies(context, view.job)
-    check_reader(context, principal, policies, subject=found.id)
-    check_place(context, policies, found.region)
+    ends = (
+        check_reader(context, principal, policies, subject=found.id),
+        check_place(context, policies, found.region),
+    )
     region = _region(context, found.region)
-    way = Way(f"/v1/attempts/{found.id}/logs?rank={rank}", f"attempt:{found.id}", "read", READ_S)
+    way = Way(f"/v1/attempts/{found.id}/logs?rank={rank}", f"attempt:{found.id}", "read", READ_S, ends=ends)
     return grant_access(context, principal, region, way)
 
 
@@ -63,10 +65,12 @@ def service_access(context: Context, principal: Principal, project: str, job: st
     if not ready:
         raise Unavailable("no replica is ready yet; ask again in a moment", 1.0)
     policies = _policies(context, view.job)
-    check_reader(context, principal, policies, subject=view.job.id)
-    check_place(context, policies, ready[-1].region)
+    ends = (
+        check_reader(context, principal, policies, subject=view.job.id),
+        check_place(context, policies, ready[-1].region),
+    )
     region = _region(context, ready[-1].region)
-    way = Way(f"/v1/services/{view.job.id}/", f"service:{view.job.id}", "call", CALL_S)
+    way = Way(f"/v1/services/{view.job.id}/", f"service:{view.job.id}", "call", CALL_S, ends=ends)
     return grant_access(context, principal, region, way)
 
 

@@ -10,7 +10,7 @@ from nordan_api.context import Context
 from nordan_api.derogating import at_rest
 from nordan_api.evidence import Evidence
 from nordan_api.jobs.policy import effective_of_data
-from nordan_api.resting import documents, readable_regions, sentence, where_lawful, why_not_at_rest
+from nordan_api.resting import documents, readable_regions, rest, sentence, where_lawful, why_not_at_rest
 from nordan_api.workers.verdicts import Judge, Judged
 from nordan_core.domain.artifacts import Artifact, Upload
 from nordan_core.domain.attempts import Attempt
@@ -169,12 +169,13 @@ def copy_source(context: Context, region: RegionCode, request: CopySourceRequest
         if upload.expires_at <= now:
             raise Conflict("upload_expired", "the leave to copy has expired; ask for another")
         facts = context.facts_cache.within(work, epoch)
-        _check_still_lawful(facts, work, upload, now)
+        of = _check_still_lawful(facts, work, upload, now)
         artifact = _copied(work, upload)
         holding = readable_regions(work, artifact)
-        source = where_lawful(facts, _policy_at_rest(facts, work, upload, now), holding, now)
+        source = where_lawful(facts, of, holding, now)
+        end = rest(facts, (of,), source.code, now).good_until
     path, obj = f"/v1/manifests/{artifact.digest}", f"manifest:{artifact.digest}"
-    way = Way(path, obj, "read", READ_S, about=f"artifact:{artifact.id}")
+    way = Way(path, obj, "read", READ_S, about=f"artifact:{artifact.id}", ends=(end,))
     access = access_for(context, upload.created_by, source, way)
     return CopySource(url=access.url, token=access.token, manifest=ManifestMessage.of(artifact.manifest))
 

@@ -16,6 +16,7 @@ import structlog
 from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
+from nordan_api.workers.putting import closed_to_puts
 from nordan_api.workers.reading import closed_to_readers
 from nordan_api.workers.renewals import sign_renewal
 from nordan_api.workers.verdicts import Judge, Judged, life_s
@@ -80,15 +81,16 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         settled |= work.attempts.ended_among(region, {AttemptId(one.attempt_id) for one in up.reports})
         if up.live is None:
             return SyncDown(renewal="", settled=tuple(sorted(settled)))
-        # 6. What nobody may read any more, for as long as leave to read it may be about.
+        # 6. What nobody may read or put any more, for as long as leave to do so may be about.
         unreadable = _unreadable(work, region, now - timedelta(seconds=max(READ_S, CALL_S)))
         unreadable += tuple(closed_to_readers(work, judge, region, frozenset(unreadable)))
+        closed = (*unreadable, *closed_to_puts(work, judge, region))
     return SyncDown(
         renewal=sign_renewal(context, region, up, (RenewalItem(one.id, one.fence, int(one.ttl_s)) for one in due), now),
         stop=tuple(_stop(one) for one in live if one.stop_reason is not None),
         settled=tuple(sorted(settled)),
         unknown=_unknown(up.live, live, settled),
-        fenced_objects=unreadable,
+        fenced_objects=closed,
         successions=context.grant_keys.statements,
     )
 

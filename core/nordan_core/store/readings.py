@@ -1,12 +1,12 @@
-"""Leave to read that may be about: who was let at what in a region lately, as the log tells, and by which policy.
+"""Leave that may be about: who was let at what in a region lately, or may still put bytes there, by which policy.
 
-Used with each sync of a region, so that leave which would not be given any more is closed at its gateway. The log is
-the only record of it: a pass is signed once its entry is written.
+Used with each sync of a region, so that leave which would not be given any more is closed at its gateway. Of leave to
+read the log is the only record: a pass is signed once its entry is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlmodel import Session
 
-from nordan_core.domain.ids import ArtifactId, JobId, KeyId, ProjectId, RegionCode
+from nordan_core.domain.ids import ArtifactId, JobId, KeyId, ProjectId, RegionCode, UploadId
 
 #: Of jobs there is leave to call a service, which lasts longer than leave to read what an attempt left.
 _OF_JOBS = text(
@@ -45,6 +45,41 @@ _OF_DATA = text(
     where e.act = 'read_allowed' and e.at > :read_since and l.region = :region
     """
 )
+#: What is copied speaks for itself; its policy may have changed since.
+_TO_PUT = text(
+    """
+    select u.id as upload_id, u.project_id, md5(coalesce(a.policy, u.policy)::text) as policy_key,
+           case when a.id is null then u.dataset_id else a.dataset_id end as dataset_id,
+           k.revoked_at is not null or coalesce(k.expires_at <= :now, false) as is_gone
+    from upload u join api_key k on k.id = u.created_by left join artifact a on a.id = u.copies_artifact_id
+    where u.region = :region and u.artifact_id is null and u.expires_at > :now
+    order by u.id
+    """
+)
+_UPLOADED = text(
+    """
+    select md5(coalesce(a.policy, u.policy)::text) as key, coalesce(a.policy, u.policy) as policy
+    from upload u left join artifact a on a.id = u.copies_artifact_id where u.id = any(:ids)
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Putting:
+    """Leave to put bytes that nobody has committed yet."""
+
+    upload: UploadId
+    is_gone: bool
+    """The key was revoked or has expired."""
+    policy_key: str
+    """Names the whole policy document; see `nordan_core.policies`."""
+    project: ProjectId
+    dataset: str | None
+
+    @property
+    def obj(self) -> str:
+        """Return it as a pass names it."""
+        return f"upload:{self.upload}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +102,7 @@ class Reading:
 
 
 class Readings:
-    """Reads the log for leave that may be about."""
+    """Reads which leave may be about."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -78,6 +113,25 @@ class Readings:
         """Return who was let at what in a region since these instants."""
         asked = {"region": region, "now": now, "read_since": read_since, "call_since": call_since}
         return [*self._of_jobs(asked), *self._of_data(asked)]
+
+    def puts_in(self, region: RegionCode, now: datetime) -> list[Putting]:
+        """Return who may still put what into a region."""
+        return [
+            Putting(
+                upload=UploadId(row.upload_id),
+                is_gone=row.is_gone,
+                policy_key=row.policy_key,
+                project=ProjectId(row.project_id),
+                dataset=row.dataset_id,
+            )
+            for row in self._session.execute(_TO_PUT, {"region": region, "now": now})
+        ]
+
+    def upload_policies(self, uploads: Iterable[UploadId]) -> dict[str, Mapping[str, Any]]:  # Any: JSON
+        """Return the policy documents of what may be put, by what names them."""
+        ids = list(uploads)
+        rows = self._session.execute(_UPLOADED, {"ids": ids}) if ids else ()
+        return {row.key: row.policy for row in rows}
 
     def _of_jobs(self, asked: dict[str, Any]) -> Iterator[Reading]:  # Any: values of a statement
         for row in self._session.execute(_OF_JOBS, asked):

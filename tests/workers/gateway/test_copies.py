@@ -13,6 +13,7 @@ import pytest
 from nordan_core.domain.contents import FileEntry, Manifest
 from nordan_core.identifiers import new_id
 from nordan_core.wire import CopySource, ManifestMessage
+from nordan_workers.gateway.access import Doorkeeper
 from support.gateways import GatewayUnderTest, gateway_under_test
 
 FILES = {"a.csv": b"1,2,3\n" * 1000, "deep/b ü.bin": b"\x00" * (5 << 20)}
@@ -103,3 +104,18 @@ def test_a_client_needs_leave_and_cannot_name_a_source(gateway: GatewayUnderTest
     assert gateway.http.post(path, headers=gateway.token(f"upload:{upload}", "read")).status_code == 403
     unknown = gateway.http.post(path, headers=gateway.token(f"upload:{upload}", "put"), json={"url": "http://x"})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+def test_a_copy_that_may_not_come_any_more_breaks_off(
+    gateway: GatewayUnderTest, other: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two files as within one: nothing of the file under way is kept."""
+    manifest = held(other, FILES)
+    upload = allowed(gateway, other, manifest)
+    first = iter([False])
+    monkeypatch.setattr(Doorkeeper, "is_fenced", lambda _, claims: claims.act == "put" and next(first, True))
+    assert pull(gateway, upload)[-1]["problem"]["code"] == "fenced"
+    monkeypatch.undo()
+    assert list((gateway.folder / "store" / "incoming").iterdir()) == []
+    assert upload not in [one.upload_id for one in gateway.api.commits]
+    assert "artifact_id" in pull(gateway, upload)[-1]

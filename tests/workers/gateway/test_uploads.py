@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nordan_core.identifiers import new_id
+from nordan_workers.gateway.access import Doorkeeper
+from nordan_workers.gateway.uploads import GATHER_BYTES
+from nordan_workers.store.region_store import BlobWriter
 from support.attempts import until
 from support.gateways import MAX_UPLOAD_BYTES, GatewayUnderTest
 
@@ -160,3 +164,43 @@ def test_without_the_control_plane_a_commit_may_be_tried_again(gateway: GatewayU
     assert (status, body["code"]) == (503, "control_plane_unavailable")
     gateway.api.is_away = False
     assert upload.commit(("a", DATA))[0] == 201
+
+
+def test_what_may_not_be_put_any_more_is_refused_and_taken_again_when_it_may(
+    gateway: GatewayUnderTest, upload: Upload
+) -> None:
+    assert upload.put(DATA) == (201, "")
+    gateway.board.fences([f"upload:{upload.id}"])
+    assert upload.put(b"more") == (403, "fenced")
+    status, body = upload.commit(("a", DATA))
+    assert (status, body["code"]) == (403, "fenced")
+    assert body["detail"] == "this object is fenced: its policy no longer allows to put it here"
+    assert Upload(gateway).put(b"of another") == (201, "")
+    gateway.board.fences([])
+    assert upload.put(b"more") == (201, "")
+
+
+def test_bytes_on_their_way_are_not_kept_when_they_may_not_be_put_any_more(
+    gateway: GatewayUnderTest, upload: Upload
+) -> None:
+    def slowly() -> Iterator[bytes]:
+        yield DATA[:100]
+        gateway.board.fences([f"upload:{upload.id}"])
+        yield DATA[100:]
+
+    answer = gateway.http.put(f"/v1/blobs/{DIGEST}", content=slowly(), headers=upload.headers)
+    gateway.board.fences([])
+    assert (answer.status_code, answer.json()["code"]) == (403, "fenced")
+    assert not gateway.store.has(DIGEST)
+    assert incoming(gateway) == []
+
+
+def test_of_many_bytes_none_is_written_any_more(
+    gateway: GatewayUnderTest, upload: Upload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    answers = iter([False])
+    monkeypatch.setattr(Doorkeeper, "is_fenced", lambda *_: next(answers, True))
+    monkeypatch.setattr(BlobWriter, "write", lambda _, data: written.append(data))
+    assert upload.put(b"x" * (2 * GATHER_BYTES)) == (403, "fenced")
+    assert written == []

@@ -45,8 +45,12 @@ class Doorkeeper:
             raise Problem(403, "wrong_action", f"the token is good for {claims.act}, not for {act}")
         if claims.obj != obj:
             raise Problem(403, "wrong_object", "the token is good for another object")
+        self.check_fences(claims)
+
+    def check_fences(self, claims: AccessClaims) -> None:
+        """Raise `Problem` where the object of claims has been fenced."""
         if self.is_fenced(claims):
-            raise Problem(403, "fenced", "this object is fenced: its policy no longer allows it to be read here")
+            raise Problem(403, "fenced", f"this object is fenced: its policy no longer allows to {claims.act} it here")
 
     def read(self, request: Request) -> AccessClaims:
         """Return the claims of a token that holds here and now, whatever it is good for."""
@@ -87,7 +91,7 @@ class Doorkeeper:
         return self.clock.now() < claims.expires_at and not self.is_fenced(claims)
 
     def is_fenced(self, claims: AccessClaims) -> bool:
-        """Tell whether what the claims are about must not be read any more, by whoever was let in before."""
+        """Tell whether what the claims are about is closed, also to whoever was let in before."""
         return not self.lists.fenced().isdisjoint(claims.names)
 
     def _keys(self) -> Mapping[str, PublicKey]:

@@ -23,6 +23,7 @@ from nordan_core.clock import Clock
 from nordan_core.domain.contents import FileEntry, Manifest
 from nordan_core.domain.errors import NordanError
 from nordan_core.domain.ids import is_id
+from nordan_core.proof.tokens import AccessClaims
 from nordan_core.wire import CopySource, UploadCommit
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.access import Doorkeeper
@@ -56,14 +57,14 @@ class Copies:
         upload_id = request.path_params["upload_id"]
         if not is_id(upload_id, "upl"):
             raise Problem(404, "not_found", "no such upload")
-        self.doorkeeper.admit(request, "put", f"upload:{upload_id}")
+        claims = self.doorkeeper.admit(request, "put", f"upload:{upload_id}")
         source = await self.api.copy_source(upload_id)
-        return StreamingResponse(self._lines(upload_id, source), media_type=LINES)
+        return StreamingResponse(self._lines(claims, source), media_type=LINES)
 
-    async def _lines(self, upload_id: str, source: CopySource) -> AsyncIterator[bytes]:
-        manifest = source.manifest.to_domain()
+    async def _lines(self, claims: AccessClaims, source: CopySource) -> AsyncIterator[bytes]:
+        upload_id, manifest = _upload(claims), source.manifest.to_domain()
         try:
-            async for fetched in self._fetch(upload_id, source, manifest):
+            async for fetched in self._fetch(claims, source, manifest):
                 yield _line({"fetched_bytes": fetched, "size_bytes": manifest.size_bytes})
             await asyncio.to_thread(self.store.put_manifest, manifest)
             accepted = await self.api.commit(UploadCommit(upload_id=upload_id, manifest=source.manifest))
@@ -75,7 +76,7 @@ class Copies:
         structlog.get_logger().info("copy_committed", upload_id=upload_id, artifact_id=accepted.artifact_id)
         yield _line({"artifact_id": accepted.artifact_id, "digest": accepted.digest})
 
-    async def _fetch(self, upload_id: str, source: CopySource, manifest: Manifest) -> AsyncIterator[int]:
+    async def _fetch(self, claims: AccessClaims, source: CopySource, manifest: Manifest) -> AsyncIterator[int]:
         """Fetch what is not here; yield the sum of bytes that are, now and then and at the end.
 
         Whence is asked again before a file where the last word is old: law may have moved, and leave to read ends.
@@ -85,15 +86,15 @@ class Copies:
         for entry in manifest.files:
             if not self.store.has(entry.digest):
                 if self.clock.monotonic() - asked_at_s >= ASK_AGAIN_S:
-                    source, asked_at_s = await self.api.copy_source(upload_id), self.clock.monotonic()
-                async for count in self._fetch_one(source, entry):
+                    source, asked_at_s = await self.api.copy_source(_upload(claims)), self.clock.monotonic()
+                async for count in self._fetch_one(claims, source, entry):
                     if done + count - told >= TOLD_EVERY_BYTES:
                         told = done + count
                         yield told
             done += entry.size_bytes
         yield done
 
-    async def _fetch_one(self, source: CopySource, entry: FileEntry) -> AsyncIterator[int]:
+    async def _fetch_one(self, claims: AccessClaims, source: CopySource, entry: FileEntry) -> AsyncIterator[int]:
         address = f"{source.url}/files/{quote(entry.path)}"
         headers = {"Authorization": f"Bearer {source.token}"}
         count = 0
@@ -103,12 +104,17 @@ class Copies:
                     if answer.status_code != httpx.codes.OK:
                         raise Problem(502, "source_refused", f"the other region answered {answer.status_code}")
                     async for chunk in answer.aiter_bytes():
+                        self.doorkeeper.check_fences(claims)
                         await asyncio.to_thread(writer.write, chunk)
                         count += len(chunk)
                         yield count
                 await asyncio.to_thread(writer.commit, entry.digest)
         except httpx.HTTPError as error:
             raise Problem(502, "source_away", "the other region broke off; ask again, the copy goes on") from error
+
+
+def _upload(claims: AccessClaims) -> str:
+    return claims.obj.removeprefix("upload:")
 
 
 def _line(document: dict[str, object]) -> bytes:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from nordan_core.domain.contents import Manifest
 from nordan_core.domain.ids import is_id
+from nordan_core.proof.tokens import AccessClaims
 from nordan_core.wire import ManifestMessage, UploadCommit
 from nordan_workers.api_client import WorkerApi
 from nordan_workers.gateway.access import Doorkeeper
@@ -57,7 +58,7 @@ class Uploads:
             raise Problem(422, "bad_digest", "a blob is named by its SHA-256, 64 lower-case hex digits")
         _check_length(request, self.max_bytes)
         with self.store.writer(limit_bytes=self.max_bytes) as writer:
-            await _receive(request, writer)
+            await self._receive(request, writer, claims)
             blob = await asyncio.to_thread(writer.commit, digest)
         self.notes.note(upload_id, digest)
         return JSONResponse({"digest": blob.digest, "size_bytes": blob.size_bytes}, 201)
@@ -71,6 +72,18 @@ class Uploads:
         accepted = await self.api.commit(UploadCommit(upload_id=upload_id, manifest=message))
         structlog.get_logger().info("upload_committed", upload_id=upload_id, artifact_id=accepted.artifact_id)
         return JSONResponse({"artifact_id": accepted.artifact_id, "digest": accepted.digest}, 201)
+
+    async def _receive(self, request: Request, writer: BlobWriter, claims: AccessClaims) -> None:
+        """Write what comes in, and break it off where it may not be put any more."""
+        gathered = bytearray()
+        async for chunk in request.stream():
+            gathered += chunk
+            if len(gathered) >= GATHER_BYTES:
+                self.doorkeeper.check_fences(claims)
+                await asyncio.to_thread(writer.write, bytes(gathered))
+                gathered.clear()
+        self.doorkeeper.check_fences(claims)
+        await asyncio.to_thread(writer.write, bytes(gathered))
 
     def _check_blobs(self, upload_id: str, manifest: Manifest) -> None:
         missing = set(self.notes.missing(upload_id, (entry.digest for entry in manifest.files)))
@@ -92,16 +105,6 @@ def _check_length(request: Request, limit_bytes: int) -> None:
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit_bytes:
         raise Problem(413, "too_large", f"the body is over {limit_bytes} bytes")
-
-
-async def _receive(request: Request, writer: BlobWriter) -> None:
-    gathered = bytearray()
-    async for chunk in request.stream():
-        gathered += chunk
-        if len(gathered) >= GATHER_BYTES:
-            await asyncio.to_thread(writer.write, bytes(gathered))
-            gathered.clear()
-    await asyncio.to_thread(writer.write, bytes(gathered))
 
 
 async def _body(request: Request) -> bytes:

@@ -70,6 +70,7 @@ class UploadRow(SQLModel, table=True):
     """Leave to put bytes into one region; used once, by the gateway's commit."""
 
     __tablename__ = "upload"
+    __table_args__ = (Index("upload_open", "region", "expires_at", postgresql_where=text("artifact_id is null")),)
     id: str = Field(primary_key=True)
     organisation_id: str = Field(foreign_key="organisation.id")
     project_id: str = Field(foreign_key="project.id")
