@@ -28,19 +28,38 @@ def approval_of(work: UnitOfWork, principal: Principal, found: Proposal, digest:
         Invalid: no digest, or another text's. Forbidden: the caller is of another organisation, asked for it, has
             approved it before, or lost the key meanwhile. Conflict: it is revoked, or approved already.
     """
-    if principal.organisation != found.organisation:
-        raise Forbidden("only members of the organisation whose data it is approve this")
+    _check_open(principal, found)
     if not isinstance(digest, str):
         raise Invalid("digest", "give the digest of the text that you approve")
     if digest != found.digest:
         raise Invalid("digest", "this is the digest of another text; read it again")
-    if found.revoked_at is not None:
-        raise Conflict("revoked", "it is revoked; ask for another")
-    if found.approved_at is not None:
-        raise Conflict("approved", "two members have approved it already")
     if not work.tenants.not_revoked([principal.key]):
         raise Forbidden("this key was revoked")
     approval = Approval(signer(work, principal), now)
     if why_not := found.why_not_approved_by(approval.by):
         raise Forbidden(why_not)
     return approval
+
+
+def word_of(work: UnitOfWork, principal: Principal, found: Proposal) -> Approval:
+    """Return a caller's own approval, which they may withdraw until the second one comes.
+
+    Raises:
+        Forbidden: the caller is of another organisation. Conflict: it is revoked, or approved already, so that only
+            revoking it as a whole helps; or this member has not approved it.
+    """
+    _check_open(principal, found)
+    member = signer(work, principal).member
+    own = next((one for one in found.approvals if one.by.member == member), None)
+    if own is None:
+        raise Conflict("not_approved", "this member has not approved it, so there is no word to withdraw")
+    return own
+
+
+def _check_open(principal: Principal, found: Proposal) -> None:
+    if principal.organisation != found.organisation:
+        raise Forbidden("only members of the organisation whose data it is approve this")
+    if found.revoked_at is not None:
+        raise Conflict("revoked", "it is revoked; ask for another")
+    if found.approved_at is not None:
+        raise Conflict("approved", "two members have approved it already; revoking takes it back")

@@ -316,6 +316,8 @@ def test_members_ask_for_a_derogation_approve_and_revoke_it(lab: Lab, nordan: No
     drawn = ok(nordan("--key", members.first, "admin", "derogations", "get", asked["id"], *as_member))
     assert asked["digest"] in drawn
     assert "forbid_exposure" in drawn
+    say(members.first, "approve", asked["id"], "--digest", asked["digest"])
+    assert say(members.first, "withdraw", asked["id"])["approvals"] == []
     for key in (members.first, members.second):
         asked = say(key, "approve", asked["id"], "--digest", asked["digest"])
     assert asked["state"] == "approved"

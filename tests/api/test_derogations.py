@@ -123,6 +123,43 @@ class TestDualControl:
         for member in (_key_id(lab, lab.key("tenant", "owner")), "key_absent", 7):
             lab.admin("POST", path, {"role": "owner", "member": member}, expect=404)
 
+    def test_who_approved_may_withdraw_their_own_word_before_the_second(self, lab: Lab, members: Members) -> None:
+        """The request stays; two words are needed then, and one's own may be given again."""
+        before, asked = _epoch(lab), members.ask()
+        members.approve(asked, members.first)
+        left = members.withdraw(asked, members.first)
+        assert (left["state"], left["approvals"]) == ("requested", [])
+        assert members.show(asked) == left
+        assert members.approve(asked, members.second)["state"] == "requested"
+        assert members.approve(asked, members.first)["state"] == "approved"
+        assert (_epoch(lab), _entries(lab, "derogation_withdrawn")) == (before + 1, 1)
+
+    def test_nobody_withdraws_what_is_not_theirs_to_withdraw(self, lab: Lab, members: Members) -> None:
+        """Another member's word, one that was never given, or one that counts or is revoked already."""
+        asked = members.ask()
+        members.approve(asked, members.first)
+        for key in (members.second, members.asks):
+            assert members.withdraw(asked, key, expect=409)["code"] == "not_approved"
+        lab.admin("POST", "/v1/organisations", {"name": "tenant"}, expect=201)
+        members.withdraw(asked, lab.key("tenant", "admin"), expect=403)
+        members.withdraw(asked, lab.key("tenant", "owner"), expect=404)
+        assert len(members.show(asked)["approvals"]) == 1
+        granted = members.grant()
+        assert members.withdraw(granted, members.first, expect=409)["code"] == "approved"
+        assert members.show(granted)["state"] == "approved"
+        members.revoke(asked)
+        assert members.withdraw(asked, members.first, expect=409)["code"] == "revoked"
+        assert _entries(lab, "derogation_withdrawn") == 0
+
+    def test_another_key_of_the_same_member_withdraws_it_too(self, lab: Lab, members: Members) -> None:
+        """And the log says whose word it was, and who took it back."""
+        asked, first = members.ask(), _key_id(lab, members.first)
+        members.approve(asked, members.first)
+        other = lab.key("home", "owner", member=first)
+        assert members.withdraw(asked, other)["approvals"] == []
+        [[actor, body]] = lab.rows("select actor, body from audit_entry where act = 'derogation_withdrawn'")
+        assert (actor, body["approved_by"], body["approvals"]) == (_key_id(lab, other), first, 0)
+
     def test_the_word_of_a_key_that_was_revoked_is_not_counted_to_two(self, lab: Lab, members: Members) -> None:
         """Two others have to approve then; whoever lost the key may do so with another one."""
         asked = members.ask()

@@ -140,6 +140,20 @@ class TestDeclassification:
             _say(lab, key, one, "approve")
         return one
 
+    def test_who_approved_may_withdraw_their_own_word_before_the_second(self, lab: Lab, model: str) -> None:
+        """As it is with derogations."""
+        members, born = Members.of(lab), _policy(lab, model)
+        one = _ask(lab, members, model)
+        _say(lab, members.first, one, "approve")
+        assert _say(lab, members.second, one, "withdraw", expect=409)["code"] == "not_approved"
+        assert _say(lab, members.first, one, "withdraw")["approvals"] == []
+        assert _say(lab, members.second, one, "approve")["state"] == "requested"
+        assert _policy(lab, model) == born
+        assert _say(lab, members.first, one, "approve")["state"] == "approved"
+        assert _say(lab, members.first, one, "withdraw", expect=409)["code"] == "approved"
+        acts = [act for (act,) in lab.rows("select act from audit_entry where subject = :one", one=one["id"])]
+        assert acts.count("declassification_withdrawn") == 1
+
     def test_the_word_of_a_key_that_was_revoked_is_not_counted_to_two(self, lab: Lab, model: str) -> None:
         """As it is with derogations."""
         members, born = Members.of(lab), _policy(lab, model)

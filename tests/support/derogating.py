@@ -54,6 +54,12 @@ class Members:
         answer: Json = self.lab.call("POST", path, body, key=key, expect=expect).json()
         return answer
 
+    def withdraw(self, derogation: Json, key: str, *, expect: int = 200) -> Json:
+        """Take one's own approval back."""
+        path = f"{DEROGATIONS}/{derogation['id']}:withdraw"
+        answer: Json = self.lab.call("POST", path, {}, key=key, expect=expect).json()
+        return answer
+
     def grant(self, **changes: Any) -> Json:
         """Ask for one and have it approved twice."""
         asked = self.ask(**changes)

@@ -53,6 +53,13 @@ def approve_derogation(project: str, derogation: str, request: Request, principa
     return _document(request, service.approve(context, principal, project, derogation, body.get("digest")))
 
 
+@router.post("/derogations/{derogation}:withdraw")
+def withdraw_derogation(project: str, derogation: str, request: Request, principal: Approver, body: Body) -> Json:
+    """Take one's own approval back, as long as it is the only one."""
+    only(body)
+    return _document(request, service.withdraw_word(context_of(request), principal, project, derogation))
+
+
 @router.post("/derogations/{derogation}:revoke")
 def revoke_derogation(project: str, derogation: str, request: Request, principal: Approver, body: Body) -> Json:
     """Take a derogation back, asked for or approved; whatever rests on it is judged without it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, signer, still_counting
+from nordan_api.dual_control import approval_of, signer, still_counting, word_of
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import KeyId
@@ -105,6 +105,23 @@ def approve(context: Context, principal: Principal, project_name: str, derogatio
             _law_changed(work)
         work.audit.write(_entry(Act.DEROGATION_APPROVED, approved, principal, now))
     return approved
+
+
+def withdraw_word(context: Context, principal: Principal, project_name: str, derogation: str) -> Proposal:
+    """Take the caller's own approval back; it changes nothing else, for the second one has not come.
+
+    Raises:
+        NotFound: this caller has no such derogation. And whatever `word_of` raises.
+    """
+    with context.store.begin() as work:
+        # Two words come one after the other.
+        work.epoch.hold()
+        found = _find(work, find_project(work, principal, project_name), derogation)
+        own = word_of(work, principal, found)
+        left = work.derogations.withdraw(found, own)
+        entry = _entry(Act.DEROGATION_WITHDRAWN, left, principal, context.clock.now())
+        work.audit.write(replace(entry, body={**entry.body, "approved_by": own.by.key}))
+    return left
 
 
 def revoke(context: Context, principal: Principal, project_name: str, derogation: str) -> Proposal:

@@ -11,7 +11,7 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, signer, still_counting
+from nordan_api.dual_control import approval_of, signer, still_counting, word_of
 from nordan_api.jobs.policy import check_described_here, effective_of_data
 from nordan_api.lineage.readers import fence_readers
 from nordan_core.domain.approvals import Proposal
@@ -105,6 +105,23 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
             _replace(work, project.id, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
         work.audit.write(_entry(Act.DECLASSIFICATION_APPROVED, approved, principal, context))
     return approved
+
+
+def withdraw_word(context: Context, principal: Principal, project_name: str, name: str) -> Proposal:
+    """Take the caller's own approval back; it changes nothing else, for the second one has not come.
+
+    Raises:
+        NotFound: this caller has no such declassification. And whatever `word_of` raises.
+    """
+    with context.store.begin() as work:
+        # Two words come one after the other.
+        work.epoch.hold()
+        found = _find(work, find_project(work, principal, project_name), name)
+        own = word_of(work, principal, found)
+        left = work.lineage.withdraw(found, own)
+        entry = _entry(Act.DECLASSIFICATION_WITHDRAWN, left, principal, context)
+        work.audit.write(replace(entry, body={**entry.body, "approved_by": own.by.key}))
+    return left
 
 
 def revoke(context: Context, principal: Principal, project_name: str, name: str) -> Proposal:

@@ -77,6 +77,15 @@ def approve_declassification(
     return _document(declassifying.approve(context, principal, project, declassification, body.get("digest")))
 
 
+@router.post("/declassifications/{declassification}:withdraw")
+def withdraw_declassification(
+    project: str, declassification: str, request: Request, principal: Approver, body: Body
+) -> Json:
+    """Take one's own approval back, as long as it is the only one."""
+    only(body)
+    return _document(declassifying.withdraw_word(context_of(request), principal, project, declassification))
+
+
 @router.post("/declassifications/{declassification}:revoke")
 def revoke_declassification(
     project: str, declassification: str, request: Request, principal: Approver, body: Body

@@ -80,6 +80,16 @@ def approve(
     _show(answer, output)
 
 
+@app.command("withdraw")
+def withdraw(
+    ctx: typer.Context, declassification: Id, *, output: Output = Format.TABLE, project: Project = None
+) -> None:
+    """Take your own approval back, as long as it is the only one; after the second, `revoke` takes back the whole."""
+    with connect(ctx, project) as api:
+        answer = api.post(api.within("declassifications", declassification, verb="withdraw"), {})
+    _show(answer, output)
+
+
 @app.command("revoke")
 def revoke(ctx: typer.Context, declassification: Id, *, output: Output = Format.TABLE, project: Project = None) -> None:
     """Take a declassification back. The artifact has its former policy again; what was made of it meanwhile has not."""

@@ -80,6 +80,14 @@ def approve(
     _show(answer, output)
 
 
+@app.command("withdraw")
+def withdraw(ctx: typer.Context, derogation: Id, *, output: Output = Format.TABLE, project: Project = None) -> None:
+    """Take your own approval back, as long as it is the only one; after the second, `revoke` takes back the whole."""
+    with connect(ctx, project) as api:
+        answer = api.post(api.within("derogations", derogation, verb="withdraw"), {})
+    _show(answer, output)
+
+
 @app.command("revoke")
 def revoke(ctx: typer.Context, derogation: Id, *, output: Output = Format.TABLE, project: Project = None) -> None:
     """Take a derogation back. Work that rests on it is fenced."""

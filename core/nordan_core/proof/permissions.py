@@ -6,7 +6,7 @@ stands for a member here; which keys are one member's the certificate says (`pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from nordan_core.proof.tokens import SKEW_S
 from nordan_core.residency.derogations import Derogation
 
 _SKEW = timedelta(seconds=SKEW_S)
-_ACTS = frozenset({"derogation_requested", "derogation_approved", "derogation_revoked"})
+_ACTS = frozenset({"derogation_requested", "derogation_approved", "derogation_withdrawn", "derogation_revoked"})
 #: Acts that take one use for an attempt, whichever of them is the first to rest on it.
 _USES = frozenset({"grant_issued", "grant_redeemed", "grant_renewed"})
 _ENDINGS = frozenset({"attempt_ended", "attempt_fenced"})
@@ -28,10 +28,17 @@ class _Known:
 
     digest: str = ""
     requested_by: str = ""
-    approvals: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    approvals: dict[tuple[str, str], list[datetime]] = field(default_factory=dict)
     """By what was approved, and by whom: entries of two transactions may stand in the log in either order."""
+    withdrawn: dict[str, list[datetime]] = field(default_factory=dict)
+    """When the approval of a key was taken back, by itself or by another key of its member."""
     revoked_at: datetime | None = None
     attempts: set[str] = field(default_factory=set)
+
+    def not_withdrawn(self, key: str, approvals: Iterable[datetime]) -> list[datetime]:
+        """Return those of a key's approvals that came after it last took one back."""
+        withdrawn = self.withdrawn.get(key, ())
+        return [one for one in approvals if all(one > other for other in withdrawn)]
 
 
 class Permissions:
@@ -57,8 +64,10 @@ class Permissions:
             known.digest, known.requested_by = str(line.body.get("digest")), actor
         elif line.act == "derogation_revoked":
             known.revoked_at = at
+        elif line.act == "derogation_withdrawn" and at is not None:
+            known.withdrawn.setdefault(str(line.body.get("approved_by")), []).append(at)
         elif at is not None:
-            known.approvals.setdefault((str(line.body.get("digest")), actor), at)
+            known.approvals.setdefault((str(line.body.get("digest")), actor), []).append(at)
 
     def faults(self, line: EntryLine, derogation: Derogation, at: datetime) -> Iterator[str]:
         """Yield what speaks against an act that was judged at an instant resting on a derogation."""
@@ -68,9 +77,10 @@ class Permissions:
             yield f"it rests on {name}, and the log has nobody asking for that text"
             return
         others = sorted(
-            when
+            min(standing)
             for (digest, actor), when in known.approvals.items()
             if digest == known.digest and actor != known.requested_by and not self._is_gone(actor, at)
+            if (standing := known.not_withdrawn(actor, when))
         )
         if len(others) < APPROVALS:
             yield f"it rests on {name}, which {len(others)} others approved; it takes {APPROVALS}"

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import select, text, update
 from sqlmodel import Session, col
 
-from nordan_core.domain.approvals import APPROVALS, Approval, Proposal, Signer
-from nordan_core.domain.ids import ArtifactId, AttemptId, JobId, KeyId, OrganisationId, ProjectId
-from nordan_core.store.derogations import approval_documents, approvals_of
+from nordan_core.domain.approvals import Proposal
+from nordan_core.domain.ids import ArtifactId, AttemptId, JobId, KeyId, ProjectId
+from nordan_core.store.proposals import Proposals
 from nordan_core.store.tables.data import ArtifactRow
 from nordan_core.store.tables.law import DeclassificationRow
 
@@ -67,11 +66,11 @@ class Kin:
     depth: int
 
 
-class Lineage:
-    """Reads lines of descent; writes declassifications."""
+class Lineage(Proposals):
+    """Reads lines of descent; reads and writes declassifications."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        super().__init__(session, DeclassificationRow)
 
     def derived(self, project: ProjectId, roots: Sequence[ArtifactId]) -> list[Kin]:
         """Return these artifacts and everything that was made of them, nearest first."""
@@ -98,18 +97,6 @@ class Lineage:
         )
         self._session.flush()
 
-    def get(self, project: ProjectId, declassification: str) -> Proposal | None:
-        """Return a declassification of a project."""
-        statement = select(DeclassificationRow).where(col(DeclassificationRow.project_id) == project)
-        row = self._session.scalars(statement.where(col(DeclassificationRow.id) == declassification)).one_or_none()
-        return _proposal(row) if row else None
-
-    def page(self, project: ProjectId, limit: int) -> list[Proposal]:
-        """Return a project's declassifications, newest first."""
-        statement = select(DeclassificationRow).where(col(DeclassificationRow.project_id) == project)
-        rows = self._session.scalars(statement.order_by(col(DeclassificationRow.id).desc()).limit(limit))
-        return [_proposal(row) for row in rows]
-
     def of_artifacts(self, artifacts: Sequence[ArtifactId]) -> dict[str, list[Proposal]]:
         """Return the approved declassifications of artifacts, oldest first; most have none."""
         statement = select(DeclassificationRow).where(
@@ -117,8 +104,8 @@ class Lineage:
             col(DeclassificationRow.approved_at).is_not(None),
         )
         found: dict[str, list[Proposal]] = {}
-        for row in self._session.scalars(statement.order_by(col(DeclassificationRow.id))):
-            found.setdefault(row.artifact_id, []).append(_proposal(row))
+        for one in self.found(statement.order_by(col(DeclassificationRow.id))):
+            found.setdefault(str(one.text["artifact"]), []).append(one)
         return found
 
     def resting_on(self, key: KeyId) -> list[Proposal]:
@@ -128,18 +115,7 @@ class Lineage:
         """
         rows = self._session.execute(_RESTING_ON, {"key": key}).scalars().all()
         statement = select(DeclassificationRow).where(col(DeclassificationRow.id).in_(rows))
-        return [_proposal(row) for row in self._session.scalars(statement.order_by(col(DeclassificationRow.id).desc()))]
-
-    def approve(self, proposal: Proposal, approval: Approval) -> Proposal:
-        """Write one more approval; the caller has checked that it counts, and holds the residency epoch."""
-        approvals = (*proposal.approvals, approval)
-        approved_at = approval.at if len(approvals) >= APPROVALS else None
-        self._write(proposal, approvals=approval_documents(approvals), approved_at=approved_at)
-        return proposal.with_approvals(approvals, approved_at)
-
-    def revoke(self, proposal: Proposal, by: KeyId, at: datetime) -> None:
-        """Write that it counts no more; the caller holds the residency epoch."""
-        self._write(proposal, revoked_at=at, revoked_by=by)
+        return self.found(statement.order_by(col(DeclassificationRow.id).desc()))
 
     def set_policy(self, artifact: ArtifactId, policy: Mapping[str, object]) -> None:
         """Replace an artifact's policy; the caller steps the residency epoch."""
@@ -155,27 +131,7 @@ class Lineage:
         found = self._session.execute(_LIVE, {"job": job}).scalar_one_or_none()
         return None if found is None else AttemptId(found)
 
-    def _write(self, proposal: Proposal, **values: object) -> None:
-        statement = update(DeclassificationRow).where(col(DeclassificationRow.id) == proposal.id)
-        self._session.execute(statement.values(**values), execution_options={"synchronize_session": False})
-
     def _line(self, project: ProjectId, roots: Sequence[ArtifactId], *, is_upwards: bool) -> list[Kin]:
         asked = {"project": project, "roots": list(roots), "deepest": DEEPEST, "most": MOST}
         rows = self._session.execute(_SOURCES if is_upwards else _DERIVED, asked)
         return [Kin(ArtifactId(row.id), row.depth) for row in rows]
-
-
-def _proposal(row: DeclassificationRow) -> Proposal:
-    return Proposal(
-        id=row.id,
-        organisation=OrganisationId(row.organisation_id),
-        project=ProjectId(row.project_id),
-        text=row.text,
-        digest=row.digest,
-        requested_by=Signer(KeyId(row.requested_by), KeyId(row.requested_by_member)),
-        requested_at=row.requested_at,
-        approvals=approvals_of(row.approvals),
-        approved_at=row.approved_at,
-        revoked_at=row.revoked_at,
-        revoked_by=KeyId(row.revoked_by) if row.revoked_by else None,
-    )

@@ -37,6 +37,7 @@ GONE = EntryLine(
 )
 ASKED = entry("derogation_requested", "key_a")
 APPROVED = [entry("derogation_approved", "key_b"), entry("derogation_approved", "key_c")]
+WITHDRAWN = entry("derogation_withdrawn", "key_c", approved_by="key_c")
 
 
 def told(*entries: EntryLine) -> Permissions:
@@ -73,6 +74,11 @@ REFUSED: dict[str, tuple[list[EntryLine], str]] = {
         ],
         "which 1 others approved",
     ),
+    "an approver took their word back": ([ASKED, *APPROVED, WITHDRAWN], "which 1 others approved"),
+    "an approver took their word back by another key": (
+        [ASKED, *APPROVED, entry("derogation_withdrawn", "key_d", approved_by="key_c")],
+        "which 1 others approved",
+    ),
     "taken back before": (
         [ASKED, *APPROVED, entry("derogation_revoked", "key_c", NOW - timedelta(minutes=1))],
         "was revoked",
@@ -84,6 +90,20 @@ REFUSED: dict[str, tuple[list[EntryLine], str]] = {
 def test_leave_that_was_not_given(entries: list[EntryLine], why: str) -> None:
     [fault] = told(*entries).faults(grant("att_1"), ONE, NOW)
     assert why in fault
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "the other way round"])
+def test_a_word_that_was_taken_back_and_given_again_counts(turned: bool) -> None:
+    before, after = NOW - timedelta(minutes=2), NOW - timedelta(minutes=1)
+    words = [
+        entry("derogation_approved", "key_c", before),
+        entry("derogation_withdrawn", "key_c", after, approved_by="key_c"),
+        entry("derogation_approved", "key_c", NOW),
+    ]
+    found = told(ASKED, APPROVED[0], *(reversed(words) if turned else words))
+    assert list(found.faults(grant("att_1"), ONE, NOW)) == []
+    [fault] = found.faults(grant("att_1"), ONE, after)
+    assert "before it was approved" in fault
 
 
 def test_what_happened_before_a_key_was_revoked_stands() -> None:
