@@ -20,6 +20,10 @@ AGAIN_S = 0.5
 """Long enough for the act that is using a derogation to be over."""
 
 
+class DerogationInUse(Unavailable):
+    """Another act is using a derogation just now, so it is not known whether a use is left."""
+
+
 class Derogating:
     """The derogations of one transaction, each project's read once."""
 
@@ -62,14 +66,14 @@ class Derogating:
         """Count one use of each derogation that an attempt did not rest on before.
 
         Raises:
-            Unavailable: another act is using one just now, so it is not known whether a use is left.
+            DerogationInUse: another act is using one just now.
         """
         new = [one.derogation.id for one in used if one.derogation.id not in held]
         if not new:
             return
         left = self._work.derogations.lock_left(new)
         if any(left.get(name, 0) < 1 for name in new):
-            raise Unavailable("a derogation is being used by another act; ask again in a moment", AGAIN_S)
+            raise DerogationInUse("a derogation is being used by another act; ask again in a moment", AGAIN_S)
         self._work.derogations.take(dict.fromkeys(new, 1))
         for name in new:
             self._taken[name] = self._taken.get(name, 0) + 1

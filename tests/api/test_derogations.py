@@ -6,8 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from nordan_core.domain.ids import KeyId
+from nordan_core.proof.keys import trusted
+from nordan_core.proof.tokens import read_renewal
 from support.certificates import failing
 from support.derogating import DEROGATIONS, Members, a_wish
 from support.lab import BOUGHT, PATIENTS, Lab
@@ -43,6 +46,11 @@ def _key_id(lab: Lab, secret: str) -> str:
 
 def _revoke_key(lab: Lab, key: str) -> None:
     lab.admin("DELETE", f"/v1/organisations/home/keys/{key}", expect=204)
+
+
+def _renewed(lab: Lab, down: dict[str, Any]) -> list[str]:
+    claims = read_renewal(down["renewal"], keys=trusted(lab.context.grant_key.public))
+    return [one.attempt_id for one in claims.items]
 
 
 def _patients(lab: Lab) -> dict[str, Any]:
@@ -382,6 +390,27 @@ class TestWhatItLetsRun:
         region.end(run)
         lab.seal()
         assert failing(lab.verify(job)) == {}
+
+    def test_while_another_act_uses_it_only_who_needs_it_waits(self, lab: Lab, members: Members) -> None:
+        """The region's other attempts go on; what needs it is neither stopped nor renewed, until its next word."""
+        wanted = _patients(lab)
+        needing, region, run = lab.running(name="needing", **wanted)
+        other, code = lab.place(name="other", policy={"process": ["FR"]}), "fr-bru-1"
+        assert lab.grant_of(other)[1] == region.code == code
+        beside = region.take(lab.grant_of(other)[0])
+        region.start(beside)
+        granted = members.grant(max_uses=1)
+        lab.apply(BOUGHT)
+        lab.pass_time(40)
+        with lab.engine.begin() as connection:
+            connection.execute(text("select id from derogation for update"))
+            down = region.sync()
+        assert _renewed(lab, down) == [beside.attempt]
+        assert (down["stop"], down["unknown"], members.show(granted)["uses"]) == ([], [], 0)
+        down = region.sync()
+        assert _renewed(lab, down) == [run.attempt]
+        assert (down["stop"], members.show(granted)["uses"]) == ([], 1)
+        assert lab.state(needing) == "running"
 
     def test_a_floor_that_closes_the_facet_ends_it(self, lab: Lab, members: Members) -> None:
         """Derogations never stand above `non_derogable`, whenever that was said."""

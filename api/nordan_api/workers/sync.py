@@ -70,10 +70,11 @@ def sync(context: Context, region: RegionCode, up: SyncUp) -> SyncDown:
         live = [one.stopped(Reason.FENCED, 0.0) if one.id in findings else one for one in live]
         live = [one for one in live if one.id not in settled]
         # 5. Renew what the supervisor holds under its live fence. What its owner cancelled lives on until its grace is
-        #    over; what became unlawful does not.
+        #    over; what became unlawful does not, nor what nothing could be said of now.
         held = {(one.attempt_id, one.fence) for one in up.live or ()}
         lawful = [one for one in live if one.stop_reason is not Reason.FENCED and (one.id, one.fence) in held]
-        lawful = [one.living(_life_s(one, judge, judged)) for one in lawful]
+        words = {one.id: _word_on(one, judge, judged) for one in lawful}
+        lawful = [one.living(life_s(one.ttl_s, said)) for one in lawful if (said := words[one.id]) is not None]
         due = [one for one in lawful if _is_due(one, now)]
         work.attempts.note_renewals(_same_words(live, judged))
         work.audit.write_all(_by_leave(region, live, judged, now))
@@ -183,10 +184,10 @@ def _exit_code(rank: ExitReport) -> int:
     return 128 + rank.signal if rank.signal else rank.exit_code or 0
 
 
-def _life_s(one: LiveAttempt, judge: Judge, judged: Mapping[AttemptId, Judged]) -> float:
-    said = judged[one.id].document if one.id in judged else judge.standing(one.verdicts)
-    assert said is not None, "what may go on was judged now, or its word stands"
-    return life_s(one.ttl_s, said)
+def _word_on(
+    one: LiveAttempt, judge: Judge, judged: Mapping[AttemptId, Judged]
+) -> Mapping[str, Any] | None:  # Any: JSON
+    return judged[one.id].document if one.id in judged else judge.standing(one.verdicts)
 
 
 def _same_words(

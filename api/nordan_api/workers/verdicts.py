@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from nordan_api.context import Context
-from nordan_api.derogating import Derogating
+from nordan_api.derogating import Derogating, DerogationInUse
 from nordan_api.evidence import Evidence
 from nordan_core.domain.attempts import Attempt, held_by
 from nordan_core.domain.fences import Finding
@@ -101,7 +102,7 @@ class Judge:
         """Say whether an attempt of a job may run on a pool now; the caller keeps the word with the attempt.
 
         Raises:
-            Unavailable: it needs a derogation that another act is using just now.
+            DerogationInUse: it needs a derogation that another act is using just now.
         """
         return self._attempt(job, pool, earlier, may_take=True)
 
@@ -113,15 +114,16 @@ class Judge:
     def again(self, live: Sequence[LiveAttempt]) -> dict[AttemptId, Judged]:
         """Say of each whose last word does not stand any more whether it may go on: once for equal questions.
 
-        Raises:
-            Unavailable: one needs a derogation that another act is using just now.
+        Nothing is said of one that needs a derogation which another act is using just now: it is asked about again with
+        its region's next word, and nobody else waits for that.
         """
         stale = [one for one in live if self.standing(one.verdicts) is None]
         self._learn([one.job for one in stale])
         said = {}
         for one in stale:
             question = _Question(self._keys[one.job], one.project, one.pool)
-            said[one.id] = self._word(question, one.job, one.verdicts, may_take=True)
+            with suppress(DerogationInUse):
+                said[one.id] = self._word(question, one.job, one.verdicts, may_take=True)
         return said
 
     def _attempt(self, job: Job, pool: str, earlier: Mapping[str, Any], *, may_take: bool) -> Judged:
