@@ -6,7 +6,7 @@ over a thousand jobs of one policy costs one look-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
@@ -19,7 +19,7 @@ from nordan_core.domain.queueing import Derogated, QueuedJob, Residency
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
 from nordan_core.residency.canonical import digest_of
-from nordan_core.residency.derogations import Covering, choices
+from nordan_core.residency.derogations import Covering, fewer
 from nordan_core.residency.effective_text import judged_document, parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.floors import standing
@@ -91,14 +91,26 @@ class Law:
         policies = self._policies_of(job)
         said = self._plain(job, policies, book, now)
         covered = [self._coverings[key] for key in job.derogations if key in self._coverings]
-        for some in choices(covered) if policies else ():
-            widened = [derogated(of, some) for of in policies]
-            more = reduce(_both, (self._wording.residency(of, book, now) for of in widened))
-            self._policies.update((of.digest, of) for of in widened)
-            ids, digests = (tuple(one.derogation.id for one in some), tuple(of.digest for of in widened))
-            by = Derogated(widened[0].digest, ids, digests)
-            said = _rescued(said, more, by)
-        return said
+        if not policies or not covered:
+            return said
+        # 1. What all of them let through: where a few do, no more are used.
+        most = self._derogated(policies, covered, book, now)
+        for some in fewer(covered):
+            if most[0].allowed <= said.allowed:
+                break
+            said = _rescued(said, *self._derogated(policies, some, book, now))
+        # 2. What only all of them let through, and when that may change.
+        return _rescued(said, *most)
+
+    def _derogated(
+        self, policies: tuple[Effective, ...], some: Sequence[Covering], book: FactsBook, now: datetime
+    ) -> tuple[Residency, Derogated]:
+        """Return the judge's word with derogations, and what an attempt that rests on it is to say."""
+        widened = [derogated(of, some) for of in policies]
+        more = reduce(_both, (self._wording.residency(of, book, now) for of in widened))
+        self._policies.update((of.digest, of) for of in widened)
+        ids, digests = (tuple(one.derogation.id for one in some), tuple(of.digest for of in widened))
+        return more, Derogated(widened[0].digest, ids, digests)
 
     def _plain(self, job: QueuedJob, policies: tuple[Effective, ...], book: FactsBook, now: datetime) -> Residency:
         if not policies:

@@ -16,7 +16,7 @@ from nordan_core.domain.fences import Finding, RestGroup
 from nordan_core.domain.ids import AttemptId, PoolName, ProjectId
 from nordan_core.facts import FactsBook
 from nordan_core.policies import Standing
-from nordan_core.residency.derogations import Covering, choices
+from nordan_core.residency.derogations import Covering, fewest
 from nordan_core.residency.presence import may_rest, may_run
 from nordan_core.residency.verdicts import Verdict
 from nordan_core.residency.widening import derogated
@@ -103,11 +103,12 @@ def rescued_by(
 
     They are not taken up here: the api does, at the next word of the attempt's region.
     """
-    for some in choices(covered) if policies else ():
+
+    def is_enough(some: tuple[Covering, ...]) -> bool:
         widened = tuple(derogated(of, some) for of in policies)
-        if word_on_run(question, widened, book, instant).verdict.allowed:
-            return some
-    return ()
+        return word_on_run(question, widened, book, instant).verdict.allowed
+
+    return fewest(covered, is_enough) if policies else ()
 
 
 def to_close_and_open(

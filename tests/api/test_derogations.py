@@ -391,6 +391,36 @@ class TestWhatItLetsRun:
         lab.seal()
         assert failing(lab.verify(job)) == {}
 
+    def test_no_third_is_used_where_two_are_enough(self, lab: Lab, members: Members) -> None:
+        """When it is placed, as when law moves while it runs."""
+        lab.put("patients", "fr-bru-1", DATA, {**PATIENTS, "evidence": "E4"})
+        lab.apply(BOUGHT)
+        needless, exposed, unproved = (
+            members.grant(facet="certifications", to={}),
+            members.grant(),
+            members.grant(facet="evidence", to="E0"),
+        )
+        _, region, _ = lab.running(inputs=["dataset/patients"])
+        assert [members.show(one)["uses"] for one in (needless, exposed, unproved)] == [0, 1, 1]
+        lab.submit(inputs=["dataset/patients"])
+        lab.cycle()
+        assert [members.show(one)["uses"] for one in (needless, exposed, unproved)] == [0, 2, 2]
+        assert region.sync()["stop"] == []
+
+    def test_no_third_is_used_at_renewal_either(self, lab: Lab, members: Members) -> None:
+        """What ran by the law alone takes what it needs when that moves."""
+        wanted = _patients(lab)
+        needless, unproved, exposed = (
+            members.grant(facet="certifications", to={}),
+            members.grant(facet="evidence", to="E0"),
+            members.grant(),
+        )
+        _, region, _ = lab.running(**wanted)
+        floor = {"evidence": "E4", "class": "internal", "residency": ["FR", "SE"]}
+        lab.apply({"kind": "Project", "name": "default", "organisation": "home", "floor": floor}, BOUGHT)
+        assert region.sync()["stop"] == []
+        assert [members.show(one)["uses"] for one in (needless, unproved, exposed)] == [0, 1, 1]
+
     def test_while_another_act_uses_it_only_who_needs_it_waits(self, lab: Lab, members: Members) -> None:
         """The region's other attempts go on; what needs it is neither stopped nor renewed, until its next word."""
         wanted = _patients(lab)

@@ -15,7 +15,7 @@ from nordan_core.domain.jobs import Job
 from nordan_core.domain.states import JobState
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.facts import FactsBook
-from nordan_core.residency.derogations import Covering, choices
+from nordan_core.residency.derogations import Covering
 from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import QUEUE, UnitOfWork
@@ -76,7 +76,7 @@ def _judge(context: Context, principal: Principal, case: _Case, now: datetime) -
     try:
         _check(case, facts, now, ())
     except Refused as refused:
-        if any(_is_possible(case, facts, now, some) for some in choices(case.covered)):
+        if case.covered and _is_possible(case, facts, now, case.covered):
             return
         body: dict[str, object] = {"job": case.job.id, "reason": refused.reason.value, "epoch": facts.epoch}
         with context.store.begin() as work:

@@ -28,7 +28,7 @@ from nordan_core.domain.tenants import Principal, Project
 from nordan_core.facts import FactsBook
 from nordan_core.identifiers import new_id
 from nordan_core.proof.canonical import digest_of
-from nordan_core.residency.derogations import Covering, choices
+from nordan_core.residency.derogations import Covering, fewest
 from nordan_core.residency.effective_text import effective_document
 from nordan_core.residency.layers import Effective, LayerKind, layer_documents, output_policy
 from nordan_core.residency.widening import derogated
@@ -128,10 +128,10 @@ def judge_submission(prepared: Prepared, now: datetime) -> Effective:
         check_not_empty(prepared.effective, prepared.facts, now)
         _judge(prepared, prepared.effective, now)
     except Refused:
-        for some in choices(prepared.covered):
-            if _is_possible(prepared, some, now):
-                return derogated(prepared.effective, some)
-        raise
+        some = fewest(prepared.covered, lambda some: _is_possible(prepared, some, now))
+        if not some:
+            raise
+        return derogated(prepared.effective, some)
     return prepared.effective
 
 

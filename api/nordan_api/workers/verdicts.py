@@ -19,7 +19,7 @@ from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
 from nordan_core.policies import PolicyShelf, Standing
 from nordan_core.proof.judgement import Question
-from nordan_core.residency.derogations import choices
+from nordan_core.residency.derogations import Covering, fewest
 from nordan_core.residency.effective_text import judged_document
 from nordan_core.residency.facts import PoolFacts, control_plane_document, facts_document
 from nordan_core.residency.judge import judge_control_plane
@@ -173,14 +173,20 @@ class Judge:
         held = held_by(earlier)
         covered = self.derogations.covering(question.project, job, held, may_take=may_take)
         found, policies = self._facts(question), self._policies(question)
-        for some in choices(covered) if policies else ():
+        if not policies:
+            return plain
+
+        def word(some: Sequence[Covering]) -> tuple[Standing, Verdict]:
             widened = tuple(derogated(of, some) for of in policies)
-            verdict = self._verdict(widened, found)
-            if verdict.allowed:
-                self.derogations.take(some, held)
-                used = {"policy": widened[0].digest, "derogations": [one.derogation.id for one in some]}
-                return self._judged(widened, found, verdict, used)
-        return plain
+            return widened, self._verdict(widened, found)
+
+        some = fewest(covered, lambda some: word(some)[1].allowed)
+        if not some:
+            return plain
+        self.derogations.take(some, held)
+        widened, verdict = word(some)
+        used = {"policy": widened[0].digest, "derogations": [one.derogation.id for one in some]}
+        return self._judged(widened, found, verdict, used)
 
     def _verdict(self, policies: Standing, found: PoolFacts | None) -> Verdict:
         facts = self.book()

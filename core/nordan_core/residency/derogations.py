@@ -6,10 +6,11 @@ by `widening` at each judgement, so that it ends by itself. Two approvals and co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import combinations
 
 from nordan_core.residency.canonical import digest_of
 from nordan_core.residency.errors import PolicyError
@@ -34,6 +35,8 @@ LONGEST_BREAK_GLASS = timedelta(hours=4)
 MOST_USES = 10_000
 MOST_SUBJECTS = 100
 LONGEST_TEXT = 4_000
+MOST_COMBINED = 6
+"""Of so many that cover one job, each way to use some is tried: 62. More are most unusual."""
 APPROVALS = 2
 """Approvers who are neither each other nor who asked."""
 
@@ -138,15 +141,22 @@ def coverings(derogations: Iterable[Derogation], bearings: Bearings) -> tuple[Co
     return tuple(found for one in ordered if (found := covering(one, bearings)) is not None)
 
 
-def choices(covered: Sequence[Covering]) -> Iterator[tuple[Covering, ...]]:
-    """Yield the ways to use derogations, the fewest first: each alone, then all together.
+def fewest(covered: Iterable[Covering], is_enough: Callable[[tuple[Covering, ...]], bool]) -> tuple[Covering, ...]:
+    """Return the fewest derogations that are enough together, the first such in their order; none where all are not.
 
-    Whoever judges takes the first that is enough, so that none is used up without need.
+    So none is used up without need. That all are asked first spares the search where no derogation helps.
     """
-    for one in covered:
-        yield (one,)
-    if len(covered) > 1:
-        yield tuple(covered)
+    every = tuple(covered)
+    if not every or not is_enough(every):
+        return ()
+    return next((some for some in fewer(every) if is_enough(some)), every)
+
+
+def fewer(covered: Sequence[Covering]) -> Iterator[tuple[Covering, ...]]:
+    """Yield the ways to use some derogations and not all, the fewest first; of very many, one or two at most."""
+    sizes = len(covered) if len(covered) <= MOST_COMBINED else 3
+    for size in range(1, sizes):
+        yield from combinations(covered, size)
 
 
 def derogation_document(derogation: Derogation) -> dict[str, object]:

@@ -13,11 +13,10 @@ from datetime import datetime
 from functools import reduce
 from typing import Any
 
-from nordan_core.residency.derogations import Covering, choices
+from nordan_core.residency.derogations import Covering
 from nordan_core.residency.facets import EMPTY, Policy, attribute_of, meet
 from nordan_core.residency.joins import ALTERNATIVES, joined
 from nordan_core.residency.layers import OWNERS, Effective, Layer
-from nordan_core.residency.verdicts import Verdict
 
 
 def derogated(of: Effective, covered: Sequence[Covering]) -> Effective:
@@ -113,23 +112,3 @@ def _layer_widened(layer: Layer, facet: str, some: Sequence[Covering]) -> Policy
 
 def _stating(policy: Policy, facet: str, value: Any) -> Policy:  # Any: as above
     return replace(policy, **{attribute_of(facet): value})
-
-
-def rescued(
-    policies: tuple[Effective, ...],
-    covered: Callable[[], Sequence[Covering]],
-    ask: Callable[[tuple[Effective, ...]], Verdict],
-) -> tuple[Verdict, tuple[Covering, ...]]:
-    """Return the verdict on policies that must all allow, with the derogations that it rests on: none if none need be.
-
-    `ask` judges; `covered` is asked for derogations only where the policies alone refuse. Where no derogation helps,
-    the verdict is the one without.
-    """
-    plain = ask(policies)
-    if plain.allowed or not policies:
-        return plain, ()
-    for some in choices(covered()):
-        verdict = ask(tuple(derogated(of, some) for of in policies))
-        if verdict.allowed:
-            return verdict, some
-    return plain, ()

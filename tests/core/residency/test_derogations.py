@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,9 +16,10 @@ from nordan_core.residency.derogations import (
     LONGEST,
     LONGEST_BREAK_GLASS,
     Covering,
-    choices,
     coverings,
     derogation_document,
+    fewer,
+    fewest,
     parse_derogation,
 )
 from nordan_core.residency.effective_text import effective_document, parse_effective, repeats
@@ -162,12 +164,51 @@ class TestWhomItCovers:
         """While it is being submitted only its project and its datasets count."""
         assert coverings([a_derogation(subjects=["job/job_one"])], bearings(None)) == ()
 
-    def test_the_fewest_come_first(self) -> None:
-        """Each alone in order of id, then all; so none is used without need."""
-        two = coverings([a_derogation(id="drg_b"), a_derogation(id="drg_a")], bearings())
-        ids = [[one.derogation.id for one in some] for some in choices(two)]
-        assert ids == [["drg_a"], ["drg_b"], ["drg_a", "drg_b"]]
-        assert len(list(choices(two[:1]))) == 1
+
+def _named(names: str) -> tuple[Covering, ...]:
+    return coverings([a_derogation(id=f"drg_{name}") for name in reversed(names)], bearings())
+
+
+def _names(some: Iterable[Covering]) -> str:
+    return "".join(one.derogation.id.removeprefix("drg_") for one in some)
+
+
+class TestTheFewestThatAreEnough:
+    """So that none is used up without need."""
+
+    @pytest.mark.parametrize(
+        ("names", "needed", "used"),
+        [
+            ("ab", "", "a"),
+            ("ab", "b", "b"),
+            ("ab", "ab", "ab"),
+            ("abc", "bc", "bc"),
+            ("abc", "ac", "ac"),
+            ("abcdef", "bdf", "bdf"),
+            ("abcdefg", "bg", "bg"),
+            ("abcdefg", "bdf", "abcdefg"),
+            ("ab", "x", ""),
+            ("", "", ""),
+        ],
+    )
+    def test_no_more_are_used_than_needed_the_first_in_order_of_id(self, names: str, needed: str, used: str) -> None:
+        """Of more than six, one, two, or else all."""
+        asked: list[str] = []
+
+        def is_enough(some: tuple[Covering, ...]) -> bool:
+            asked.append(_names(some))
+            return set(needed) <= set(asked[-1])
+
+        assert _names(fewest(_named(names), is_enough)) == used
+        assert asked[:1] == ([names] if names else []), "all are asked first"
+        assert used or len(asked) <= 1, "and the search is spared where they do not help"
+
+    def test_those_who_are_fewer_come_first(self) -> None:
+        """All ways to use some of six; of seven, those of one or two."""
+        ways = [_names(some) for some in fewer(_named("abc"))]
+        assert ways == ["a", "b", "c", "ab", "ac", "bc"]
+        assert list(fewer(_named("a"))) == []
+        assert [len([*fewer(_named("abcdefg"[:count]))]) for count in (6, 7)] == [62, 28]
 
 
 class TestTheJudgement:
