@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 from nordan_core.domain.approvals import Approval, Proposal, Signer
 from nordan_core.domain.errors import Conflict, Forbidden, Invalid
-from nordan_core.domain.tenants import Principal
+from nordan_core.domain.tenants import Principal, Project
 from nordan_core.store.unit_of_work import UnitOfWork
 
 
@@ -54,6 +56,21 @@ def word_of(work: UnitOfWork, principal: Principal, found: Proposal) -> Approval
     if own is None:
         raise Conflict("not_approved", "this member has not approved it, so there is no word to withdraw")
     return own
+
+
+def closed_by_floors(project: Project) -> Iterator[tuple[str, Collection[str]]]:
+    """Yield the facets that nobody may widen in a project, by who says so."""
+    for who, floor in (
+        (f"organisation {project.organisation_name}", project.organisation_floor),
+        (f"project {project.name}", project.floor),
+    ):
+        yield who, closed_by(floor)
+
+
+def closed_by(policy: Mapping[str, Any]) -> Collection[str]:  # Any: JSON
+    """Return the facets that a policy document lets nobody widen."""
+    closed = policy.get("non_derogable")
+    return closed if isinstance(closed, list) else ()
 
 
 def _check_open(principal: Principal, found: Proposal) -> None:

@@ -140,6 +140,28 @@ class TestDeclassification:
             _say(lab, key, one, "approve")
         return one
 
+    @pytest.mark.parametrize("kind", ["Organisation", "Project"])
+    def test_what_a_floor_closes_is_not_even_asked_for(self, lab: Lab, model: str, kind: str) -> None:
+        """As it is with derogations; another facet may be."""
+        floor = {"residency": ["FR", "SE", "DE"], "class": "internal", "non_derogable": ["process"]}
+        names = {"name": "home"} if kind == "Organisation" else {"name": "default", "organisation": "home"}
+        lab.apply({"kind": kind, **names, "floor": floor})
+        answer = _ask(lab, Members.of(lab), model, expect=409)
+        assert answer["code"] == "non_derogable"
+        assert f"{kind.lower()} {names['name']} makes process non-derogable" in answer["detail"]
+        kept = {**_policy(lab, model), "forbid_exposure": []}
+        _ask(lab, Members.of(lab), model, policy=kept)
+
+    def test_what_a_floor_closed_meanwhile_is_not_approved(self, lab: Lab, model: str) -> None:
+        """Neither the first time nor the second."""
+        members, born = Members.of(lab), _policy(lab, model)
+        one, other = _ask(lab, members, model), _ask(lab, members, model)
+        _say(lab, members.first, one, "approve")
+        lab.apply({"kind": "Organisation", "name": "home", "floor": {"non_derogable": ["process"]}})
+        assert _say(lab, members.second, one, "approve", expect=409)["code"] == "non_derogable"
+        assert _say(lab, members.first, other, "approve", expect=409)["code"] == "non_derogable"
+        assert _policy(lab, model) == born
+
     def test_who_approved_may_withdraw_their_own_word_before_the_second(self, lab: Lab, model: str) -> None:
         """As it is with derogations."""
         members, born = Members.of(lab), _policy(lab, model)

@@ -5,14 +5,14 @@ Approving for the second time and revoking change what is lawful: both hold the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, signer, still_counting, word_of
+from nordan_api.dual_control import approval_of, closed_by, closed_by_floors, signer, still_counting, word_of
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import KeyId
@@ -197,19 +197,17 @@ def _id_of(work: UnitOfWork, project: Project, kind: SubjectKind, name: str) -> 
 
 def _check_derogable(work: UnitOfWork, project: Project, derogation: Derogation) -> None:
     """Refuse what would change nothing: whoever closed the facet is asked, not got round."""
-    for who, policy in _closing(work, project, derogation):
-        closed = policy.get("non_derogable", ())
-        if isinstance(closed, list) and derogation.facet in closed:
+    for who, closed in _closing(work, project, derogation):
+        if derogation.facet in closed:
             raise Conflict("non_derogable", f"{who} makes {derogation.facet} non-derogable; nobody may widen it")
 
 
-def _closing(work: UnitOfWork, project: Project, derogation: Derogation) -> Iterator[tuple[str, Any]]:  # Any: JSON
-    yield f"organisation {project.organisation_name}", project.organisation_floor
-    yield f"project {project.name}", project.floor
+def _closing(work: UnitOfWork, project: Project, derogation: Derogation) -> Iterator[tuple[str, Collection[str]]]:
+    yield from closed_by_floors(project)
     for one in derogation.subjects:
         if one.kind is SubjectKind.DATASET:
             dataset = work.contents.dataset(project.id, one.id)
-            yield f"dataset {one.id}", dataset.policy if dataset is not None else {}
+            yield f"dataset {one.id}", closed_by(dataset.policy) if dataset is not None else ()
 
 
 def _taken_back(work: UnitOfWork, found: Proposal, principal: Principal, now: datetime) -> Proposal:

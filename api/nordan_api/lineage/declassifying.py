@@ -11,7 +11,7 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, signer, still_counting, word_of
+from nordan_api.dual_control import approval_of, closed_by_floors, signer, still_counting, word_of
 from nordan_api.jobs.policy import check_described_here, effective_of_data
 from nordan_api.lineage.readers import fence_readers
 from nordan_core.domain.approvals import Proposal
@@ -20,7 +20,12 @@ from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import ArtifactId, KeyId, ProjectId
 from nordan_core.domain.tenants import Principal, Project
 from nordan_core.identifiers import new_id
-from nordan_core.residency.declassification import declassification_document, parse_declassification
+from nordan_core.residency.declassification import (
+    Declassification,
+    declassification_document,
+    parse_declassification,
+    widened,
+)
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import QUEUE, UnitOfWork
 
@@ -33,7 +38,7 @@ def request(context: Context, principal: Principal, project_name: str, artifact:
 
     Raises:
         PolicyError: the text cannot be accepted. NotFound: this caller has no such artifact. Invalid: it is a dataset,
-            whose policy is its owner's word, or a job's files.
+            whose policy is its owner's word, or a job's files. Conflict: a floor closed a facet that it would widen.
     """
     now = context.clock.now()
     with context.store.begin() as work:
@@ -54,6 +59,7 @@ def request(context: Context, principal: Principal, project_name: str, artifact:
             **{name: asked.get(name) for name in ("evidence", "basis", "reason", "ticket")},
         }
         one = parse_declassification(text, context.atlas)
+        _check_not_closed(project, one)
         proposal = Proposal(
             id=one.id,
             organisation=project.organisation,
@@ -88,8 +94,9 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
     """Approve the text that has this digest; the second approval gives the artifact its new policy.
 
     Raises:
-        NotFound: this caller has no such declassification. Conflict: the artifact has another policy by now. Refused:
-            the control plane itself is outside the new policy's `describe`. And whatever `approval_of` raises.
+        NotFound: this caller has no such declassification. Conflict: the artifact has another policy by now, or a
+            floor closed a facet that it would widen. Refused: the control plane itself is outside the new policy's
+            `describe`. And whatever `approval_of` raises.
     """
     with context.store.begin() as work:
         # First in the lock order; two approvals come one after the other.
@@ -98,8 +105,9 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
         project = find_project(work, principal, project_name)
         found = still_counting(work, _find(work, project, name))
         approved = work.lineage.approve(found, approval_of(work, principal, found, digest, now))
+        one = parse_declassification(found.text, context.atlas)
+        _check_not_closed(project, one)
         if approved.is_approved:
-            one = parse_declassification(found.text, context.atlas)
             of = effective_of_data(project, name, dict(_policy(found, "to")), context.atlas)
             check_described_here(of, context.facts_cache.within(work, epoch), now)
             _replace(work, project.id, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
@@ -161,6 +169,14 @@ def _taken_back(context: Context, work: UnitOfWork, found: Proposal, principal: 
     revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
     work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, context))
     return revoked
+
+
+def _check_not_closed(project: Project, one: Declassification) -> None:
+    """Refuse what a floor in force closes, as for derogations: its owner is asked, not got round."""
+    for who, closed in closed_by_floors(project):
+        for facet in widened(one, closed):
+            message = f"{who} makes {facet} non-derogable; nobody may widen it or leave it out"
+            raise Conflict("non_derogable", message)
 
 
 def _replace(work: UnitOfWork, project: ProjectId, artifact: ArtifactId, before: Json, after: Json) -> None:

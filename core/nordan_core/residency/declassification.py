@@ -7,7 +7,7 @@ are there, the artifact has the new policy, and so has what is made of it from t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nordan_core.residency.canonical import digest_of
@@ -94,14 +94,18 @@ def parse_declassification(document: Mapping[str, object], atlas: Atlas) -> Decl
     return one
 
 
+def widened(one: Declassification, facets: Iterable[str]) -> list[str]:
+    """Return those of some facets that the text makes wider or leaves out, sorted."""
+    alone = {facet: (_only(one.after, facet), _only(one.before, facet)) for facet in sorted(facets)}
+    return [facet for facet, (after, before) in alone.items() if meet(after, before) != after]
+
+
 def _check_widens(one: Declassification) -> None:
     if meet(one.before, one.after) == one.after:
         raise PolicyError("to", "nothing in it is wider than now, so there is nothing to declassify")
     closed = one.before.non_derogable or frozenset()
-    for facet in sorted(closed | ({"non_derogable"} if closed else frozenset())):
-        alone, now = _only(one.after, facet), _only(one.before, facet)
-        if meet(alone, now) != alone:
-            raise PolicyError(f"to.{facet}", f"{facet} is non-derogable here; nobody may widen it or leave it out")
+    for facet in widened(one, closed | ({"non_derogable"} if closed else frozenset())):
+        raise PolicyError(f"to.{facet}", f"{facet} is non-derogable here; nobody may widen it or leave it out")
 
 
 def _only(policy: Policy, facet: str) -> Policy:

@@ -10,6 +10,7 @@ from nordan_core.residency.declassification import (
     Declassification,
     declassification_document,
     parse_declassification,
+    widened,
 )
 from nordan_core.residency.errors import PolicyError
 from support.residency import ATLAS
@@ -74,3 +75,11 @@ def test_what_cannot_be_asked_for(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parsed(**changes)
     assert caught.value.field == field
+
+
+def test_of_some_facets_those_are_told_that_become_wider_or_are_left_out() -> None:
+    before = {"process": ["FR"], "store": ["FR"], "class": "confidential", "evidence": "E2"}
+    after = {"process": ["EU"], "store": ["FR"], "evidence": "E3", "tenancy": "single"}
+    one = parsed(**{"from": before, "to": after})
+    assert widened(one, ["store", "process", "class", "evidence", "tenancy", "key"]) == ["class", "process"]
+    assert widened(one, []) == []
