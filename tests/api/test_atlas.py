@@ -20,8 +20,9 @@ from nordan_core.residency.places import Atlas
 from nordan_core.store.atlases import AtlasToApply
 from support.atlases import KEY, TRUSTED, changed, lacking, offer, parsed, without
 from support.database_clock import START
+from support.derogating import Members
 from support.exports import ATLASES, export_of, replayed
-from support.lab import CERTIFICATE_KEY, JOBS, Lab
+from support.lab import CERTIFICATE_KEY, JOBS, PATIENTS, Lab
 from support.region_side import manifest
 
 Json = dict[str, Any]
@@ -254,6 +255,25 @@ def test_a_territory_where_a_reader_sits_is_in_use_while_the_key_counts(lab: Lab
     assert (refused["code"], made["id"] in refused["detail"]) == ("atlas_lacks_names", True)
     lab.admin("DELETE", f"/v1/organisations/home/keys/{made['id']}", expect=204)
     apply(lab, changed(lacking("GU")))
+
+
+def test_a_territory_of_a_policy_that_a_declassification_stands_on_is_in_use(lab: Lab) -> None:
+    """Taken back, it would give the artifact that policy again."""
+    lab.put("patients", "fr-bru-1", DATA)
+    policy = {"process": ["FR", "SE", "GU"]}
+    job, region, run = lab.running(inputs=["dataset/patients"], outputs=["model"], policy=policy)
+    region.end(run, outputs={"model": manifest(model__bin="1")})
+    [model] = lab.show(job)["artifacts"]
+    members, inside = Members.of(lab), "/v1/projects/default"
+    evidence = {"digest": "b" * 64, "title": "t"}
+    wish = {"policy": PATIENTS, "evidence": evidence, "basis": "b", "reason": "r", "ticket": "t"}
+    one = lab.call("POST", f"{inside}/artifacts/{model['id']}:declassify", wish, key=members.asks, expect=201).json()
+    for key in (members.first, members.second):
+        path = f"{inside}/declassifications/{one['id']}:approve"
+        lab.call("POST", path, {"digest": one["digest"]}, key=key, expect=200)
+    refused = apply(lab, changed(lacking("GU")), expect=409)
+    assert refused["code"] == "atlas_lacks_names"
+    assert f"the policy before declassification {one['id']}" in refused["detail"]
 
 
 def test_codes_are_read_by_the_atlas_that_is_in_force_when_they_are_stored(lab: Lab) -> None:

@@ -45,6 +45,8 @@ class InUse:
     job_policies: Documents
     data_policies: Documents
     derogations: Documents
+    former: Documents
+    """What artifacts would have again if their declassifications were taken back."""
     readers: Mapping[str, str]
     """The territory on record of each key that counts and has one."""
 
@@ -63,6 +65,7 @@ def read_in_use(work: UnitOfWork) -> InUse:
         job_policies=work.fencing.job_policies(list(by_key.values())),
         data_policies=work.fencing.data_policies({group.policy_key: one for group, one in resting.items()}.values()),
         derogations=used.derogations(),
+        former=used.former(),
         readers=used.readers(),
     )
 

@@ -61,6 +61,8 @@ def _stated(used: InUse) -> Iterator[tuple[str, Parse, Document]]:
         yield f"the policy of job {jobs[key]}", parse_effective, document
     for name, document in used.derogations.items():
         yield f"derogation {name}", parse_derogation, document
+    for name, document in used.former.items():
+        yield f"the policy before declassification {name}", parse_policy, document
 
 
 def _check_reader(document: Document, atlas: Atlas) -> object:

@@ -29,7 +29,10 @@ _JOBS = text(
 _DEROGATIONS = text(
     "select id, project_id, text from derogation where revoked_at is null and not_after > clock_timestamp() order by id"
 )
-
+_FORMER = text(
+    "select id, text -> 'from' as policy from declassification where approved_at is not null and revoked_at is null"
+    " order by id"
+)
 _READERS = text(
     "select id, territory from api_key where territory is not null and revoked_at is null"
     " and (expires_at is null or expires_at > clock_timestamp()) order by id"
@@ -90,6 +93,10 @@ class LawInUse:
     def derogations(self) -> dict[str, Document]:
         """Return the texts of all derogations that may still count, by id."""
         return {row.id: row.text for row in self._session.execute(_DEROGATIONS)}
+
+    def former(self) -> dict[str, Document]:
+        """Return the policies that artifacts would have again if their declassifications were taken back, by those."""
+        return {row.id: row.policy for row in self._session.execute(_FORMER)}
 
     def readers(self) -> dict[str, str]:
         """Return the territory of each key that counts and has one on record."""
