@@ -1,15 +1,88 @@
-"""What every text under dual control goes through before a member's approval counts."""
+"""What every text under dual control goes through: reading it, and what is asked before a member's word counts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from nordan_api.auth.callers import find_project
+from nordan_api.context import Context
 from nordan_core.domain.approvals import Approval, Proposal, Signer
-from nordan_core.domain.errors import Conflict, Forbidden, Invalid
+from nordan_core.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from nordan_core.domain.tenants import Principal, Project
+from nordan_core.store.audit import Act, AuditEntry
+from nordan_core.store.proposals import Proposals
 from nordan_core.store.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of such texts, for what is the same with all of them."""
+
+    name: str
+    kept: Callable[[UnitOfWork], Proposals]
+    withdrawn: Act
+    entry: Callable[[Act, Proposal, Principal, datetime], AuditEntry]
+    """Returns what the log is told of an act."""
+
+    def of(self, work: UnitOfWork, project: Project, name: str) -> Proposal:
+        """Return one of a project.
+
+        Raises:
+            NotFound: it has no such one.
+        """
+        found = self.kept(work).get(project.id, name)
+        if found is None:
+            raise NotFound(self.name, name)
+        return found
+
+    def find(self, context: Context, principal: Principal, project: str, name: str) -> Proposal:
+        """Return one that this caller may see.
+
+        Raises:
+            NotFound: there is no such one.
+        """
+        with context.store.begin() as work:
+            return self.of(work, find_project(work, principal, project), name)
+
+    def page(self, context: Context, principal: Principal, project: str, limit: int) -> list[Proposal]:
+        """Return a project's, newest first."""
+        with context.store.begin() as work:
+            return self.kept(work).page(find_project(work, principal, project).id, limit)
+
+    def withdraw(self, context: Context, principal: Principal, project: str, name: str) -> Proposal:
+        """Take the caller's own approval back; it changes nothing else, for the second one has not come.
+
+        Raises:
+            NotFound: this caller has no such one. And whatever `word_of` raises.
+        """
+        with context.store.begin() as work:
+            # Two words come one after the other.
+            work.epoch.hold()
+            found = self.of(work, find_project(work, principal, project), name)
+            own = word_of(work, principal, found)
+            left = self.kept(work).withdraw(found, own)
+            entry = self.entry(self.withdrawn, left, principal, context.clock.now())
+            work.audit.write(replace(entry, body={**entry.body, "approved_by": own.by.key}))
+        return left
+
+
+def shown(one: Proposal, state: str) -> dict[str, Any]:  # Any: JSON
+    """Return one as members see it."""
+    return {
+        "id": one.id,
+        "state": state,
+        "text": dict(one.text),
+        "digest": one.digest,
+        "requested_by": one.requested_by.key,
+        "requested_at": one.requested_at.isoformat(),
+        "approvals": [{"by": each.by.key, "at": each.at.isoformat()} for each in one.approvals],
+        "approved_at": one.approved_at.isoformat() if one.approved_at else None,
+        "revoked_at": one.revoked_at.isoformat() if one.revoked_at else None,
+        "revoked_by": one.revoked_by,
+    }
 
 
 def signer(work: UnitOfWork, principal: Principal) -> Signer:

@@ -12,6 +12,7 @@ from nordan_api.auth.permissions import Permission
 from nordan_api.bodies import document, only
 from nordan_api.context import context_of
 from nordan_api.derogations import service
+from nordan_api.dual_control import shown
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.tenants import Principal
 
@@ -35,14 +36,14 @@ def list_derogations(
     project: str, request: Request, principal: Reader, *, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> Json:
     """Return the project's derogations, newest first."""
-    found = service.page(context_of(request), principal, project, limit)
+    found = service.KIND.page(context_of(request), principal, project, limit)
     return {"items": [_document(request, one) for one in found]}
 
 
 @router.get("/derogations/{derogation}")
 def get_derogation(project: str, derogation: str, request: Request, principal: Reader) -> Json:
     """Return one derogation: its text, the digest that is approved, who said what, and how often it was used."""
-    return _document(request, service.find(context_of(request), principal, project, derogation))
+    return _document(request, service.KIND.find(context_of(request), principal, project, derogation))
 
 
 @router.post("/derogations/{derogation}:approve")
@@ -57,7 +58,7 @@ def approve_derogation(project: str, derogation: str, request: Request, principa
 def withdraw_derogation(project: str, derogation: str, request: Request, principal: Approver, body: Body) -> Json:
     """Take one's own approval back, as long as it is the only one."""
     only(body)
-    return _document(request, service.withdraw_word(context_of(request), principal, project, derogation))
+    return _document(request, service.KIND.withdraw(context_of(request), principal, project, derogation))
 
 
 @router.post("/derogations/{derogation}:revoke")
@@ -69,16 +70,5 @@ def revoke_derogation(project: str, derogation: str, request: Request, principal
 
 def _document(request: Request, one: Proposal) -> Json:
     not_after = datetime.fromisoformat(str(one.text["not_after"]))
-    return {
-        "id": one.id,
-        "state": service.state_of(one, not_after, context_of(request).clock.now()),
-        "text": dict(one.text),
-        "digest": one.digest,
-        "requested_by": one.requested_by.key,
-        "requested_at": one.requested_at.isoformat(),
-        "approvals": [{"by": each.by.key, "at": each.at.isoformat()} for each in one.approvals],
-        "approved_at": one.approved_at.isoformat() if one.approved_at else None,
-        "revoked_at": one.revoked_at.isoformat() if one.revoked_at else None,
-        "revoked_by": one.revoked_by,
-        "uses": one.uses,
-    }
+    state = service.state_of(one, not_after, context_of(request).clock.now())
+    return {**shown(one, state), "uses": one.uses}

@@ -12,7 +12,7 @@ from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, closed_by, closed_by_floors, signer, still_counting, word_of
+from nordan_api.dual_control import Kind, approval_of, closed_by, closed_by_floors, signer, still_counting
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.errors import Conflict, Invalid, NotFound
 from nordan_core.domain.ids import KeyId
@@ -67,22 +67,6 @@ def request(context: Context, principal: Principal, project_name: str, asked: Js
     return proposal
 
 
-def find(context: Context, principal: Principal, project_name: str, derogation: str) -> Proposal:
-    """Return one derogation.
-
-    Raises:
-        NotFound: this caller has no such derogation.
-    """
-    with context.store.begin() as work:
-        return _find(work, find_project(work, principal, project_name), derogation)
-
-
-def page(context: Context, principal: Principal, project_name: str, limit: int) -> list[Proposal]:
-    """Return a project's derogations, newest first."""
-    with context.store.begin() as work:
-        return work.derogations.page(find_project(work, principal, project_name).id, limit)
-
-
 def approve(context: Context, principal: Principal, project_name: str, derogation: str, digest: object) -> Proposal:
     """Approve the text that has this digest; the second approval lets it count.
 
@@ -96,7 +80,7 @@ def approve(context: Context, principal: Principal, project_name: str, derogatio
         work.epoch.hold()
         now = context.clock.now()
         project = find_project(work, principal, project_name)
-        found = still_counting(work, _find(work, project, derogation))
+        found = still_counting(work, KIND.of(work, project, derogation))
         approval = approval_of(work, principal, found, digest, now)
         if parse_derogation(found.text, context.atlas).not_after <= now:
             raise Conflict("expired", "the derogation is over; ask for another")
@@ -105,23 +89,6 @@ def approve(context: Context, principal: Principal, project_name: str, derogatio
             _law_changed(work)
         work.audit.write(_entry(Act.DEROGATION_APPROVED, approved, principal, now))
     return approved
-
-
-def withdraw_word(context: Context, principal: Principal, project_name: str, derogation: str) -> Proposal:
-    """Take the caller's own approval back; it changes nothing else, for the second one has not come.
-
-    Raises:
-        NotFound: this caller has no such derogation. And whatever `word_of` raises.
-    """
-    with context.store.begin() as work:
-        # Two words come one after the other.
-        work.epoch.hold()
-        found = _find(work, find_project(work, principal, project_name), derogation)
-        own = word_of(work, principal, found)
-        left = work.derogations.withdraw(found, own)
-        entry = _entry(Act.DEROGATION_WITHDRAWN, left, principal, context.clock.now())
-        work.audit.write(replace(entry, body={**entry.body, "approved_by": own.by.key}))
-    return left
 
 
 def revoke(context: Context, principal: Principal, project_name: str, derogation: str) -> Proposal:
@@ -133,7 +100,7 @@ def revoke(context: Context, principal: Principal, project_name: str, derogation
     with context.store.begin() as work:
         work.epoch.hold()
         now = context.clock.now()
-        found = _find(work, find_project(work, principal, project_name), derogation)
+        found = KIND.of(work, find_project(work, principal, project_name), derogation)
         if found.revoked_at is not None:
             return found
         return _taken_back(work, found, principal, now)
@@ -225,13 +192,6 @@ def _law_changed(work: UnitOfWork) -> None:
     work.notify(QUEUE)
 
 
-def _find(work: UnitOfWork, project: Project, derogation: str) -> Proposal:
-    found = work.derogations.get(project.id, derogation)
-    if found is None:
-        raise NotFound("derogation", derogation)
-    return found
-
-
 def _entry(act: Act, proposal: Proposal, by: Principal, now: datetime) -> AuditEntry:
     body: dict[str, object] = {
         "digest": proposal.digest,
@@ -242,3 +202,7 @@ def _entry(act: Act, proposal: Proposal, by: Principal, now: datetime) -> AuditE
         "approvals": len(proposal.approvals),
     }
     return AuditEntry(act, proposal.id, by.key, now, proposal.organisation, body)
+
+
+KIND = Kind("derogation", lambda work: work.derogations, Act.DEROGATION_WITHDRAWN, _entry)
+"""Reading them, and taking one's own word back, is the same for all kinds."""

@@ -7,11 +7,12 @@ the residency epoch and step it.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from nordan_api.auth.callers import find_project
 from nordan_api.context import Context
-from nordan_api.dual_control import approval_of, closed_by_floors, signer, still_counting, word_of
+from nordan_api.dual_control import Kind, approval_of, closed_by_floors, signer, still_counting
 from nordan_api.jobs.policy import check_described_here, effective_of_data
 from nordan_api.lineage.readers import fence_readers
 from nordan_core.domain.approvals import Proposal
@@ -70,24 +71,8 @@ def request(context: Context, principal: Principal, project_name: str, artifact:
             requested_at=now,
         )
         work.lineage.add(proposal, found.id)
-        work.audit.write(_entry(Act.DECLASSIFICATION_REQUESTED, proposal, principal, context))
+        work.audit.write(_entry(Act.DECLASSIFICATION_REQUESTED, proposal, principal, now))
     return proposal
-
-
-def find(context: Context, principal: Principal, project_name: str, declassification: str) -> Proposal:
-    """Return one declassification.
-
-    Raises:
-        NotFound: this caller has no such declassification.
-    """
-    with context.store.begin() as work:
-        return _find(work, find_project(work, principal, project_name), declassification)
-
-
-def page(context: Context, principal: Principal, project_name: str, limit: int) -> list[Proposal]:
-    """Return a project's declassifications, newest first."""
-    with context.store.begin() as work:
-        return work.lineage.page(find_project(work, principal, project_name).id, limit)
 
 
 def approve(context: Context, principal: Principal, project_name: str, name: str, digest: object) -> Proposal:
@@ -103,7 +88,7 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
         epoch = work.epoch.hold()
         now = context.clock.now()
         project = find_project(work, principal, project_name)
-        found = still_counting(work, _find(work, project, name))
+        found = still_counting(work, KIND.of(work, project, name))
         approved = work.lineage.approve(found, approval_of(work, principal, found, digest, now))
         one = parse_declassification(found.text, context.atlas)
         _check_not_closed(project, one)
@@ -111,25 +96,8 @@ def approve(context: Context, principal: Principal, project_name: str, name: str
             of = effective_of_data(project, name, dict(_policy(found, "to")), context.atlas)
             check_described_here(of, context.facts_cache.within(work, epoch), now)
             _replace(work, project.id, ArtifactId(one.artifact), _policy(found, "from"), _policy(found, "to"))
-        work.audit.write(_entry(Act.DECLASSIFICATION_APPROVED, approved, principal, context))
+        work.audit.write(_entry(Act.DECLASSIFICATION_APPROVED, approved, principal, now))
     return approved
-
-
-def withdraw_word(context: Context, principal: Principal, project_name: str, name: str) -> Proposal:
-    """Take the caller's own approval back; it changes nothing else, for the second one has not come.
-
-    Raises:
-        NotFound: this caller has no such declassification. And whatever `word_of` raises.
-    """
-    with context.store.begin() as work:
-        # Two words come one after the other.
-        work.epoch.hold()
-        found = _find(work, find_project(work, principal, project_name), name)
-        own = word_of(work, principal, found)
-        left = work.lineage.withdraw(found, own)
-        entry = _entry(Act.DECLASSIFICATION_WITHDRAWN, left, principal, context)
-        work.audit.write(replace(entry, body={**entry.body, "approved_by": own.by.key}))
-    return left
 
 
 def revoke(context: Context, principal: Principal, project_name: str, name: str) -> Proposal:
@@ -143,7 +111,7 @@ def revoke(context: Context, principal: Principal, project_name: str, name: str)
     with context.store.begin() as work:
         work.epoch.hold()
         project = find_project(work, principal, project_name)
-        found = _find(work, project, name)
+        found = KIND.of(work, project, name)
         if found.revoked_at is not None:
             return found
         return _taken_back(context, work, found, principal)
@@ -167,7 +135,7 @@ def _taken_back(context: Context, work: UnitOfWork, found: Proposal, principal: 
         _replace(work, found.project, artifact, wider, _policy(found, "from"))
         fence_readers(work, artifact, wider, epoch=work.epoch.current(), atlas=atlas, now=now)
     revoked = replace(found, revoked_at=now, revoked_by=KeyId(principal.key))
-    work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, context))
+    work.audit.write(_entry(Act.DECLASSIFICATION_REVOKED, revoked, principal, now))
     return revoked
 
 
@@ -194,14 +162,7 @@ def _policy(proposal: Proposal, which: str) -> Json:
     return policy
 
 
-def _find(work: UnitOfWork, project: Project, name: str) -> Proposal:
-    found = work.lineage.get(project.id, name)
-    if found is None:
-        raise NotFound("declassification", name)
-    return found
-
-
-def _entry(act: Act, proposal: Proposal, by: Principal, context: Context) -> AuditEntry:
+def _entry(act: Act, proposal: Proposal, by: Principal, now: datetime) -> AuditEntry:
     text = proposal.text
     body: dict[str, object] = {
         "digest": proposal.digest,
@@ -211,4 +172,8 @@ def _entry(act: Act, proposal: Proposal, by: Principal, context: Context) -> Aud
         "evidence": text["evidence"]["digest"] if isinstance(text["evidence"], dict) else None,
         "approvals": len(proposal.approvals),
     }
-    return AuditEntry(act, proposal.id, by.key, context.clock.now(), proposal.organisation, body)
+    return AuditEntry(act, proposal.id, by.key, now, proposal.organisation, body)
+
+
+KIND = Kind("declassification", lambda work: work.lineage, Act.DECLASSIFICATION_WITHDRAWN, _entry)
+"""Reading them, and taking one's own word back, is the same for all kinds."""

@@ -10,6 +10,7 @@ from nordan_api.auth.callers import permitted
 from nordan_api.auth.permissions import Permission
 from nordan_api.bodies import document, only
 from nordan_api.context import context_of
+from nordan_api.dual_control import shown
 from nordan_api.lineage import declassifying, service
 from nordan_core.domain.approvals import Proposal
 from nordan_core.domain.tenants import Principal
@@ -58,13 +59,15 @@ def list_declassifications(
     project: str, request: Request, principal: Reader, *, limit: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> Json:
     """Return the project's declassifications, newest first."""
-    return {"items": [_document(one) for one in declassifying.page(context_of(request), principal, project, limit)]}
+    return {
+        "items": [_document(one) for one in declassifying.KIND.page(context_of(request), principal, project, limit)]
+    }
 
 
 @router.get("/declassifications/{declassification}")
 def get_declassification(project: str, declassification: str, request: Request, principal: Reader) -> Json:
     """Return one declassification."""
-    return _document(declassifying.find(context_of(request), principal, project, declassification))
+    return _document(declassifying.KIND.find(context_of(request), principal, project, declassification))
 
 
 @router.post("/declassifications/{declassification}:approve")
@@ -83,7 +86,7 @@ def withdraw_declassification(
 ) -> Json:
     """Take one's own approval back, as long as it is the only one."""
     only(body)
-    return _document(declassifying.withdraw_word(context_of(request), principal, project, declassification))
+    return _document(declassifying.KIND.withdraw(context_of(request), principal, project, declassification))
 
 
 @router.post("/declassifications/{declassification}:revoke")
@@ -97,15 +100,4 @@ def revoke_declassification(
 
 def _document(one: Proposal) -> Json:
     state = "revoked" if one.revoked_at else "approved" if one.approved_at else "requested"
-    return {
-        "id": one.id,
-        "state": state,
-        "text": dict(one.text),
-        "digest": one.digest,
-        "requested_by": one.requested_by.key,
-        "requested_at": one.requested_at.isoformat(),
-        "approvals": [{"by": each.by.key, "at": each.at.isoformat()} for each in one.approvals],
-        "approved_at": one.approved_at.isoformat() if one.approved_at else None,
-        "revoked_at": one.revoked_at.isoformat() if one.revoked_at else None,
-        "revoked_by": one.revoked_by,
-    }
+    return shown(one, state)
