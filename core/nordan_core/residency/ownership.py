@@ -220,7 +220,8 @@ def _in_one_hand(hand: Iterable[str], entities: Entities) -> dict[str, Hold]:
     certain = _holds(named | strangers, owners, at_first=frozenset(owners), with_says=False)
     led = frozenset(name for name, hold in certain.items() if hold.controls)
     # 2. Up again, by what the hand has a say in.
-    return _holds(named | strangers, owners, at_first=led, with_says=True)
+    holds = _holds(named | strangers, owners, at_first=led, with_says=True)
+    return {name: holds[name] for name in entities}
 
 
 def _all_owners(entity: Entity) -> tuple[Ownership, ...]:

@@ -154,9 +154,14 @@ def test_long_chains_of_owners_end_quickly() -> None:
 SELF_HELD = {
     "at home, and nothing is left for others": ([owned("op", ("op", 49), ("fr", 51))], "0", "0"),
     "of what others have, its own part is theirs": (
+        [owned("op", ("op", 30), ("fr", 55), ("us", 15))],
+        "21.4286",
+        "21.4286",
+    ),
+    "with what others together have, more than half": (
         [owned("op", ("op", 49), ("fr", 26), ("us", 25))],
         "49.0197",
-        "49.0197",
+        "74",
     ),
     "through a company that it holds a minority of": (
         [owned("op", ("b", 49), ("fr", 51)), owned("b", ("op", 49), ("fr", 51))],
