@@ -47,10 +47,8 @@ class Hold:
         """Return the larger of the two shares."""
         return max(self.capital, self.votes)
 
-    def counts(self, kind: ShareKind) -> Share:
-        """Return what counts further down the chain: what is controlled in full, the rest in proportion."""
-        if self.controls:
-            return WHOLE
+    def share_of(self, kind: ShareKind) -> Share:
+        """Return the share of one kind."""
         return self.capital if kind == "capital" else self.votes
 
 
@@ -67,14 +65,14 @@ def holds_of(holder: str, entities: Entities) -> dict[str, Hold]:
     Raises:
         UnsettledError: when owners form a loop that is too large.
     """
-    owners = {name: entity.owners or () for name, entity in entities.items() if name != holder}
-    return _holds([holder], owners, at_first=frozenset(), with_says=True)
+    return {**dict.fromkeys(entities, NOTHING), **_held_by(holder, _recorded(entities))}
 
 
 def controllers_of(name: str, entities: Entities) -> tuple[str, ...]:
     """Return who controls `name`, described or not, sorted, itself left out."""
-    candidates = sorted(owners_above(name, entities))
-    return tuple(one for one in candidates if holds_of(one, entities).get(name, NOTHING).controls)
+    above = owners_above(name, entities)
+    chain = _recorded({one: entities[one] for one in (name, *above) if one in entities})
+    return tuple(one for one in sorted(above) if _leads(_held_by(one, chain), name))
 
 
 def controlled_by(holder: str, entities: Entities) -> tuple[str, ...]:
@@ -151,26 +149,52 @@ def foreign_shares(name: str, entities: Entities, *, is_home: Callable[[str], bo
 
     if is_foreign(name):
         return WHOLE, WHOLE
-    abroad = [one for one in owners_above(name, entities) if is_foreign(one)]
-    largest = max((holds_of(one, entities)[name].share for one in abroad), default=0)
-    nobody = _in_one_hand((), entities)[name].share
-    together = _in_one_hand(abroad, entities)[name].share
+    above = owners_above(name, entities)
+    near = {one: entities[one] for one in (name, *above) if one in entities}
+    chain, abroad = _recorded(near), [one for one in above if is_foreign(one)]
+    largest = max((_held_by(one, chain).get(name, NOTHING).share for one in abroad), default=0)
+    nobody = _in_one_hand((), near)[name].share
+    together = _in_one_hand(abroad, near)[name].share
     return ceil(max(largest, nobody)), ceil(together)
 
 
-def _holds(hand: Iterable[str], owners: Owners, *, at_first: frozenset[str], with_says: bool) -> dict[str, Hold]:
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Who is owned, by whom, in an order to work it out."""
+
+    owners: Owners
+    """Of each entity that has any."""
+    loops: list[frozenset[str]]
+    """Its keys: those who own each other together, most alone; whoever is above first."""
+
+
+def _chain(owners: Owners) -> _Chain:
+    above = {name: [one.owner for one in each if one.owner in owners] for name, each in owners.items()}
+    return _Chain(owners, rings(above))
+
+
+def _recorded(entities: Entities) -> _Chain:
+    return _chain({name: entity.owners for name, entity in entities.items() if entity.owners})
+
+
+def _held_by(holder: str, chain: _Chain) -> dict[str, Hold]:
+    return _holds([holder], chain, at_first=frozenset(), with_says=True)
+
+
+def _holds(hand: Iterable[str], chain: _Chain, *, at_first: frozenset[str], with_says: bool) -> dict[str, Hold]:
     """Return what a hand has of those who have owners, and of itself everything.
 
     Control is looked for in each loop from `at_first` on: from nothing upwards, or from everything downwards. Either
     way it moves in one direction only, so it ends.
     """
     holds = dict.fromkeys(hand, ALL)
-    for loop in rings({name: [one.owner for one in each if one.owner in owners] for name, each in owners.items()}):
-        if len(loop) > MOST_IN_A_LOOP:
-            raise UnsettledError(len(loop))
+    for whole in chain.loops:
+        if len(whole) > MOST_IN_A_LOOP:
+            raise UnsettledError(len(whole))
+        loop = whole - holds.keys()
         led, before = loop & at_first, None
         while led != before:
-            found = _held_in(loop, led, owners, holds, with_says=with_says)
+            found = _held_in(loop, led, chain.owners, holds, with_says=with_says)
             led, before = frozenset(name for name, hold in found.items() if hold.controls), led
         holds |= found
     return holds
@@ -192,9 +216,10 @@ def _held_in(
 
 
 def _line(owners: Iterable[Ownership], kind: ShareKind, held: Mapping[str, Hold], loop: frozenset[str]) -> Line:
-    above = sum(one.share(kind) * held[one.owner].counts(kind) for one in owners if one.owner in held)
-    parts = {one.owner: Fraction(one.share(kind), WHOLE) for one in owners if one.owner in loop}
-    return Line(Fraction(above, WHOLE), parts)
+    whole = sum(one.share(kind) for one in owners if _leads(held, one.owner))
+    parts = {one.owner: Fraction(one.share(kind), WHOLE) for one in owners if not _leads(held, one.owner)}
+    known = sum(part * held[owner].share_of(kind) for owner, part in parts.items() if owner in held)
+    return Line(whole + known, {owner: part for owner, part in parts.items() if owner in loop})
 
 
 def _leads(held: Mapping[str, Hold], owner: str) -> bool:
@@ -212,16 +237,16 @@ def _unrecorded(entity: Entity, kind: ShareKind, entities: Entities) -> int:
 def _in_one_hand(hand: Iterable[str], entities: Entities) -> dict[str, Hold]:
     """Return what one hand has of every entity: these holders, and all that is not recorded, put together."""
     named = frozenset(hand)
-    owners = {name: _all_owners(entity) for name, entity in entities.items() if name not in named}
+    chain = _chain({name: owners for name, entity in entities.items() if (owners := _all_owners(entity))})
     # An owner who is not described is in the hand.
-    strangers = {one.owner for each in owners.values() for one in each} - entities.keys()
+    full = named.union(one.owner for each in chain.owners.values() for one in each if one.owner not in entities)
     # 1. From above: companies that hold more than half of each other stay, since nobody else is at their top. Says
     #    would hold up a loop of their own, so they wait.
-    certain = _holds(named | strangers, owners, at_first=frozenset(owners), with_says=False)
+    certain = _holds(full, chain, at_first=frozenset(chain.owners), with_says=False)
     led = frozenset(name for name, hold in certain.items() if hold.controls)
     # 2. Up again, by what the hand has a say in.
-    holds = _holds(named | strangers, owners, at_first=led, with_says=True)
-    return {name: holds[name] for name in entities}
+    holds = _holds(full, chain, at_first=led, with_says=True)
+    return {name: holds.get(name, NOTHING) for name in entities}
 
 
 def _all_owners(entity: Entity) -> tuple[Ownership, ...]:

@@ -15,12 +15,12 @@ from fractions import Fraction
 class Line:
     """What one name comes to: so much, and parts of what others come to."""
 
-    much: Fraction
+    much: Fraction | int
     parts: Mapping[str, Fraction]
     """By name; together no more than the whole."""
 
 
-def solved(lines: Mapping[str, Line]) -> dict[str, Fraction]:
+def solved(lines: Mapping[str, Line]) -> dict[str, Fraction | int]:
     """Return what each name comes to where all parts are of these names; a ring that nothing enters comes to nothing.
 
     Each name is put into the other lines once, so the work is the cube of how many there are.
@@ -52,9 +52,11 @@ def rings(above: Mapping[str, Sequence[str]]) -> list[frozenset[str]]:
 
 def _without_itself(line: Line, name: str) -> Line:
     """Return a line solved for its own name."""
-    own = line.parts.get(name, 0)
+    own = line.parts.get(name)
+    if own is None:
+        return line
     if own == 1:
-        return Line(Fraction(0), {})
+        return Line(0, {})
     return Line(line.much / (1 - own), {one: part / (1 - own) for one, part in line.parts.items() if one != name})
 
 

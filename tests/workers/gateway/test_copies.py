@@ -110,7 +110,7 @@ def test_a_copy_that_may_not_come_any_more_breaks_off(
     gateway: GatewayUnderTest, other: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two files as within one: nothing of the file under way is kept."""
-    manifest = held(other, FILES)
+    manifest = held(other, {"unlike.csv": b"4,5,6\n" * 1000, "others.csv": b"7,8,9\n" * 1000})
     upload = allowed(gateway, other, manifest)
     first = iter([False])
     monkeypatch.setattr(Doorkeeper, "is_fenced", lambda _, claims: claims.act == "put" and next(first, True))

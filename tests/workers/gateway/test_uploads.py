@@ -183,15 +183,18 @@ def test_what_may_not_be_put_any_more_is_refused_and_taken_again_when_it_may(
 def test_bytes_on_their_way_are_not_kept_when_they_may_not_be_put_any_more(
     gateway: GatewayUnderTest, upload: Upload
 ) -> None:
-    def slowly() -> Iterator[bytes]:
-        yield DATA[:100]
-        gateway.board.fences([f"upload:{upload.id}"])
-        yield DATA[100:]
+    data = b"on their way\n" * 100
+    digest = hashlib.sha256(data).hexdigest()
 
-    answer = gateway.http.put(f"/v1/blobs/{DIGEST}", content=slowly(), headers=upload.headers)
+    def slowly() -> Iterator[bytes]:
+        yield data[:100]
+        gateway.board.fences([f"upload:{upload.id}"])
+        yield data[100:]
+
+    answer = gateway.http.put(f"/v1/blobs/{digest}", content=slowly(), headers=upload.headers)
     gateway.board.fences([])
     assert (answer.status_code, answer.json()["code"]) == (403, "fenced")
-    assert not gateway.store.has(DIGEST)
+    assert not gateway.store.has(digest)
     assert incoming(gateway) == []
 
 
