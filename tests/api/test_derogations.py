@@ -393,17 +393,16 @@ class TestWhatItLetsRun:
 
     def test_no_third_is_used_where_two_are_enough(self, lab: Lab, members: Members) -> None:
         """When it is placed, as when law moves while it runs."""
-        lab.put("patients", "fr-bru-1", DATA, {**PATIENTS, "evidence": "E4"})
+        wanted = {**_patients(lab), "policy": {"evidence": "E4"}}
         lab.apply(BOUGHT)
         needless, exposed, unproved = (
             members.grant(facet="certifications", to={}),
             members.grant(),
             members.grant(facet="evidence", to="E0"),
         )
-        _, region, _ = lab.running(inputs=["dataset/patients"])
+        _, region, _ = lab.running(**wanted)
         assert [members.show(one)["uses"] for one in (needless, exposed, unproved)] == [0, 1, 1]
-        lab.submit(inputs=["dataset/patients"])
-        lab.cycle()
+        lab.place(**wanted)
         assert [members.show(one)["uses"] for one in (needless, exposed, unproved)] == [0, 2, 2]
         assert region.sync()["stop"] == []
 
