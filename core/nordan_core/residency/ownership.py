@@ -206,7 +206,7 @@ def _held_in(
     """Return what a hand has of the members of a loop, of which it controls those who are `led`."""
     held = ChainMap(dict.fromkeys(led, ALL), above)
     capital, votes = (
-        solved({name: _line(owners[name], kind, held, loop - led) for name in sorted(loop)}) for kind in KINDS_OF_SHARE
+        solved({name: _line(owners[name], kind, held) for name in sorted(loop)}) for kind in KINDS_OF_SHARE
     )
     says = {name for name in loop if with_says and any(one.control and _leads(held, one.owner) for one in owners[name])}
     return {
@@ -215,11 +215,11 @@ def _held_in(
     }
 
 
-def _line(owners: Iterable[Ownership], kind: ShareKind, held: Mapping[str, Hold], loop: frozenset[str]) -> Line:
+def _line(owners: Iterable[Ownership], kind: ShareKind, held: Mapping[str, Hold]) -> Line:
     whole = sum(one.share(kind) for one in owners if _leads(held, one.owner))
     parts = {one.owner: Fraction(one.share(kind), WHOLE) for one in owners if not _leads(held, one.owner)}
     known = sum(part * held[owner].share_of(kind) for owner, part in parts.items() if owner in held)
-    return Line(whole + known, {owner: part for owner, part in parts.items() if owner in loop})
+    return Line(whole + known, parts)
 
 
 def _leads(held: Mapping[str, Hold], owner: str) -> bool:

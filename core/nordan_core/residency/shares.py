@@ -17,11 +17,11 @@ class Line:
 
     much: Fraction | int
     parts: Mapping[str, Fraction]
-    """By name; together no more than the whole."""
+    """By name; together no more than the whole. A part of what has no line of its own counts for nothing here."""
 
 
 def solved(lines: Mapping[str, Line]) -> dict[str, Fraction | int]:
-    """Return what each name comes to where all parts are of these names; a ring that nothing enters comes to nothing.
+    """Return what each name comes to; a ring that nothing enters comes to nothing.
 
     Each name is put into the other lines once, so the work is the cube of how many there are.
     """

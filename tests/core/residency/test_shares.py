@@ -63,6 +63,7 @@ LINES: dict[str, tuple[dict[str, Line], dict[str, Fraction]]] = {
         {"a": Line(Fraction(0), {"b": Fraction(1)}), "b": Line(Fraction(0), {"a": Fraction(1)})},
         {"a": Fraction(0), "b": Fraction(0)},
     ),
+    "a part of what has no line": ({"a": Line(Fraction(2), {"x": HALF})}, {"a": Fraction(2)}),
     "itself wholly": ({"a": Line(Fraction(0), {"a": Fraction(1)})}, {"a": Fraction(0)}),
 }
 
