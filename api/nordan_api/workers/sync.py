@@ -16,6 +16,7 @@ import structlog
 from nordan_api.access import CALL_S, READ_S
 from nordan_api.context import Context
 from nordan_api.workers.content import store_outputs
+from nordan_api.workers.exits import exit_code_of
 from nordan_api.workers.putting import closed_to_puts
 from nordan_api.workers.reading import closed_to_readers
 from nordan_api.workers.renewals import sign_renewal
@@ -28,7 +29,7 @@ from nordan_core.proof.tokens import RenewalItem
 from nordan_core.store.attempts import Advance, LiveAttempt, LockedAttempt
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
-from nordan_core.wire import AttemptReport, ExitReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
+from nordan_core.wire import AttemptReport, LiveFence, NodesMessage, StopOrder, SyncDown, SyncUp
 
 log = structlog.get_logger()
 #: Share of a grant's life after which it is renewed: 1.5 s of the 45 s for sensitive data, 30 s of 15 minutes. A
@@ -165,23 +166,17 @@ def _ending(work: UnitOfWork, judge: Judge, known: LockedAttempt, report: Attemp
             fault := store_outputs(work, known.attempt, report.outputs, judged, judge.now)
         ):
             result, reason, message = AttemptResult.FAILED, Reason.CONTAINER_EXIT, fault
-    codes = [code for one in report.ranks if (code := _exit_code(one))]
     return Ending(
         attempt=known.attempt.id,
         result=result,
         reason=reason,
         message=message,
-        exit_code=codes[0] if codes else (0 if result is AttemptResult.SUCCEEDED else None),
+        exit_code=exit_code_of(report, has_succeeded=result is AttemptResult.SUCCEEDED),
         running_s=report.running_s,
         energy_wh=report.energy_wh,
         ranks=tuple(one.model_dump() for one in report.ranks),
         fence=fence,
     )
-
-
-def _exit_code(rank: ExitReport) -> int:
-    """Return a rank's exit code as shells count it: 128 and the signal's number when a signal ended it."""
-    return 128 + rank.signal if rank.signal else rank.exit_code or 0
 
 
 def _word_on(
