@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from httpx import Client
 
 from nordan_cli.invocation import Invocation
 from nordan_cli.main import main
+from nordan_core.atlases import AtlasShelf
+from nordan_core.facts import FactsCache
+from nordan_scheduler.load import Loader
+from nordan_scheduler.metrics import Metrics
+from nordan_scheduler.port import Answers, build_port
 from support.command_line import Nordan, Result
 from support.database_clock import timed_engine
 from support.exports import export_of, replayed
@@ -18,6 +24,7 @@ from support.postgres import server
 from support.serving import serving
 
 __all__ = ["server"]
+SECRET = "between api and scheduler"
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +55,20 @@ def lab(laboratory: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
 def europe(lab: Lab) -> Lab:
     """Return the same, under the name of its world."""
     return lab
+
+
+@pytest.fixture
+def planner(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """Serve the scheduler's read-only port and tell the api where it is."""
+    loader = Loader(lab.context.store, lab.clock, FactsCache(AtlasShelf()))
+    answers = Answers(lab.context.store, lab.clock, loader)
+    secret = tmp_path / "port-secret"
+    secret.write_text(SECRET)
+    with serving(build_port(answers, Metrics(), health=lambda: {"leader": False}, secret=SECRET)) as url:
+        told = {"scheduler_urls": f"http://127.0.0.1:1,{url}", "scheduler_secret_file": secret}
+        settings = lab.context.settings.model_copy(update=told)
+        lab.app.state.context = replace(lab.context, settings=settings)
+        yield lab
 
 
 @pytest.fixture

@@ -6,43 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from nordan_cli import models
 from nordan_cli.decode import decode, decode_items
-from nordan_core.atlases import AtlasShelf
-from nordan_core.facts import FactsCache
-from nordan_scheduler.load import Loader
-from nordan_scheduler.metrics import Metrics
-from nordan_scheduler.port import Answers, build_port
 from support.command_line import Nordan, Result
 from support.derogating import Members, a_wish
 from support.lab import EUROPE, JOBS, Lab
 from support.region_side import manifest
-from support.serving import serving
 
-SECRET = "between api and scheduler"
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def planner(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
-    """Serve the scheduler's read-only port and tell the api where it is."""
-    loader = Loader(lab.context.store, lab.clock, FactsCache(AtlasShelf()))
-    answers = Answers(lab.context.store, lab.clock, loader)
-    secret = tmp_path / "port-secret"
-    secret.write_text(SECRET)
-    with serving(build_port(answers, Metrics(), health=lambda: {"leader": False}, secret=SECRET)) as url:
-        told = {"scheduler_urls": f"http://127.0.0.1:1,{url}", "scheduler_secret_file": secret}
-        settings = lab.context.settings.model_copy(update=told)
-        lab.app.state.context = replace(lab.context, settings=settings)
-        yield lab
 
 
 def ok(result: Result) -> str:

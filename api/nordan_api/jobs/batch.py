@@ -134,6 +134,8 @@ def _decide(
     except Refused as refused:
         audit_refusal(context, principal, prepared, refused, now)
         return refused
+    except NotFound as missing:
+        return missing
     return Accepted.of(prepared, principal, [evidence.anywhere(of, allowed=True)], now)
 
 

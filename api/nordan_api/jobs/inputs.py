@@ -33,36 +33,28 @@ def resolve_inputs(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> tuple
 
 
 def stored_files(work: UnitOfWork, project: ProjectId, spec: JobSpec) -> list[Artifact]:
-    """Return what was put as this job's files, under whichever policies; nothing for a job without files.
-
-    Raises:
-        NotFound: they were not put.
-    """
-    if not spec.files.files:
-        return []
-    found = work.contents.files_with_digest(project, spec.files.digest)
-    if not found:
-        raise NotFound("uploaded files with this manifest; put them through a gateway first", spec.files.digest)
-    return found
+    """Return what was put as this job's files, under whichever policies; nothing for a job without files."""
+    return list(work.contents.files_with_digest(project, spec.files.digest)) if spec.files.files else []
 
 
-def choose_files(stored: Sequence[Artifact], born: Policy, atlas: Atlas) -> tuple[NamedInput, ...]:
+def choose_files(spec: JobSpec, stored: Sequence[Artifact], born: Policy, atlas: Atlas) -> NamedInput | NotFound | None:
     """Return the job's files as an input: those that were put under the policy of its outputs, else under a wider one.
+
+    What is missing is a value: a job that can never run is told so first, and nobody puts files for it.
 
     Files may carry what the data of the job taught that they were put for: a job whose outputs are born wider does not
     get at them by naming their digests.
-
-    Raises:
-        NotFound: they were put under stricter policies only.
     """
+    if not spec.files.files:
+        return None
     if not stored:
-        return ()
+        return NotFound("uploaded files with this manifest; put them through a gateway first", spec.files.digest)
     stated = [(one, parse_policy(one.policy, atlas)) for one in stored]
     same = [one for one, policy in stated if policy == born]
     wider = [one for one, policy in stated if meet(policy, born) == born]
     if not (same or wider):
-        raise NotFound("uploaded files under this job's policy; put them for this job first", stored[-1].digest)
-    return (NamedInput(FILES_INPUT, (same or wider)[-1]),)
+        return NotFound("uploaded files under this job's policy; put them for this job first", stored[-1].digest)
+    return NamedInput(FILES_INPUT, (same or wider)[-1])
 
 
 def _resolve(work: UnitOfWork, project: ProjectId, name: str) -> NamedInput:

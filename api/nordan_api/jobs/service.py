@@ -53,6 +53,8 @@ class Prepared:
     facts: FactsBook
     covered: tuple[Covering, ...]
     """Derogations that cover it; the scheduler uses what it needs."""
+    missing: NotFound | None = None
+    """Files that it names and that were not put under its policy; said once it is known that it may run somewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,14 @@ class Gathered:
         """Put the policies together under facts that are not older than what was looked up.
 
         Raises:
-            Invalid: a malformed policy. NotFound: files were put under stricter policies only.
+            Invalid: a malformed policy.
         """
         of = effective_of_job(self.project, self.spec, self.inputs, facts.atlas)
-        files = choose_files(self.stored, output_policy(of), facts.atlas)
-        return Prepared(self.project, self.spec, (*self.inputs, *files), of, facts, self.covered)
+        files = choose_files(self.spec, self.stored, output_policy(of), facts.atlas)
+        if isinstance(files, NotFound):
+            return Prepared(self.project, self.spec, self.inputs, of, facts, self.covered, missing=files)
+        inputs = self.inputs if files is None else (*self.inputs, files)
+        return Prepared(self.project, self.spec, inputs, of, facts, self.covered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,15 @@ def judge_submission(prepared: Prepared, now: datetime) -> Effective:
     """Refuse what can never run, derogations counted in; returns the policy by which it may.
 
     Raises:
-        Refused: with the reason, the conflict and what would help.
+        Refused: with the reason, the conflict and what would help. NotFound: it may run, and its files were not put.
     """
+    of = _lawful(prepared, now)
+    if prepared.missing is not None:
+        raise prepared.missing
+    return of
+
+
+def _lawful(prepared: Prepared, now: datetime) -> Effective:
     try:
         check_not_empty(prepared.effective, prepared.facts, now)
         _judge(prepared, prepared.effective, now)
