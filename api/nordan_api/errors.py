@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from psycopg.errors import DiskFull
 from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -43,6 +44,7 @@ _TITLES = {
     429: "Too many requests",
     500: "Internal error",
     503: "Not available now",
+    507: "No space left",
 }
 
 
@@ -155,6 +157,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(InternalError)
     async def _database(request: Request, error: OperationalError | InternalError) -> JSONResponse:
         log.warning("database_unavailable", kind=type(error.orig).__name__)
+        if isinstance(error.orig, DiskFull):
+            detail = "the control plane's disk is full, so nothing was changed; its operator has to make room"
+            return problem(request, 507, "disk_full", detail)
         detail = "the database did not answer; ask again, with the same Idempotency-Key so that nothing is done twice"
         return render(request, Unavailable(detail))
 

@@ -10,7 +10,9 @@ import logging
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -30,7 +32,8 @@ def configure_logs(process: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Any: structlog asks for a TextIO and uses two methods of it.
+        logger_factory=structlog.PrintLoggerFactory(cast(Any, _Steadfast(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
@@ -40,6 +43,23 @@ def configure_logs(process: str) -> None:
     logging.captureWarnings(True)
     sys.excepthook = lambda _kind, error, _trace: _tell_end("process_died", error)
     threading.excepthook = lambda end: _tell_end("thread_died", end.exc_value)
+
+
+class _Steadfast:
+    """Writes where it can. A line that a full disk refuses is lost; whoever logs must go on, and answer its caller."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write, or lose the text."""
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Flush what can be."""
+        with suppress(OSError):
+            self._file.flush()
 
 
 def _tell_end(event: str, error: BaseException | None) -> None:

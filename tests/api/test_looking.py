@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.errors import DiskFull
 from sqlalchemy.exc import OperationalError
 
 from nordan_core.proof.growth import growth_faults, growth_of
@@ -193,3 +194,16 @@ def test_readiness_is_the_databases(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
         assert lab.client.get("/healthz").status_code == 200
         refused = lab.admin("POST", JOBS, {"name": "a", "command": ["true"]})
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+
+
+def test_a_full_disk_under_the_database_is_said_as_such(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as a part that does not answer: who asks again at once is refused again."""
+
+    def full(_: ResidencyEpoch) -> int:
+        raise OperationalError("insert", {}, DiskFull("could not extend file"))
+
+    monkeypatch.setattr(ResidencyEpoch, "current", full)
+    refused = lab.admin("POST", JOBS, {"name": "a", "command": ["true"]})
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
+    assert "could not extend" not in refused.text

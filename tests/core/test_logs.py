@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import warnings
@@ -90,6 +91,16 @@ def test_lines_name_their_process(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("test")
     structlog.get_logger().info("started")
     assert line(capsys)["process"] == "test"
+
+
+def test_a_line_that_a_full_disk_refuses_is_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        configure_logs("test")
+        structlog.get_logger().error("defect", exc_info=ValueError("x"))
+        logging.getLogger("library").error("more")
+        # What its buffer holds must not meet the full disk again at the end of this test.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.layout import Identity
 
 Skip = Callable[[str, list[str]], Iterable[str]]
+#: What a file takes is a multiple of this on the usual file systems.
+_BLOCK_BYTES = 4096
 
 
 def make_folder(path: Path, owner: Identity, mode: int) -> Path:
@@ -76,9 +78,26 @@ def link_tree(source: Path, target: Path, skip: Skip | None = None) -> None:
     Links cannot serve across file systems, and for files that others may not read: changing a link's mode would
     change its origin. Symbolic links are followed, since they may lead to a closed folder.
     """
-    shutil.copytree(source, target, copy_function=_link_or_copy, ignore=skip, dirs_exist_ok=True)
-    for folder, _, _ in os.walk(target):
-        Path(folder).chmod(0o755)
+    target.mkdir(parents=True, exist_ok=True)
+    target.chmod(0o755)
+    # Not shutil.copytree: on a full disk that goes on to the last file and then raises a list without an errno.
+    for entry in _brought(source, skip):
+        if entry.is_dir():
+            link_tree(Path(entry.path), target / entry.name, skip)
+        else:
+            _link_or_copy(entry.path, str(target / entry.name))
+
+
+def copied_bytes(source: Path, folder: Path, skip: Skip | None = None) -> int:
+    """Return the room that `link_tree` would take for `source` anywhere below `folder`; links take none."""
+    device = folder.stat().st_dev
+    size = 0
+    for entry in _brought(source, skip):
+        if entry.is_dir():
+            size += copied_bytes(Path(entry.path), folder, skip)
+        elif not _is_linkable(found := entry.stat()) or found.st_dev != device:
+            size += -(-found.st_size // _BLOCK_BYTES) * _BLOCK_BYTES
+    return size
 
 
 def bring_file(source: Path, target: Path) -> None:
@@ -112,15 +131,28 @@ def check_free_space(path: Path, needed_mib: int) -> None:
         )
 
 
+def _brought(source: Path, skip: Skip | None) -> Iterator[os.DirEntry[str]]:
+    entries = list(os.scandir(source))
+    left_out = set(skip(str(source), [entry.name for entry in entries])) if skip else set[str]()
+    return (entry for entry in entries if entry.name not in left_out)
+
+
+def _is_linkable(found: os.stat_result) -> bool:
+    return found.st_mode & _wanted(found) == _wanted(found)
+
+
+def _wanted(found: os.stat_result) -> int:
+    return 0o755 if found.st_mode & stat.S_IXUSR else 0o644
+
+
 def _link_or_copy(source: str, target: str) -> None:
     origin = os.path.realpath(source)
-    mode = Path(origin).stat().st_mode
-    wanted = 0o755 if mode & stat.S_IXUSR else 0o644
-    if mode & wanted == wanted:
+    found = Path(origin).stat()
+    if _is_linkable(found):
         with suppress(OSError):
             os.link(origin, target)
             return
     shutil.copyfile(origin, target)
-    Path(target).chmod(wanted)
+    Path(target).chmod(_wanted(found))
     # A compiled file is valid only for its source's time stamp, so copies keep it.
     os.utime(target, ns=(Path(origin).stat().st_atime_ns, Path(origin).stat().st_mtime_ns))

@@ -53,6 +53,7 @@ class Process:
         self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
         self._id: ProcessId | None = None
+        self._is_recorded = False
         self._started = 0.0
         self._backoff_s = FIRST_BACKOFF_S
         self._restart_at: float | None = None
@@ -72,18 +73,26 @@ class Process:
 
         Raises:
             OperatorError: the program is missing, or may not be run by its user.
+            OSError: its log or its record cannot be written; in the second case it runs.
         """
         self._child = spawn(self.spec)
         self._started = self._clock.monotonic()
         self._restart_at = None
         self._id = ProcessId.of(self._child.pid)
-        if self._id:
-            write_file(self._record, self._id.to_json(), Identity.own())
+        self._is_recorded = False
+        self._write_record()
 
     def tick(self) -> None:
-        """Restart the child if it ended and its back-off is over; keep its log within the limit."""
+        """Restart the child if it ended and its back-off is over; keep its log within the limit and its record true.
+
+        Raises:
+            OperatorError, OSError: as `start`; the next tick tries again.
+        """
         trim_log(self.spec.log)
-        if self._child is None or self._child.poll() is None:
+        if self._child is None:
+            return
+        if self._child.poll() is None:
+            self._write_record()
             return
         now = self._clock.monotonic()
         if self._restart_at is None:
@@ -108,6 +117,11 @@ class Process:
                 os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
         self._record.unlink(missing_ok=True)
+
+    def _write_record(self) -> None:
+        if self._id and not self._is_recorded:
+            write_file(self._record, self._id.to_json(), Identity.own())
+            self._is_recorded = True
 
     @property
     def _record(self) -> Path:
@@ -145,9 +159,12 @@ class ProcessTable:
         return process
 
     def tick(self) -> None:
-        """Look after every process once; one that cannot be started now is tried again later."""
+        """Look after every process once; one that cannot be started now is tried again later.
+
+        A full disk refuses its record or its log, which is no reason to end the others.
+        """
         for process in self._processes.values():
-            with suppress(OperatorError):
+            with suppress(OperatorError, OSError):
                 process.tick()
 
     def get(self, name: str) -> Process | None:

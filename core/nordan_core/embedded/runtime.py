@@ -20,7 +20,15 @@ from functools import partial
 from pathlib import Path
 
 from nordan_core.domain.errors import OperatorError
-from nordan_core.embedded.files import bring_file, link_tree, make_folder, write_file
+from nordan_core.embedded.files import (
+    Skip,
+    bring_file,
+    check_free_space,
+    copied_bytes,
+    link_tree,
+    make_folder,
+    write_file,
+)
 from nordan_core.embedded.layout import Identities, Identity, Layout
 from nordan_core.embedded.proc import command_lines
 
@@ -63,21 +71,25 @@ class Runtime:
         return f"{self.bin}:{SYSTEM_PATH}"
 
 
-def prepare_runtime(layout: Layout, identities: Identities) -> Runtime:
+def prepare_runtime(layout: Layout, identities: Identities, other_mib: int = 0) -> Runtime:
     """Return a Python that every user of this stack can run, brought into the data folder when need be.
 
+    `other_mib` is what the start needs on the same disk beside it.
+
     Raises:
-        OperatorError: other users cannot run it even so.
+        OperatorError: other users cannot run it even so, or the disk has no room for all of it; nothing is brought.
     """
     make_folder(layout.runtime, identities.operator, 0o755 if identities.is_root else 0o700)
     runtime = Runtime(Path(sys.executable), layout.runtime / "bin")
     if identities.is_root and not can_run(runtime, identities.control):
-        runtime = _bring(layout.runtime, identities.control)
+        runtime = _bring(layout.runtime, identities.control, other_mib)
         if not can_run(runtime, identities.control):
             raise OperatorError(
                 f"User {identities.control.uid} cannot run Python from {layout.runtime}. Check that its file system "
                 "is not mounted with noexec and that every folder on the way to it may be passed by other users."
             )
+    else:
+        check_free_space(layout.runtime, other_mib)
     _write_commands(runtime, identities.operator)
     return runtime
 
@@ -92,20 +104,25 @@ def can_run(runtime: Runtime, identity: Identity) -> bool:
     return _succeeds(runtime.python, f"import pydantic, {', '.join(packages)}", identity, runtime.environment)
 
 
-def _bring(folder: Path, identity: Identity) -> Runtime:
+def _bring(folder: Path, identity: Identity, other_mib: int) -> Runtime:
     """Lay out a virtual environment of our own. Parts are kept until what they were made from changes."""
-    # 1. The interpreter, unless everybody can run it (as those below /usr).
+    # 1. What has to be brought, and room for all of it. An interpreter that everybody can run (below /usr) stays.
     base = Path(sys.executable).resolve()
+    digests = {"site": _digest(_top_level(_site_folders())), "source": _digest(_source_files())}
+    if not _succeeds(base, "import json, ssl", identity, {}):
+        digests["base"] = _digest([sys.version, base.stat().st_mtime_ns])
+    check_free_space(folder, other_mib + _lacking_mib(folder, digests))
+    # 2. The interpreter.
     base_folder: Path | None = None
     environment: dict[str, str] = {}
-    if not _succeeds(base, "import json, ssl", identity, {}):
-        base_folder = _part(folder, "base", _digest([sys.version, base.stat().st_mtime_ns]), _bring_base)
+    if "base" in digests:
+        base_folder = _part(folder, "base", digests["base"], _bring_base)
         base = base_folder / "bin" / _VERSION
         environment["LD_LIBRARY_PATH"] = str(base_folder / "lib")
-    # 2. Third-party packages, then 3. our own, which change often while Nordan is developed.
-    site = _part(folder, "site", _digest(_top_level(_site_folders())), _bring_site)
-    source = _part(folder, "source", _digest(_source_files()), _bring_source)
-    # 4. The virtual environment that ties them together.
+    # 3. Third-party packages, then 4. our own, which change often while Nordan is developed.
+    site = _part(folder, "site", digests["site"], _bring_site)
+    source = _part(folder, "source", digests["source"], _bring_source)
+    # 5. The virtual environment that ties them together.
     venv = _part(
         folder, "venv", _digest([base, site, source]), partial(_write_venv, base=base, site=site, source=source)
     )
@@ -121,9 +138,33 @@ def _part(folder: Path, name: str, digest: str, build: Callable[[Path], None]) -
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         new.chmod(0o755)
-        build(new)
+        try:
+            build(new)
+        except OSError:
+            # On a full disk half a part is in the way of everything else.
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         new.rename(part)
     return part
+
+
+def _lacking_mib(folder: Path, digests: Mapping[str, str]) -> int:
+    """Return the room that the parts take which are not there yet."""
+    lacking = [name for name, digest in digests.items() if not (folder / f"{name}-{digest}").exists()]
+    size = sum(copied_bytes(tree, folder, skip) for name in lacking for tree, skip in _trees(name))
+    return size // 2**20
+
+
+def _trees(part: str) -> Iterator[tuple[Path, Skip | None]]:
+    match part:
+        case "base":
+            yield Path(sysconfig.get_path("stdlib")), _not_in_base
+            yield Path(sys.base_prefix) / "lib", _not_a_library
+        case "site":
+            for folder in _site_folders():
+                yield folder, partial(_not_in_site, top=str(folder), present=set())
+        case _:
+            yield from ((package, None) for _, package in _package_folders())
 
 
 def _bring_base(new: Path) -> None:
@@ -223,6 +264,10 @@ def _not_in_site(folder: str, names: list[str], *, top: str, present: set[str]) 
         ours = {*PACKAGES, *present, *_NOT_FOR_RUNNING}
         return {name for name in names if name in ours or name.startswith(_EDITABLE)}
     return {name for name in names if name == "tests" or name.endswith(_NEVER_IMPORTED)}
+
+
+def _not_a_library(_folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if ".so" not in name}
 
 
 def _compile(folder: Path, *options: str) -> None:

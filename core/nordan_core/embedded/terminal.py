@@ -5,6 +5,7 @@ Used by `up_command`. Standard error gets the progress, standard output the one 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -39,27 +40,33 @@ class TerminalReporter:
             self._status.update(f"{text} …")
             self._status.start()
         else:
-            self._errors.print(f"{text} ...", markup=False)
+            _say(self._errors, f"{text} ...")
 
     def note(self, text: str) -> None:
         """Say something that stays worth knowing."""
-        self._errors.print(text, markup=False)
+        _say(self._errors, text)
 
     def ready(self, ready: Ready) -> None:
         """Say where the stack is and which regions it has."""
         if self._status:
             self._status.stop()
-        self._output.print(f"Nordan is ready at {ready.url}", markup=False)
-        self._errors.print(f"Regions: {', '.join(ready.regions) or 'none'}", markup=False)
-        self._errors.print(f"Data: {ready.data_dir}", markup=False)
+        _say(self._output, f"Nordan is ready at {ready.url}")
+        _say(self._errors, f"Regions: {', '.join(ready.regions) or 'none'}")
+        _say(self._errors, f"Data: {ready.data_dir}")
 
     def logged_in(self, config: str) -> None:
         """Say that the CLI knows the stack."""
-        self._errors.print(f"You are logged in ({config}). Try: nordan submit -- echo hello", markup=False)
-        self._errors.print("Ctrl-C stops the stack.", markup=False)
+        _say(self._errors, f"You are logged in ({config}). Try: nordan submit -- echo hello")
+        _say(self._errors, "Ctrl-C stops the stack.")
 
     def not_logged_in(self, config: str, ready: Ready) -> None:
         """Say how to log in."""
-        self._errors.print(f"{config} is for another server and stays as it is. To use this one:", markup=False)
-        self._errors.print(f"  {login_command(ready)}", markup=False)
-        self._errors.print("Ctrl-C stops the stack.", markup=False)
+        _say(self._errors, f"{config} is for another server and stays as it is. To use this one:")
+        _say(self._errors, f"  {login_command(ready)}")
+        _say(self._errors, "Ctrl-C stops the stack.")
+
+
+def _say(console: Console, text: str) -> None:
+    # A detached stack says it into a file: a full disk must not end it.
+    with suppress(OSError):
+        console.print(text, markup=False)

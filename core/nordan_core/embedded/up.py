@@ -32,8 +32,9 @@ from nordan_core.embedded.stopping import Stopping, StopRequested
 from nordan_core.embedded.world import World, choose_world, remember_world, still_unknown
 
 DEFAULT_PORT = 8471
-#: Enough for the database's first files, a runtime and a while of logs; and what a start needs that finds these there.
-NEEDED_MIB = 512
+#: Enough for the database's programs and first files and a while of logs, and what a start needs that finds these
+#: there. A Python that has to be brought for other users comes on top, by its own measure.
+NEEDED_MIB = 256
 NEEDED_AGAIN_MIB = 64
 #: Less than this is a full disk: a server that ended has most likely met it.
 FULL_MIB = 16
@@ -109,7 +110,7 @@ def run_up(options: UpOptions, reporter: Reporter, stopping: Stopping) -> None:
     with data_dir_lock(layout.lock):
         try:
             _Up(options, reporter, stopping, layout, identities).run()
-        except OperatorError:
+        except (OperatorError, OSError):
             # Whatever failed on a full disk failed because of it.
             check_free_space(layout.data, FULL_MIB)
             raise
@@ -149,13 +150,13 @@ class _Up:
     def _start_control_plane(self) -> ControlPlane:
         """Start database, api and schedulers, each when what it needs answers."""
         # 1. Whatever can be wrong with this machine, before anything runs.
-        check_free_space(self._layout.data, NEEDED_AGAIN_MIB if self._layout.admin_key.exists() else NEEDED_MIB)
         if left := stop_leftovers(self._layout.processes):
             self._reporter.note(f"Stopped what an earlier run left behind: {', '.join(left)}.")
         port = self._api_port()
-        # 2. A Python for everybody.
+        # 2. A Python for everybody, and room for it and the rest.
         self._reporter.step("Preparing the runtime")
-        runtime = prepare_runtime(self._layout, self._identities)
+        needed_mib = NEEDED_AGAIN_MIB if self._layout.admin_key.exists() else NEEDED_MIB
+        runtime = prepare_runtime(self._layout, self._identities, needed_mib)
         stack = Stack(self._layout, self._identities, runtime, dict(self._options.environment))
         # 3. The database, and its schema.
         database_url = self._options.database_url or self._start_database()

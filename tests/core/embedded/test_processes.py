@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from nordan_core.clock import ManualClock
 from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded import processes
 from nordan_core.embedded.layout import Identity
 from nordan_core.embedded.proc import ProcessId
 from nordan_core.embedded.processes import (
@@ -90,6 +92,32 @@ def test_a_process_that_lived_long_is_started_again_at_once(
         clock.advance(0.11)
         table.tick()
         assert process.pid not in {None, pid}
+
+
+def test_a_full_disk_refuses_the_record_of_one_process_and_ends_no_other(
+    tmp_path: Path, table: ProcessTable, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = table.ensure(spec(tmp_path, "import time; time.sleep(60)", "first"))
+    second = table.ensure(spec(tmp_path, "import time; time.sleep(60)", "second"))
+    assert first.pid
+    monkeypatch.setattr(processes, "write_file", full)
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: first.pid is None)
+    table.tick()
+    clock.advance(0.11)
+    table.tick()
+    assert first.restarts == 1
+    assert first.pid
+    assert second.pid
+    monkeypatch.undo()
+    table.tick()
+    found = ProcessId.of(first.pid)
+    assert found
+    assert (tmp_path / "first.json").read_text() == found.to_json(), "the record is written as soon as there is room"
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_stopping_asks_first_and_kills_the_group_after_the_time(tmp_path: Path, table: ProcessTable) -> None:
