@@ -117,10 +117,13 @@ def scope_of(principal: Principal) -> OrganisationId | None:
 def find_project(work: UnitOfWork, principal: Principal, name: str) -> Project:
     """Return a project that the principal may see.
 
+    A name is first one of the caller's own organisation.
+
     Raises:
         NotFound: it is absent, another tenant's, or outside the key's project: one answer for all three.
+        Conflict: an administrator gave a name that several other organisations have.
     """
-    project = work.tenants.project(scope_of(principal), name)
+    project = work.tenants.project(scope_of(principal), name, own=principal.organisation)
     if project is None or (principal.project is not None and principal.project != project.id):
         raise NotFound("project", name)
     return project

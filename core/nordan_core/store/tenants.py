@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, Select, select, text, update
 from sqlmodel import Session, col
 
+from nordan_core.domain.errors import Conflict
 from nordan_core.domain.ids import KeyId, OrganisationId, ProjectId
 from nordan_core.domain.tenants import Organisation, Principal, Project, Role
 from nordan_core.store.tables.tenants import ApiKeyRow, OrganisationRow, ProjectRow
@@ -27,10 +28,13 @@ _PROJECT = text(
            p.created_at
     from project p join organisation o on o.id = p.organisation_id
     where (p.id = :wanted or p.name = :wanted) and (cast(:organisation as text) is null or o.id = :organisation)
+    order by coalesce(o.id = cast(:own as text), false) desc
     limit 2
     """
 )
 
+
+_AMBIGUOUS = "several organisations have a project {!r}; give its id, which `nordan admin projects list` shows"
 
 _MEMBER = text(
     """
@@ -99,13 +103,22 @@ class Tenants:
             statement = statement.where(col(ProjectRow.organisation_id) == organisation)
         return [_project(*row) for row in self._session.execute(statement)]
 
-    def project(self, organisation: OrganisationId | None, name_or_id: str) -> Project | None:
+    def project(
+        self, organisation: OrganisationId | None, name_or_id: str, *, own: OrganisationId | None = None
+    ) -> Project | None:
         """Return a project by id, or by name within an organisation; None for another tenant's.
 
-        `organisation` None means any (the platform's own administrators): a name must then be unique.
+        `organisation` None means any (the platform's own administrators): a name is then first one of `own`, which no
+        other tenant's choice of names can take away, and else must be unique.
+
+        Raises:
+            Conflict: `project_ambiguous` when a name means projects of several others.
         """
-        found = self._session.execute(_PROJECT, {"wanted": name_or_id, "organisation": organisation}).all()
-        return _project_of(found[0]) if len(found) == 1 else None
+        wanted = {"wanted": name_or_id, "organisation": organisation, "own": own}
+        found = self._session.execute(_PROJECT, wanted).all()
+        if len(found) > 1 and found[0].organisation_id != own:
+            raise Conflict("project_ambiguous", _AMBIGUOUS.format(name_or_id))
+        return _project_of(found[0]) if found else None
 
     def projects_by_id(self, ids: Iterable[ProjectId]) -> dict[ProjectId, Project]:
         """Return projects with today's floors, whoever owns them: for the scheduler, which knows their jobs."""
