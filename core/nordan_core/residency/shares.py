@@ -23,11 +23,11 @@ class Line:
 def solved(lines: Mapping[str, Line]) -> dict[str, Fraction | int]:
     """Return what each name comes to; a ring that nothing enters comes to nothing.
 
-    Each name is put into the other lines once, so the work is the cube of how many there are.
+    Each name is put into all lines once, its own included, so the work is the cube of how many there are.
     """
     for name in lines:
         alone = _without_itself(lines[name], name)
-        lines = {other: alone if other == name else _replaced(line, name, alone) for other, line in lines.items()}
+        lines = {other: _replaced(line, name, alone) for other, line in lines.items()}
     return {name: line.much for name, line in lines.items()}
 
 
