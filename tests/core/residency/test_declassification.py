@@ -83,3 +83,11 @@ def test_of_some_facets_those_are_told_that_become_wider_or_are_left_out() -> No
     one = parsed(**{"from": before, "to": after})
     assert widened(one, ["store", "process", "class", "evidence", "tenancy", "key"]) == ["class", "process"]
     assert widened(one, []) == []
+
+
+@pytest.mark.parametrize("field", ["basis", "reason", "ticket"])
+def test_no_text_is_longer_than_somebody_reads(field: str) -> None:
+    assert parsed(**{field: "x" * 4_000})
+    with pytest.raises(PolicyError, match="4001 characters, at most 4000") as caught:
+        parsed(**{field: "x" * 4_001})
+    assert caught.value.field == field

@@ -296,6 +296,16 @@ FOREIGN: dict[str, tuple[list[Entity], str, str]] = {
         "12",
         "12",
     ),
+    "of capital, more of it through an owner at home": (
+        [owned("op", ("mid", 40), ("fr", 60)), owned("mid", ("us", 30, 10), ("fr", 70, 90))],
+        "12",
+        "12",
+    ),
+    "of votes, more of them through an owner at home": (
+        [owned("op", ("mid", 40), ("fr", 60)), owned("mid", ("us", 10, 30), ("fr", 90, 70))],
+        "12",
+        "12",
+    ),
     "through an owner at home that is controlled, in full": (
         [owned("op", ("mid", 40), ("fr", 60)), owned("mid", ("us", 60), ("fr", 40))],
         "40",
