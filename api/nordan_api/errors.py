@@ -160,7 +160,7 @@ def install(app: FastAPI) -> None:
         if isinstance(error.orig, DiskFull):
             detail = "the control plane's disk is full, so nothing was changed; its operator has to make room"
             return problem(request, 507, "disk_full", detail)
-        detail = "the database did not answer; ask again, with the same Idempotency-Key so that nothing is done twice"
+        detail = "the database did not answer; it may have been done: repeat a submission under its Idempotency-Key"
         return render(request, Unavailable(detail))
 
     @app.exception_handler(PoolTimeout)

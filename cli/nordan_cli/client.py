@@ -32,6 +32,8 @@ PAUSES_S = (0.2, 0.4, 0.8, 1.6, 4.0)
 LONGEST_PAUSE_S = 5.0
 PAGE_SIZE = 100
 _PROBLEM_MEMBERS = frozenset({"type", "title", "status", "code", "detail", "errors", "request_id", "instance"})
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
+MAY_BE_DONE = "It may have been done all the same: look before you ask again."
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -83,9 +85,17 @@ class Api:
         """Return what is at `path` (below `/v1`); query values of None are left out."""
         return self._send("GET", path, params={name: value for name, value in query.items() if value is not None})
 
-    def post(self, path: str, body: object = None) -> Answer:
-        """Send `body`; repeated tries of one call have one effect, by their idempotency key."""
+    def submit(self, path: str, body: object) -> Answer:
+        """Send what the server takes an idempotency key for: however often it is tried, it has one effect."""
+        return self._send("POST", path, body=body, key=str(uuid.uuid4()))
+
+    def ask(self, path: str, body: object = None) -> Answer:
+        """Send what changes nothing, or nothing more when it comes twice; it is tried again."""
         return self._send("POST", path, body={} if body is None else body)
+
+    def post(self, path: str, body: object = None) -> Answer:
+        """Send what would be done twice if it came twice: it is tried again only if it cannot have arrived."""
+        return self._send("POST", path, body={} if body is None else body, is_repeatable=False)
 
     def delete(self, path: str) -> Answer:
         """Remove what is at `path`."""
@@ -109,15 +119,24 @@ class Api:
         """Return the path of something in the project, with a custom verb behind a colon if there is one."""
         return path_of("projects", self.project, *segments, verb=verb)
 
-    def _send(self, method: str, path: str, *, params: Answer | None = None, body: object = None) -> Answer:
-        headers = {"Idempotency-Key": str(uuid.uuid4())} if method == "POST" else {}
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Answer | None = None,
+        body: object = None,
+        key: str | None = None,
+        is_repeatable: bool = True,
+    ) -> Answer:
+        headers = {} if key is None else {"Idempotency-Key": key}
         content = None if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         if content is not None:
             headers["Content-Type"] = "application/json"
         request = self._http.build_request(
             method, f"{self.url}/v1/{path}", params=params, headers=headers, content=content
         )
-        response = patiently(self.run, lambda: check(self._http.send(request)))
+        response = patiently(self.run, lambda: check(self._http.send(request)), is_repeatable=is_repeatable)
         return _object(response) if response.content else {}
 
 
@@ -127,10 +146,11 @@ def path_of(*segments: str, verb: str = "") -> str:
     return f"{path}:{verb}" if verb else path
 
 
-def patiently(run: Invocation, send: Callable[[], T]) -> T:
+def patiently(run: Invocation, send: Callable[[], T], *, is_repeatable: bool = True) -> T:
     """Call `send` again for a few seconds while nobody answers or the server says that it cannot answer just now.
 
-    `send` must be safe to repeat, and raise `Problem` for refusals (`check`).
+    `send` must raise `Problem` for refusals (`check`). What is not repeatable is tried again only while no connection
+    could be made: anything else may have come after it was done.
 
     Raises:
         Unreachable: no answer came within all tries.
@@ -141,10 +161,12 @@ def patiently(run: Invocation, send: Callable[[], T]) -> T:
         try:
             return send()
         except httpx.TransportError as error:
+            if not is_repeatable and not isinstance(error, _NEVER_SENT):
+                raise unreachable(error, MAY_BE_DONE) from error
             if isinstance(error, httpx.ReadTimeout):  # it had its half minute; waiting again would look like hanging
                 raise unreachable(error) from error
         except Problem as problem:
-            if not problem.is_passing:
+            if not problem.is_passing or not is_repeatable:
                 raise
             pause_s = max(pause_s, problem.retry_after_s)
         run.sleep(min(pause_s, LONGEST_PAUSE_S))
@@ -161,11 +183,13 @@ def reported() -> Iterator[None]:
         raise unreachable(error) from error
 
 
-def unreachable(error: httpx.TransportError) -> Unreachable:
+def unreachable(error: httpx.TransportError, advice: str = "") -> Unreachable:
     """Say who did not answer and what to try."""
     url = error.request.url
     origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
-    return Unreachable(origin, str(error) or type(error).__name__, f"Is it running? {invocation.HOW_TO_START}")
+    return Unreachable(
+        origin, str(error) or type(error).__name__, advice or f"Is it running? {invocation.HOW_TO_START}"
+    )
 
 
 def check(response: httpx.Response) -> httpx.Response:

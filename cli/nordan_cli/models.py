@@ -357,14 +357,6 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class IssuedKey:
-    """A new API key; `key` is shown this once."""
-
-    id: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Applied:
     """What became of one world document."""
 

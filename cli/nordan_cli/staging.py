@@ -30,7 +30,7 @@ def stage(api: Api, draft: Draft) -> tuple[str, ...]:
     """
     if not draft.files.files:
         return ()
-    plan = decode(Plan, api.post(api.within("jobs", verb="plan"), draft.document))
+    plan = decode(Plan, api.ask(api.within("jobs", verb="plan"), draft.document))
     if plan.never is not None and "max_wait" not in draft.document:
         return ()  # it will be refused; no byte has to travel for that
     regions = targets(plan)
@@ -63,7 +63,7 @@ def copy(api: Api, artifact: Artifact, region: str) -> Stored:
     Raises:
         Problem: the policy does not let the bytes rest there, or the region could not fetch them.
     """
-    access = decode(Access, api.post(api.within("artifacts", artifact.id, verb="copy"), {"region": region}))
+    access = decode(Access, api.ask(api.within("artifacts", artifact.id, verb="copy"), {"region": region}))
     label = f"{artifact.name or artifact.id} to {region}"
     with (
         Gateway(api.run, access) as gateway,
@@ -75,7 +75,7 @@ def copy(api: Api, artifact: Artifact, region: str) -> Stored:
 
 def _send(api: Api, region: str, draft: Draft) -> bool:
     try:
-        answer = api.post(api.within("files", verb="put"), {"region": region, "job": draft.document})
+        answer = api.ask(api.within("files", verb="put"), {"region": region, "job": draft.document})
         upload(api, decode(Access, answer), draft.files, f"files to {region}")
     except (Unreachable, Problem) as error:
         note(f"warning: {region} did not take the job's files, so it cannot run there: {error}")

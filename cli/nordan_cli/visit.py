@@ -98,7 +98,7 @@ class Visit:
             return self._receive(line)
 
     def _leave(self, body: dict[str, object]) -> Access:
-        access = decode(Access, self.api.post(self.api.within("jobs", self.wish.job, verb="exec"), body))
+        access = decode(Access, self.api.ask(self.api.within("jobs", self.wish.job, verb="exec"), body))
         self._token = access.token
         return access
 

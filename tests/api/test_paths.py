@@ -243,7 +243,8 @@ FREE: dict[str, str] = {
 PLATFORM = {
     *("GET /healthz", "GET /readyz", "GET /openapi.json", "GET /v1/me", "GET /v1/keys", "GET /v1/cell"),
     *("GET /v1/organisations", "POST /v1/organisations", "POST /v1/organisations/{organisation}/keys"),
-    *("DELETE /v1/organisations/{organisation}/keys/{key}", "GET /v1/projects", "POST /v1/projects", f"GET {P}"),
+    *("GET /v1/organisations/{organisation}/keys", "DELETE /v1/organisations/{organisation}/keys/{key}"),
+    *("GET /v1/projects", "POST /v1/projects", f"GET {P}"),
     *("POST /v1/admin:apply", "GET /v1/regions", "POST /v1/regions/{code}:join", "GET /v1/pools", "GET /v1/nodes"),
     *("POST /v1/pools/{pool}:{verb}", "POST /v1/pools/{pool}/nodes/{node}:{verb}", "GET /worker/v1/keys"),
     *("GET /v1/audit/checkpoint", "GET /v1/audit/checkpoints", "GET /v1/audit/consistency", "GET /v1/audit/entries"),

@@ -74,6 +74,7 @@ TABLE = {
     "POST /v1/organisations": Permission.MANAGE_PLATFORM,
     "GET /v1/organisations": Permission.MANAGE_PLATFORM,
     "POST /v1/organisations/{organisation}/keys": Permission.MANAGE_KEYS,
+    "GET /v1/organisations/{organisation}/keys": Permission.MANAGE_KEYS,
     "DELETE /v1/organisations/{organisation}/keys/{key}": Permission.MANAGE_KEYS,
     "POST /v1/projects": Permission.MANAGE_PROJECTS,
     "GET /v1/projects": Permission.LOOK,

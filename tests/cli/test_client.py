@@ -18,24 +18,44 @@ def api(run: Invocation) -> Api:
     return Api(run, run.url, run.key, "default")
 
 
-def test_each_call_carries_the_key_and_each_post_a_key_of_its_own(api: Api, rest: FakeRest) -> None:
-    rest.on("GET /v1/me", {}).on("POST /v1/x", {}, {})
+def test_each_call_carries_the_key_and_each_submission_a_key_of_its_own(api: Api, rest: FakeRest) -> None:
+    rest.on("GET /v1/me", {}).on("POST /v1/x", {}, {}, {}, {})
     api.get("me")
-    api.post("x", {"a": "é"})
+    api.submit("x", {"a": "é"})
+    api.submit("x", {})
     api.post("x")
+    api.ask("x")
     assert {request.headers["Authorization"] for request in rest.requests} == {"Bearer nk_test"}
-    assert "Idempotency-Key" not in rest.requests[0].headers
-    first, second = rest.sent("POST /v1/x")
+    me, first, second, posted, asked = rest.requests
+    for other in (me, posted, asked):
+        assert "Idempotency-Key" not in other.headers, "the server refuses it where it does not count"
     assert first.headers["Idempotency-Key"] != second.headers["Idempotency-Key"]
     assert first.content == '{"a": "é"}'.encode()
-    assert second.content == b"{}"
+    assert posted.content == b"{}"
 
 
-def test_a_post_is_tried_again_under_the_same_idempotency_key(api: Api, rest: FakeRest) -> None:
+def test_a_submission_is_tried_again_under_the_same_idempotency_key(api: Api, rest: FakeRest) -> None:
     rest.on("POST /v1/x", httpx.ConnectError("refused"), httpx.ReadError("reset"), {"ok": True})
-    assert api.post("x") == {"ok": True}
+    assert api.submit("x", {}) == {"ok": True}
     assert len({request.headers["Idempotency-Key"] for request in rest.requests}) == 1
     assert len(rest.requests) == 3
+
+
+def test_a_question_is_tried_again_without_a_key(api: Api, rest: FakeRest) -> None:
+    rest.on("POST /v1/x", httpx.ReadError("reset"), problem(503, "unavailable", "busy"), {"ok": True})
+    assert api.ask("x") == {"ok": True}
+
+
+def test_what_would_be_done_twice_is_tried_again_only_when_it_cannot_have_arrived(api: Api, rest: FakeRest) -> None:
+    rest.on("POST /v1/x", httpx.ConnectError("refused"), httpx.ConnectTimeout("slow"), {"ok": True})
+    assert api.post("x") == {"ok": True}
+    rest.on("POST /v1/y", httpx.ReadError("reset"), {"ok": True})
+    with pytest.raises(Unreachable, match="It may have been done all the same"):
+        api.post("y")
+    rest.on("POST /v1/z", problem(503, "unavailable", "the database did not answer"), {"ok": True})
+    with pytest.raises(Problem, match="the database did not answer"):
+        api.post("z")
+    assert [len(rest.sent(f"POST /v1/{name}")) for name in "xyz"] == [3, 1, 1]
 
 
 def test_503_is_tried_again_after_the_time_that_it_asks_for(api: Api, rest: FakeRest, clock: ManualClock) -> None:
@@ -49,7 +69,7 @@ def test_503_is_tried_again_after_the_time_that_it_asks_for(api: Api, rest: Fake
 
 def test_a_twin_in_progress_is_waited_for(api: Api, rest: FakeRest) -> None:
     rest.on("POST /v1/x", problem(409, "in_progress", "a twin is at work"), {"ok": True})
-    assert api.post("x") == {"ok": True}
+    assert api.submit("x", {}) == {"ok": True}
 
 
 def test_patience_ends_within_a_quarter_of_a_minute(api: Api, rest: FakeRest, clock: ManualClock) -> None:

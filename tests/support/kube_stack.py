@@ -148,7 +148,7 @@ class PatientTenant(Tenant):
 
     def ask(self, method: str, path: str, *, expect: int | None = None, **options: Any) -> httpx.Response:
         """Keep `Tenant.ask`."""
-        if method == "POST":
+        if method == "POST" and path == "/jobs":
             options["headers"] = {"Idempotency-Key": new_id("idk"), **options.get("headers", {})}
         give_up_s = time.monotonic() + COMMAND_S
         while True:

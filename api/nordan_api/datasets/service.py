@@ -209,7 +209,7 @@ def _body(of: Effective, upload: Upload) -> dict[str, object]:
 
 def _code(region: object) -> RegionCode:
     if not isinstance(region, str) or not region:
-        raise Invalid("region", "name the region to put the bytes into; `nordan regions list` shows them")
+        raise Invalid("region", "name the region to put the bytes into; `nordan regions` shows them")
     return RegionCode(region)
 
 

@@ -14,7 +14,7 @@ from nordan_api.auth.permissions import Permission
 from nordan_api.bodies import document, only
 from nordan_api.context import context_of
 from nordan_api.errors import problem_document
-from nordan_api.idempotency import key_of
+from nordan_api.idempotency import counts_keys, key_of
 from nordan_api.jobs import batch, contents, planning, resume, service, sessions
 from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
 from nordan_api.lanes import lanes_of, on_lane
@@ -31,6 +31,7 @@ Body = Annotated[dict[str, Any], Depends(document)]  # Any: JSON
 
 
 @router.post("/jobs", status_code=202)
+@counts_keys
 async def submit(project: str, request: Request, principal: Submitter, body: Body) -> JSONResponse:
     """Submit a job; 202 with its id, or 422 with the reason why it can never run."""
     key = key_of(request, principal, body)
@@ -40,6 +41,7 @@ async def submit(project: str, request: Request, principal: Submitter, body: Bod
 
 
 @router.post("/jobs:batchCreate")
+@counts_keys
 async def submit_batch(project: str, request: Request, principal: Submitter, body: Body) -> JSONResponse:
     """Submit many jobs; 200 with a result for each, in their order: accepted, or the problem that it alone has."""
     documents, key = batch.documents_of(body), key_of(request, principal, body)

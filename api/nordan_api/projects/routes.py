@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -62,6 +63,13 @@ def create_key(organisation: str, request: Request, principal: KeyManager, body:
     return {"id": key.key, "key": secret, "role": key.role.value, "territory": key.territory}
 
 
+@router.get("/organisations/{organisation}/keys")
+def list_keys(organisation: str, request: Request, principal: KeyManager) -> Json:
+    """Return the API keys that were not revoked, oldest first, without their secrets."""
+    found = service.list_keys(context_of(request), principal, organisation)
+    return {"items": [_key(key, at) for key, at in found]}
+
+
 @router.delete("/organisations/{organisation}/keys/{key}", status_code=204)
 def revoke_key(organisation: str, key: str, request: Request, principal: KeyManager) -> Response:
     """Revoke an API key."""
@@ -117,6 +125,19 @@ def _floor(body: Json) -> Json | None:
     if floor is not None and not isinstance(floor, dict):
         raise Invalid("floor", "expected a mapping of facets")
     return floor
+
+
+def _key(key: Principal, created_at: datetime) -> Json:
+    return {
+        "id": key.key,
+        "role": key.role.value,
+        "project": key.project,
+        "territory": key.territory,
+        "made_by": key.made_by,
+        "member": key.same_as,
+        "created_at": created_at.isoformat(),
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+    }
 
 
 def _organisation(organisation: Organisation) -> Json:

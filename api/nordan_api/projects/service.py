@@ -156,6 +156,17 @@ def revoke_key(context: Context, principal: Principal, organisation: str, key: s
         declassifying.withdraw(context, work, principal, found.key)
 
 
+def list_keys(context: Context, principal: Principal, organisation: str) -> list[tuple[Principal, datetime]]:
+    """Return the keys that a caller could revoke, each with the instant when it was made; no secret is kept to show.
+
+    Raises:
+        NotFound: this caller has no such organisation.
+    """
+    with context.store.look() as work:
+        found = work.tenants.made_keys(_organisation(work, principal, organisation).id)
+    return [(key, at) for key, at in found if principal.project in (None, key.project)]
+
+
 def list_projects(context: Context, principal: Principal) -> list[Project]:
     """Return the projects that a caller sees."""
     with context.store.begin() as work:

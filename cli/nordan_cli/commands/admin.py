@@ -19,7 +19,8 @@ from nordan_cli.commands import (
 )
 from nordan_cli.decode import decode, decode_items
 from nordan_cli.invocation import note
-from nordan_cli.models import Applied, IssuedKey, Named, PolicyVersion
+from nordan_cli.keymodels import ApiKey, IssuedKey
+from nordan_cli.models import Applied, Named, PolicyVersion
 from nordan_cli.options import Limit, Project, seconds
 from nordan_cli.render import Format, Output
 from nordan_cli.verbs import AdminGroup
@@ -62,7 +63,7 @@ def apply(
     """Make the world be as the documents say: all of them, or none."""
     documents = jobfile.load_all(file)
     with connect(ctx) as api:
-        answer = api.post("admin:apply", {"documents": documents})
+        answer = api.ask("admin:apply", {"documents": documents})
     results = decode_items(Applied, answer.get("results"))
     render.show(
         answer,
@@ -146,6 +147,26 @@ def create_key(
     issued = decode(IssuedKey, answer)
     note("the key is shown this once; keep it safe")
     render.show(answer, output, lambda: render.fields((("id", issued.id), ("key", issued.key))))
+
+
+@keys.command("list")
+def list_keys(
+    ctx: typer.Context,
+    organisation: Annotated[str, typer.Argument(help="Whose keys.")],
+    *,
+    limit: Limit = 1000,
+    output: Output = Format.TABLE,
+) -> None:
+    """List the API keys that were not revoked, oldest first. Their secrets are kept nowhere."""
+    with connect(ctx) as api:
+        answer = {"items": api.items(path_of("organisations", organisation, "keys"), limit=limit)}
+        now = api.run.clock.now()
+    rows = (
+        (one.id, one.role, one.project, one.territory, one.made_by, render.ago(one.created_at, now), one.expires_at)
+        for one in decode_items(ApiKey, answer)
+    )
+    titles = ("id", "role", "project", "territory", "made by", "age", "expires")
+    render.show(answer, output, lambda: render.table(titles, rows))
 
 
 @keys.command("revoke")

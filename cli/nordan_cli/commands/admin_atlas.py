@@ -160,7 +160,7 @@ def _bytes_of(found: AtlasFile, named: str) -> bytes:
 
 
 def _diff(api: Api, offered: SignedFile) -> Answer:
-    return api.post("atlas:diff", _body(offered))
+    return api.ask("atlas:diff", _body(offered))
 
 
 def _body(offered: SignedFile) -> Answer:

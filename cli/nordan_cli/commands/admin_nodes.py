@@ -102,7 +102,7 @@ def _hold(ctx: typer.Context, target: str, verb: str, wanted: dict[str, object],
     with connect(ctx) as api:
         pool, node = _found(api, target)
         parts = ("pools", pool) if node is None else ("pools", pool, "nodes", node)
-        answer = api.post(path_of(*parts, verb=verb), wanted)
+        answer = api.ask(path_of(*parts, verb=verb), wanted)
     held = decode(Held, answer)
     what = f"pool {held.pool}" if held.node is None else f"node {held.node} of {held.pool}"
     render.show(answer, output, lambda: f"{what}: {held.hold or 'takes work'}, {held.attempts} attempts run there")

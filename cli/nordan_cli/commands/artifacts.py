@@ -59,7 +59,7 @@ def get(
     """Fetch an artifact's files; each is checked against its digest."""
     with connect(ctx, project) as api:
         found = decode(Artifact, api.get(api.within("artifacts", _id(api, artifact))))
-        access = decode(Access, api.post(api.within("artifacts", found.id, verb="read")))
+        access = decode(Access, api.ask(api.within("artifacts", found.id, verb="read")))
         with Gateway(api.run, access) as gateway:
             wanted = _wanted(gateway.manifest(found.digest), directory, force=force)
             total = sum(file.size_bytes for file, _ in wanted)

@@ -25,7 +25,7 @@ def connect(
 ) -> None:
     """Show where an inference job answers, and a token for it."""
     with client.connect(ctx, project) as api:
-        answer = api.post(api.within("jobs", references.job_id(api, job), verb="connect"))
+        answer = api.ask(api.within("jobs", references.job_id(api, job), verb="connect"))
         now = api.run.clock.now()
     access = decode(Access, answer)
     if curl:

@@ -40,7 +40,7 @@ def put(
     files = localfiles.tree(source)
     with connect(ctx, project) as api:
         _ensure(api, name, stated)
-        access = decode(Access, api.post(api.within("datasets", name, verb="put"), {"region": region}))
+        access = decode(Access, api.ask(api.within("datasets", name, verb="put"), {"region": region}))
         stored = staging.upload(api, access, files, f"{name} to {region}")
     answer = {"artifact_id": stored.artifact_id, "digest": stored.digest, "dataset": name, "region": region}
     told = f"{len(files.files)} file{'s' if len(files.files) != 1 else ''}, {render.size(files.size_bytes)}"

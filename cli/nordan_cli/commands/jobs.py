@@ -106,7 +106,7 @@ def cancel(
 def _cancelled(api: Api, identity: str, body: Answer) -> Answer | Problem:
     """Return a job that is being cancelled or was; the refusal where it had ended, which must not keep the others."""
     try:
-        return api.post(api.within("jobs", identity, verb="cancel"), body)
+        return api.ask(api.within("jobs", identity, verb="cancel"), body)
     except Problem as problem:
         if problem.code != "job_ended":
             raise

@@ -29,7 +29,7 @@ def plan(ctx: typer.Context, draft: Draft, *, output: Output = Format.TABLE, pro
     """
     with connect(ctx, project) as api:
         try:
-            answer = api.post(api.within("jobs", verb="plan"), draft.document)
+            answer = api.ask(api.within("jobs", verb="plan"), draft.document)
         except Problem as problem:
             raise jobs.suggest(problem) from None
         now = api.run.clock.now()

@@ -49,7 +49,7 @@ def submit(
 def _submit(api: Api, draft: Draft) -> Answer:
     try:
         staging.stage(api, draft)
-        return api.post(api.within("jobs"), draft.document)
+        return api.submit(api.within("jobs"), draft.document)
     except Problem as problem:
         raise jobs.suggest(problem) from None
 

@@ -158,12 +158,16 @@ class Tenants:
 
     def keys(self, organisation: OrganisationId) -> list[Principal]:
         """Return an organisation's keys that were not revoked, oldest first."""
+        return [key for key, _ in self.made_keys(organisation)]
+
+    def made_keys(self, organisation: OrganisationId) -> list[tuple[Principal, datetime]]:
+        """Return the same, each with the instant when it was made."""
         statement = (
             select(ApiKeyRow)
             .where(col(ApiKeyRow.organisation_id) == organisation, col(ApiKeyRow.revoked_at).is_(None))
             .order_by(col(ApiKeyRow.id))
         )
-        return [_principal(row) for row in self._session.scalars(statement)]
+        return [(_principal(row), row.created_at) for row in self._session.scalars(statement)]
 
     def member_of(self, key: KeyId) -> KeyId:
         """Return the key of the member that a key belongs to.
