@@ -165,6 +165,9 @@ class LaunchOrder(Down):
     """Opaque; a pool of `tenancy: single` serves one handle."""
     pool: str
     has_made_up_gpus: bool
+    accelerator: str = ""
+    """The model of the pool's GPUs; a machine with several counts each model's from 0."""
+    gpu_memory_mib: int = 0
     command: tuple[str, ...]
     env: dict[str, str]
     image: str = ""

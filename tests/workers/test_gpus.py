@@ -76,6 +76,38 @@ def test_indices_become_uuids_in_the_same_order(monkeypatch: pytest.MonkeyPatch)
     assert Gpus().uuids([2, 0]) == ("GPU-2", "GPU-0")
 
 
+@pytest.mark.parametrize(
+    ("model", "memory_mib", "expected"),
+    [
+        ("L4", 23_034, ("GPU-b", "GPU-d")),
+        ("H100", 81_559, ("GPU-a", "GPU-e")),
+        ("h100", 81_920, ("GPU-a", "GPU-c")),
+        ("H100", 96_000, ("GPU-c",)),
+    ],
+    ids=["L4", "the smaller H100", "a rounded memory takes any H100", "the larger H100"],
+)
+def test_a_pool_counts_the_gpus_of_its_own_model_from_0(
+    model: str, memory_mib: int, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, None)
+    gpus = Gpus()
+    gpus.found = (
+        RealGpu(0, "GPU-a", "NVIDIA H100 80GB HBM3", 81_559),
+        RealGpu(1, "GPU-b", "NVIDIA L4", 23_034),
+        RealGpu(2, "GPU-c", "NVIDIA H100 NVL", 96_000),
+        RealGpu(3, "GPU-d", "NVIDIA L4", 23_034),
+        RealGpu(4, "GPU-e", "NVIDIA H100 80GB HBM3", 81_559),
+    )
+    assert gpus.uuids(range(len(expected)), model, memory_mib) == expected
+    with pytest.raises(LookupError):
+        gpus.uuids([len(gpus.found)], model, memory_mib)
+
+
+def test_a_machine_of_one_kind_does_not_mind_what_its_pool_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeDriver(2))
+    assert Gpus().uuids([1], "mine", 80_000) == ("GPU-1",)
+
+
 def test_energy_is_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, FakeDriver(3))
     assert Gpus().energy_mj(["GPU-0", "GPU-2"]) == 4000

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 
+from nordan_core.embedded.gpus import model_name
+
 _MIB = 1 << 20
 _MJ_PER_WH = 3_600_000
 
@@ -35,10 +37,14 @@ class Gpus:
         self.found: tuple[RealGpu, ...] = _describe_all(self._nvml) if self._nvml is not None else ()
         """In order of index."""
 
-    def uuids(self, indices: Iterable[int]) -> tuple[str, ...]:
-        """Return the ids of these GPUs; raises LookupError for an index that the machine does not have."""
-        by_index = {gpu.index: gpu.uuid for gpu in self.found}
-        return tuple(by_index[index] for index in indices)
+    def uuids(self, indices: Iterable[int], model: str = "", memory_mib: int = 0) -> tuple[str, ...]:
+        """Return the ids of these GPUs of a pool, which counts those of its own model and memory from 0.
+
+        Raises:
+            LookupError: the machine does not have so many of them.
+        """
+        uuids = dict(enumerate(gpu.uuid for gpu in self._of_kind(model, memory_mib)))
+        return tuple(uuids[index] for index in indices)
 
     def energy_mj(self, uuids: Iterable[str]) -> int | None:
         """Return the millijoules that these GPUs have used since their driver was loaded, summed.
@@ -54,6 +60,14 @@ class Gpus:
         except self._nvml.NVMLError:
             return None
         return total
+
+    def _of_kind(self, model: str, memory_mib: int) -> tuple[RealGpu, ...]:
+        if not model or len({(gpu.model, gpu.memory_mib) for gpu in self.found}) == 1:
+            # One kind, whatever the pool's author calls it.
+            return self.found
+        named = tuple(gpu for gpu in self.found if model_name(gpu.model).lower() == model.lower())
+        # A pool that was described by hand may round its memory.
+        return tuple(gpu for gpu in named if gpu.memory_mib == memory_mib) or named
 
 
 def discover() -> tuple[RealGpu, ...]:

@@ -48,6 +48,8 @@ class Orders:
             organisation_handle=job.organisation,
             pool=attempt.pool,
             has_made_up_gpus=pool.has_made_up_gpus,
+            accelerator=pool.accelerator,
+            gpu_memory_mib=pool.gpu_memory_mib,
             command=spec.command,
             env=dict(spec.env),
             image=spec.image,

@@ -6,6 +6,7 @@ Used by `up` before anything is started, and for each region that it learns of.
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 from nordan_core.domain.errors import OperatorError
@@ -14,16 +15,23 @@ from nordan_core.embedded.layout import MAX_REGIONS, Identities, Identity, Layou
 
 #: New files get the folder's group, so that what the supervisor writes as root its region can read.
 _SET_GROUP = 0o2000
+#: Everybody may write, and remove their own only: /tmp and its like, also while they are empty.
+_SHARED = stat.S_ISVTX | stat.S_IWOTH
+#: A start that was cut short may have left some of these; every other one left all.
+_MADE_FIRST = {"logs", "processes", "regions"}
+#: In the first folder of a disk of its own.
+_MADE_BY_MKFS = {"lost+found"}
 
 
 def prepare_data_dir(layout: Layout, identities: Identities) -> None:
     """Make the data folder and what lies in it, or put their modes right.
 
     Raises:
-        OperatorError: as root, other users could not pass the folders that lead to it.
+        OperatorError: it is somebody else's, or as root, other users could not pass the folders that lead to it.
         OSError: the file system refuses.
     """
     layout.data.mkdir(parents=True, exist_ok=True)
+    _check_is_ours(layout)
     operator = identities.operator
     passable = 0o711 if identities.is_root else 0o700
     if identities.is_root and (closed := open_to_others(layout.data)):
@@ -37,6 +45,18 @@ def prepare_data_dir(layout: Layout, identities: Identities) -> None:
     make_folder(layout.regions, operator, passable)
     for folder in (layout.control, layout.keys):
         make_folder(folder, identities.control, 0o700)
+
+
+def _check_is_ours(layout: Layout) -> None:
+    """Refuse what others use before its mode is changed: as root, `--data-dir /tmp` would close it to everybody."""
+    found = {entry.name for entry in layout.data.iterdir()}
+    is_shared = layout.data.stat().st_mode & _SHARED == _SHARED
+    if is_shared or not (found >= _MADE_FIRST or found <= _MADE_FIRST | _MADE_BY_MKFS):
+        what = "is open to all users" if is_shared else "holds what is not Nordan's"
+        raise OperatorError(
+            f"{layout.data} {what}, and Nordan changes the mode of its data folder. Choose an empty folder or one that "
+            "Nordan made with --data-dir."
+        )
 
 
 def prepare_region(region: RegionLayout, identities: Identities, index: int) -> None:

@@ -35,12 +35,15 @@ def found_gpus() -> tuple[GpuModel, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        devices = Counter(_describe(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        devices = [_describe(index) for index in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError:
         return ()
     finally:
         pynvml.nvmlShutdown()
-    return tuple(GpuModel(name, memory, count, power) for (name, memory, power), count in devices.most_common())
+    counts = Counter((name, memory) for name, memory, _ in devices)
+    # Limits differ within a model where somebody set them; the estimate takes the highest.
+    limits = {kind: max(power for *other, power in devices if tuple(other) == kind) for kind in counts}
+    return tuple(GpuModel(*kind, count, limits[kind]) for kind, count in counts.most_common())
 
 
 def model_name(product: str) -> str:

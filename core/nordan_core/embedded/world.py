@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -80,7 +81,8 @@ def with_real_gpus(documents: tuple[Document, ...], gpus: tuple[GpuModel, ...]) 
     """Replace the made-up pool by one pool per model, with the machine's own sizes."""
     pool = next(document for document in documents if document["kind"] == "Pool")
     others = tuple(document for document in documents if document["kind"] != "Pool")
-    return (*others, *(_real_pool(pool, model) for model in gpus))
+    names = Counter(model.name for model in gpus)
+    return (*others, *(_real_pool(pool, model, is_alone=names[model.name] == 1) for model in gpus))
 
 
 def read_documents(path: Path) -> tuple[Document, ...]:
@@ -112,10 +114,12 @@ def _about_gpus(documents: tuple[Document, ...]) -> str:
     return f"The GPUs of this world's {len(pools)} pools are made up: jobs get numbers, not devices."
 
 
-def _real_pool(pool: Document, model: GpuModel) -> Document:
+def _real_pool(pool: Document, model: GpuModel, *, is_alone: bool) -> Document:
+    # One model may come with several sizes of memory.
+    size = "" if is_alone else f"-{model.memory_mib}m"
     return {
         **pool,
-        "name": f"home-1-{model.name.lower()}",
+        "name": f"home-1-{model.name.lower()}{size}",
         "accelerator": model.name,
         "gpu_memory_mib": model.memory_mib,
         "gpus_per_node": model.count,

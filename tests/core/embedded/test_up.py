@@ -191,13 +191,13 @@ def test_regions_are_numbered_as_they_come_and_foreign_executors_are_left_alone(
     assert numbers == {"a-1": 0, "b-1": 1, "home-1": 2}
 
 
-def test_a_later_start_describes_nothing_again_unless_it_names_a_world(options: UpOptions) -> None:
+def test_a_later_start_describes_nothing_again_unless_it_names_a_world(options: UpOptions, tmp_path: Path) -> None:
     def applied(regions: str, world: Path | None = None) -> list[str]:
         with stack(replace(options, world=world, environment=(("NORDAN_FAKE_REGIONS", regions),))):
             found: list[str] = json.loads((options.data_dir / "control" / "applied.json").read_text())
             return found
 
-    world = options.data_dir / "mine.yaml"
+    world = tmp_path / "mine.yaml"
     world.write_text("kind: ControlPlane\nterritory: FR\noperator: me\n")
     assert applied("[]") == ["Entity", "ControlPlane", "Region", "Pool", "Project"]
     # The stand-in knows the region and none of its pools.

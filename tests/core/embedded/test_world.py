@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nordan_core.domain.errors import OperatorError
+from nordan_core.embedded import gpus
 from nordan_core.embedded.gpus import GpuModel, found_gpus, model_name
 from nordan_core.embedded.layout import Identity, Layout
 from nordan_core.embedded.world import KnownPlaces, choose_world, read_documents, remember_world, still_unknown
@@ -32,6 +33,20 @@ def test_with_gpus_the_home_region_has_a_pool_per_model(tmp_path: Path) -> None:
         ("home-1-l4", "L4", 1, 23034, False),
     ]
     assert "2 x H100 and 1 x L4" in world.gpus
+
+
+def test_one_model_with_two_sizes_of_memory_makes_two_pools(tmp_path: Path) -> None:
+    world = choose_world(None, Layout(tmp_path), (GpuModel("A100", 40960, 4, 400), GpuModel("A100", 81920, 2, 400)))
+    pools = [one for one in parse_world(list(world.documents)) if isinstance(one, PoolDocument)]
+    assert [(p.name, p.gpus_per_node) for p in pools] == [("home-1-a100-40960m", 4), ("home-1-a100-81920m", 2)]
+
+
+def test_gpus_whose_power_limits_differ_are_of_one_model_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = (("H100", 81559, 500), ("L4", 23034, 72), ("H100", 81559, 700))
+    monkeypatch.setattr(gpus, "_describe", lambda index: devices[index])
+    for name, answer in (("nvmlInit", None), ("nvmlShutdown", None), ("nvmlDeviceGetCount", len(devices))):
+        monkeypatch.setattr(gpus.pynvml, name, lambda answer=answer: answer)
+    assert found_gpus() == (H100, L4)
 
 
 def test_a_given_world_is_remembered(tmp_path: Path) -> None:

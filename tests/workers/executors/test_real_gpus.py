@@ -39,6 +39,17 @@ def test_a_program_sees_its_gpus_by_uuid(executor: LocalExecutor, region_dir: Pa
     assert [(logs / f"rank-{rank}.log").read_text() for rank in (0, 1)] == ["GPU-0,GPU-1\n", "GPU-2,GPU-3\n"]
 
 
+def test_two_pools_of_different_models_never_share_a_gpu(executor: LocalExecutor, region_dir: Path) -> None:
+    executor._gpus.found = (RealGpu(0, "GPU-0", "H100", 81_920), RealGpu(1, "GPU-1", "L4", 23_034))
+    shown = []
+    for model, memory_mib in (("H100", 81_920), ("L4", 23_034)):
+        order = launch_order(["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"], has_made_up_gpus=False)
+        order = order.model_copy(update={"accelerator": model, "gpu_memory_mib": memory_mib})
+        ended(executor, started(executor, order))
+        shown.append((region_dir / "logs" / order.attempt_id / "rank-0.log").read_text())
+    assert shown == ["GPU-0\n", "GPU-1\n"]
+
+
 def test_energy_is_counted_from_launch_to_end_and_no_further(executor: LocalExecutor) -> None:
     attempt_id = started(executor, launch_order(["sleep", "0.2"], has_made_up_gpus=False))
     first = running(executor, attempt_id).energy_wh

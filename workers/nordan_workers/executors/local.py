@@ -310,7 +310,7 @@ class LocalExecutor:
     def _choose(self, attempt_id: AttemptId, order: LaunchOrder) -> Launched:
         uuids: tuple[str, ...] = ()
         if not order.has_made_up_gpus:
-            uuids = self._uuids(index for rank in order.ranks for index in rank.gpu_indices)
+            uuids = self._uuids(order, (index for rank in order.ranks for index in rank.gpu_indices))
         promised = {port for one in self._launched.values() for port in (one.master_port, one.service_port) if port}
         master_port = free_port(promised)
         promised.add(master_port)
@@ -326,16 +326,16 @@ class LocalExecutor:
         self._launched[attempt_id] = launched
         return launched
 
-    def _uuids(self, indices: Iterable[int]) -> tuple[str, ...]:
+    def _uuids(self, order: LaunchOrder, indices: Iterable[int]) -> tuple[str, ...]:
         try:
-            return self._gpus.uuids(indices)
+            return self._gpus.uuids(indices, order.accelerator, order.gpu_memory_mib)
         except LookupError as error:
-            raise LaunchFailed(f"this machine has no GPU {error.args[0]}") from error
+            raise LaunchFailed(f"this machine has no GPU {error.args[0]} of pool {order.pool}") from error
 
     def _rank_order(
         self, order: LaunchOrder, folders: WorkFolders, rank: RankPlacement, launched: Launched
     ) -> RankOrder:
-        shown = map(str, rank.gpu_indices) if order.has_made_up_gpus else self._uuids(rank.gpu_indices)
+        shown = map(str, rank.gpu_indices) if order.has_made_up_gpus else self._uuids(order, rank.gpu_indices)
         return RankOrder(
             attempt_id=order.attempt_id,
             rank=rank.rank,
