@@ -45,7 +45,7 @@ def test_gpus_whose_power_limits_differ_are_of_one_model_still(monkeypatch: pyte
     devices = (("H100", 81559, 500), ("L4", 23034, 72), ("H100", 81559, 700))
     monkeypatch.setattr(gpus, "_describe", lambda index: devices[index])
     for name, answer in (("nvmlInit", None), ("nvmlShutdown", None), ("nvmlDeviceGetCount", len(devices))):
-        monkeypatch.setattr(gpus.pynvml, name, lambda answer=answer: answer)
+        monkeypatch.setattr(f"pynvml.{name}", lambda answer=answer: answer)
     assert found_gpus() == (H100, L4)
 
 
