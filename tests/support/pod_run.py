@@ -19,12 +19,10 @@ class PodRun:
     def __init__(self, shim: Path, attempt: PodAttempt, url: str, folder: Path, rank: int = 0) -> None:
         self.attempt, self.rank, self.work = attempt, rank, folder / "work"
         self.work.mkdir(parents=True)
+        self._url = url
         self._environment = {
             "PATH": os.environ["PATH"],
-            "NORDAN_POD_GATEWAY_URL": url,
             "NORDAN_POD_TOKEN": attempt.token,
-            "NORDAN_POD_ATTEMPT": attempt.id,
-            "NORDAN_POD_RANK": str(rank),
             "NORDAN_POD_CONTROL_DIR": str(folder / "control"),
             "NORDAN_POD_WORK_DIR": str(self.work),
             "NORDAN_POD_SHIM": str(shim),
@@ -35,13 +33,12 @@ class PodRun:
 
     def stage(self, timeout_s: float = 30) -> int:
         """Run the stager to its end."""
-        argv = [sys.executable, "-m", "nordan_workers.pod", "stage"]
+        argv = self._argv("stage", self._url)
         return subprocess.run(argv, env=self._environment, timeout=timeout_s, check=False, stderr=self.said).returncode
 
     def start_agent(self, url: str | None = None) -> None:
-        environment = self._environment | ({"NORDAN_POD_GATEWAY_URL": url} if url else {})
-        argv = [sys.executable, "-m", "nordan_workers.pod", "agent"]
-        self.agent = subprocess.Popen(argv, env=environment, stderr=self.said)
+        argv = self._argv("agent", url or self._url)
+        self.agent = subprocess.Popen(argv, env=self._environment, stderr=self.said)
 
     def start_job(self, command: Sequence[str], *options: str) -> None:
         env = {
@@ -86,3 +83,6 @@ class PodRun:
             self.agent.wait(10)
         self.job.clean_up()
         self.said.close()
+
+    def _argv(self, program: str, url: str) -> list[str]:
+        return [sys.executable, "-m", "nordan_workers.pod", program, url, self.attempt.id, str(self.rank)]

@@ -49,8 +49,6 @@ class PodAttempt:
         self.records = region_dir / "attempts" / self.id
         self.records.mkdir()
         self.work = layout.work_folders(region_dir, self.id, self.ranks, None)
-        layout.make(self.work)
-        layout.make_log_folder(region_dir / "logs" / self.id)
         write(self.records / POD, PodRecord(self.token, self.ranks, dict(env or {}), limit))
         self.deadline(3600)
 
@@ -85,7 +83,8 @@ class PodAttempt:
     def half_made(self) -> list[str]:
         """Return what lies in the attempt's folder beside what belongs there."""
         known = {"inputs", "tmp"} | {f"{kind}-{n}" for kind in ("rank", "checkpoints", "outputs") for n in self.ranks}
-        return sorted({one.name for one in self.work.root.iterdir()} - known)
+        there = self.work.root.iterdir() if self.work.root.exists() else ()
+        return sorted({one.name for one in there} - known)
 
 
 class PodCaller:

@@ -81,19 +81,18 @@ class ExecutorContract:
     def test_preparing_twice_keeps_what_was_laid(self, executor: Executor) -> None:
         order = launch_order()
         folders = executor.prepare(order)
+        folders.ranks[0].cwd.mkdir(parents=True, exist_ok=True)
         (folders.ranks[0].cwd / "train.py").write_text("pass")
         again = executor.prepare(order)
         assert again == folders
         assert (again.ranks[0].cwd / "train.py").exists()
 
-    def test_folders_are_there_for_every_rank(self, executor: Executor) -> None:
+    def test_every_rank_has_folders_of_its_own(self, executor: Executor) -> None:
         folders = executor.prepare(launch_order(ranks=3))
         assert [rank.rank for rank in folders.ranks] == [0, 1, 2]
-        assert folders.inputs.is_dir()
-        for rank in folders.ranks:
-            assert rank.cwd.is_dir()
-            assert rank.checkpoints.is_dir()
-            assert rank.outputs.is_dir()
+        own = [path for rank in folders.ranks for path in (rank.cwd, rank.checkpoints, rank.outputs)]
+        assert len({folders.inputs, *own}) == 10
+        assert all(path.parent == folders.root for path in (folders.inputs, *own))
 
     def test_launching_twice_starts_once(self, executor: Executor) -> None:
         order = launch_order(["sleep", "60"])
@@ -177,7 +176,7 @@ class ExecutorContract:
     def test_forgetting_deletes_folders_and_records(self, executor: Executor) -> None:
         order = launch_order()
         folders = executor.prepare(order)
-        (folders.inputs / "patients").mkdir()
+        (folders.inputs / "patients").mkdir(parents=True)
         (folders.inputs / "patients" / "scans.csv").write_text("1,2,3")
         attempt_id = started(executor, order)
         ended(executor, attempt_id, self.limit_s)

@@ -127,7 +127,7 @@ def test_an_agent_is_told_to_stop(attempt: PodAttempt, caller: PodCaller) -> Non
 
 
 def test_the_jobs_variables_are_told_before_the_start_only(caller: PodCaller) -> None:
-    assert caller.sync("waiting")["start"] == {"SECRET": "s3"}
+    assert caller.sync("waiting")["start"] == {"SECRET": "s3", "NORDAN_NODE_RANK": "0"}
     assert "start" not in caller.sync("running")
     assert "start" not in caller.sync("ended")
 

@@ -336,19 +336,32 @@ def test_a_stager_with_a_wrong_token_or_attempt_says_so_and_goes(gateway: Gatewa
     assert pod.stage() == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["stage", "now"]])
+@pytest.mark.parametrize("arguments", [[], ["serve"]])
 def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
     argv = [sys.executable, "-m", "nordan_workers.pod", *arguments]
     done = subprocess.run(argv, capture_output=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (2, b"usage: python -m nordan_workers.pod stage | agent\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"usage: python -m nordan_workers.pod stage | agent GATEWAY_URL ATTEMPT RANK\n",
+    )
 
 
-def test_a_bare_environment_is_refused_with_what_is_missing() -> None:
-    argv = [sys.executable, "-m", "nordan_workers.pod", "agent"]
-    done = subprocess.run(argv, capture_output=True, timeout=30, check=False, env={})
+@pytest.mark.parametrize(
+    ("told", "token", "wanted"),
+    [
+        ([], "t", b"the gateway's URL, its attempt and its rank"),
+        (["http://gateway", "att_1"], "t", b"the gateway's URL, its attempt and its rank"),
+        (["", "att_1", "0"], "t", b"the gateway's URL, its attempt and its rank"),
+        (["http://gateway", "att_1", "-1"], "t", b"the rank is a number, not -1"),
+        (["http://gateway", "att_1", "\u0661"], "t", b"the rank is a number"),
+        (["http://gateway", "att_1", "0"], "", b"NORDAN_POD_TOKEN"),
+    ],
+)
+def test_a_pod_that_was_told_too_little_says_what_is_missing(told: list[str], token: str, wanted: bytes) -> None:
+    argv = [sys.executable, "-m", "nordan_workers.pod", "agent", *told]
+    done = subprocess.run(argv, capture_output=True, timeout=30, check=False, env={"NORDAN_POD_TOKEN": token})
     assert done.returncode == 1
-    for name in (b"GATEWAY_URL", b"TOKEN", b"ATTEMPT", b"RANK"):
-        assert b"NORDAN_POD_" + name in done.stderr
+    assert wanted in done.stderr
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -163,7 +163,10 @@ class Executor(Protocol):
         ...
 
     def prepare(self, order: LaunchOrder) -> WorkFolders:
-        """Create the attempt's empty folders and return them; called again, return the same ones as they are.
+        """Take an attempt in and return where its folders are; called again, return the same ones as they are.
+
+        What its program needs on this machine is made. For one that runs elsewhere, whoever lays something makes the
+        folder for it.
 
         Raises:
             LaunchFailed: no uid is free, or the disk refused.

@@ -61,6 +61,7 @@ class PodFiles:
         for left in self.work.glob(f"{_INCOMING}*"):
             remove(left)
         folder = self.work / f"{_INCOMING}{secrets.token_hex(8)}"
+        self.work.mkdir(exist_ok=True, mode=0o700)
         folder.mkdir(mode=0o700)
         return Laying(folder, only), folder
 
@@ -68,6 +69,7 @@ class PodFiles:
         """Put a checkpoint that was laid in its place, and note its mark."""
         if not (folder / name).exists():
             raise ArchiveRefused("the archive is empty")
+        self.rank.checkpoints.mkdir(exist_ok=True, mode=0o700)
         old = self.rank.checkpoints / name
         if old.is_symlink() or old.exists():
             old.rename(folder / ".old")
@@ -88,6 +90,7 @@ class PodFiles:
     def refuse_outputs(self, sentence: str) -> None:
         """Note that the outputs cannot be kept."""
         target = self.rank.outputs
+        self.work.mkdir(exist_ok=True, mode=0o700)
         target.with_name(target.name + REFUSED_SUFFIX).write_text(sentence)
         self._note(Received(self.received().checkpoints, has_outputs=True))
 

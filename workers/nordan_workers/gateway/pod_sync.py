@@ -77,7 +77,7 @@ class PodSync:
             "next_s": self._pause_s(folder, rank, now_s),
         }
         if ask.state is AgentState.WAITING:
-            answer["start"] = dict(record.env)
+            answer["start"] = {**record.env, "NORDAN_NODE_RANK": str(rank)}
         return answer
 
     def _note(self, folder: Path, rank: int, ask: Ask, now_s: float) -> None:

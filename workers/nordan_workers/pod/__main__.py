@@ -1,4 +1,4 @@
-"""What runs in a pod from Nordan's own image: `python -m nordan_workers.pod stage | agent`."""
+"""What runs in a pod from Nordan's own image: `python -m nordan_workers.pod stage | agent GATEWAY_URL ATTEMPT RANK`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def main(arguments: list[str]) -> int:
     """Do one of the two; 1 with a sentence on standard error when the set-up is at fault."""
     try:
         match arguments:
-            case ["stage"]:
-                stage(read_settings())
-            case ["agent"]:
-                Agent(read_settings()).run()
+            case ["stage", *told]:
+                stage(read_settings(told))
+            case ["agent", *told]:
+                Agent(read_settings(told)).run()
             case _:
-                sys.stderr.write("usage: python -m nordan_workers.pod stage | agent\n")
+                sys.stderr.write("usage: python -m nordan_workers.pod stage | agent GATEWAY_URL ATTEMPT RANK\n")
                 return 2
     except SettingsMissing as error:
         sys.stderr.write(f"{error}\n")

@@ -1,4 +1,4 @@
-"""What stager and agent are told by their containers' environment, and where a pod's folders are.
+"""What stager and agent are told by their containers' command and environment, and where a pod's folders are.
 
 Read here and not in `nordan_core.settings`, whose machinery takes longer to import than a stager needs to run.
 """
@@ -6,13 +6,16 @@ Read here and not in `nordan_core.settings`, whose machinery takes longer to imp
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+TOKEN_VARIABLE = "NORDAN_POD_TOKEN"  # noqa: S105  the name of one
+"""A secret: arguments can be seen in lists of processes."""
+
 
 class SettingsMissing(Exception):
-    """The environment lacks something; says what."""
+    """The command or the environment lacks something; says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +32,20 @@ class PodSettings:
     """The shim in this image; the stager copies it to the control folder, where the job's container runs it."""
 
 
-def read_settings(environment: Mapping[str, str] | None = None) -> PodSettings:
-    """Return the settings.
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> PodSettings:
+    """Return the settings from a container's arguments: the gateway's URL, the attempt's id and the rank.
 
     Raises:
-        SettingsMissing: names every variable that is missing or malformed.
+        SettingsMissing: says what is missing or malformed.
     """
     found = os.environ if environment is None else environment
-    names = {name: f"NORDAN_POD_{name}" for name in ("GATEWAY_URL", "TOKEN", "ATTEMPT", "RANK")}
-    missing = [variable for variable in names.values() if not found.get(variable)]
-    rank = found.get(names["RANK"], "")
-    if rank and not (rank.isascii() and rank.isdecimal()):
-        missing.append(f"{names['RANK']} (a number)")
-    if missing:
-        raise SettingsMissing(f"the environment lacks {', '.join(missing)}; a job's pod sets them")
+    if len(arguments) != 3 or not all(arguments):
+        raise SettingsMissing("a pod is told the gateway's URL, its attempt and its rank")
+    gateway_url, attempt_id, rank = arguments
+    if not (rank.isascii() and rank.isdecimal()):
+        raise SettingsMissing(f"the rank is a number, not {rank}")
+    if not found.get(TOKEN_VARIABLE):
+        raise SettingsMissing(f"the environment lacks {TOKEN_VARIABLE}; a job's pod sets it")
     places = {
         name: Path(found[variable])
         for name, variable in (
@@ -52,10 +55,4 @@ def read_settings(environment: Mapping[str, str] | None = None) -> PodSettings:
         )
         if found.get(variable)
     }
-    return PodSettings(
-        gateway_url=found[names["GATEWAY_URL"]].rstrip("/"),
-        token=found[names["TOKEN"]],
-        attempt_id=found[names["ATTEMPT"]],
-        rank=int(rank),
-        **places,
-    )
+    return PodSettings(gateway_url.rstrip("/"), found[TOKEN_VARIABLE], attempt_id, int(rank), **places)

@@ -38,8 +38,11 @@ from nordan_workers.supervisor.redeeming import Desk, Redeemer
 from nordan_workers.supervisor.sync import Line, NodeSource, Syncer
 from nordan_workers.trust import Trust
 
-#: Net below lost events, and the grain of `max_duration`.
+#: Net below lost events, and the grain of `max_duration`. Looking at thousands of attempts takes a while: after it, so
+#: many times as long is left to other work.
 SCAN_S = 1.0
+SCAN_REST = 20.0
+LONGEST_SCAN_S = 5.0
 POOL_THREADS = 8
 #: Longer than a round takes when the control plane is away and every request runs into its time limit.
 LONGEST_ROUND_S = 60.0
@@ -177,9 +180,12 @@ class Supervisor:
         return held is not None and held.is_running and not held.is_to_stop
 
     async def _scan(self) -> None:
+        took_s, clock = 0.0, self._region.clock
         while True:
-            await asyncio.sleep(SCAN_S)
+            await asyncio.sleep(min(LONGEST_SCAN_S, max(SCAN_S, SCAN_REST * took_s)))
+            began_s = clock.monotonic()
             self._fleet.wake_all()
+            took_s = clock.monotonic() - began_s
             self._prober.look()
             if self._look is None or self._look.done():
                 self._look = self._begin(self._look_for_checkpoints())

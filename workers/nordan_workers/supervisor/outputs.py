@@ -61,6 +61,9 @@ def collect(order: LaunchOrder, store: RegionStore, folder: Path) -> Collected:
 
 
 def _names(folder: Path) -> list[str]:
+    """Return what lies there; nothing where the program ran elsewhere and nothing came."""
+    if not folder.exists():
+        return []
     with os.scandir(folder) as listing:
         found = [entry.name for entry in islice(listing, MAX_ENTRIES + 1) if not entry.name.startswith(".")]
     if len(found) > MAX_ENTRIES:

@@ -76,5 +76,5 @@ def _input_folder(folders: WorkFolders, name: str) -> Path:
         raise StoreError("an input's name is not one folder")
     target = folders.inputs / name
     # An input without files is a folder all the same.
-    target.mkdir(exist_ok=True, mode=0o755)
+    target.mkdir(parents=True, exist_ok=True, mode=0o755)
     return target

@@ -33,10 +33,6 @@ def containers(pod: Object) -> dict[str, Object]:
     return {one["name"]: one for one in (*pod["spec"]["initContainers"], *pod["spec"]["containers"])}
 
 
-def environment(container: Object) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in container["env"]}
-
-
 def test_names_are_dns_labels_made_of_the_attempts_id() -> None:
     attempt_id = AttemptId("att_01kbc0000000000000000000zz")
     assert names.pod_name(attempt_id, 12) == "att-01kbc0000000000000000000zz-12"
@@ -131,7 +127,22 @@ def test_the_job_gets_neither_the_token_nor_the_gateways_address() -> None:
 def test_the_jobs_own_variables_are_not_in_the_object() -> None:
     order = launch_order(env={"HF_TOKEN": "secret-value", "HOME": "/elsewhere", "MASTER_ADDR": "forged"})
     assert "secret-value" not in json.dumps(pod_of(order))
-    assert manifests.tenant_environment(order) == {"HF_TOKEN": "secret-value", "HOME": "/elsewhere"}
+    told = manifests.job_environment(order)
+    assert (told["HF_TOKEN"], told["HOME"], told["MASTER_ADDR"]) == ("secret-value", "/elsewhere", "127.0.0.1")
+
+
+def test_the_jobs_container_has_no_variables_in_the_object_and_ours_have_the_token_alone() -> None:
+    found = containers(pod_of(launch_order()))
+    assert "env" not in found["job"]
+    for name in ("stage", "agent"):
+        assert found[name]["env"] == [{"name": "NORDAN_POD_TOKEN", "value": TICKET.token}]
+        assert TICKET.token not in " ".join(found[name]["command"]), "arguments can be seen in lists of processes"
+
+
+def test_a_gateways_address_reaches_the_agent_as_it_is_written() -> None:
+    order = launch_order()
+    found = containers(pod_of(order, settings=replace(SETTINGS, gateway_url="http://$(HOME)")))
+    assert found["agent"]["command"][4:] == ["http://$$(HOME)", order.attempt_id, "0"]
 
 
 def test_the_users_command_runs_under_the_helper_as_it_was_written() -> None:
@@ -169,13 +180,13 @@ def test_made_up_gpus_are_asked_for_where_nodes_offer_them_and_real_ones_always(
 def test_a_rank_without_gpus_asks_for_none_and_sees_none() -> None:
     job = containers(pod_of(launch_order(gpus_per_rank=0)))["job"]
     assert "nvidia.com/gpu" not in job["resources"]["limits"]
-    assert environment(job)["CUDA_VISIBLE_DEVICES"] == ""
+    assert manifests.job_environment(launch_order(gpus_per_rank=0))["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_lone_rank_has_no_service_and_is_its_own_master() -> None:
     order = launch_order()
     assert manifests.service(order, SETTINGS) is None
-    assert environment(containers(pod_of(order))["job"])["MASTER_ADDR"] == "127.0.0.1"
+    assert manifests.job_environment(order)["MASTER_ADDR"] == "127.0.0.1"
     assert "hostname" not in pod_of(order)["spec"]
 
 
@@ -187,10 +198,10 @@ def test_the_ranks_of_a_gang_find_rank_0_by_a_headless_service() -> None:
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     assert pod["spec"]["subdomain"] == service["metadata"]["name"]
-    variables = environment(containers(pod)["job"])
+    variables = manifests.job_environment(order)
     first = pod_of(order, 0)
     assert variables["MASTER_ADDR"] == f"{first['spec']['hostname']}.{first['spec']['subdomain']}"
-    assert (variables["NORDAN_NODE_RANK"], variables["NORDAN_NODES"]) == ("1", "2")
+    assert variables["NORDAN_NODES"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +211,7 @@ def test_the_ranks_of_a_gang_find_rank_0_by_a_headless_service() -> None:
 def test_only_a_replica_is_told_where_to_listen(kind: JobKind, port: int | None, wanted: int | None) -> None:
     order = launch_order(kind=kind, port=port)
     assert manifests.service_port(order) == wanted
-    told = environment(containers(pod_of(order))["job"])
+    told = manifests.job_environment(order)
     assert told.get("NORDAN_PORT") == (str(wanted) if wanted else None)
     assert told.get("NORDAN_HOST") == ("0.0.0.0" if wanted else None), "the gateway calls from another pod"
 

@@ -141,12 +141,10 @@ class KubernetesExecutor:
         try:
             with self._turn:
                 attempt = self._attempts.get(attempt_id) or self._take_in(attempt_id, order)
-            folders = self._folders(attempt)
-            layout.make(folders)
-            layout.make_log_folder(self._region_dir / "logs" / attempt_id)
         except OSError as error:
-            raise LaunchFailed(f"cannot make the attempt's folders: {error.strerror}") from error
-        return folders
+            raise LaunchFailed(f"cannot write the attempt's records: {error.strerror}") from error
+        # The program runs elsewhere: what is laid for it, and what comes from it, makes the folders that it needs.
+        return self._folders(attempt)
 
     def seal(self, folders: WorkFolders) -> None:
         """Keep `Executor.seal`."""
@@ -273,7 +271,7 @@ class KubernetesExecutor:
         record = records.PodRecord(
             token=secrets.token_hex(records.TOKEN_BYTES),
             ranks=ranks,
-            env=manifests.tenant_environment(order),
+            env=manifests.job_environment(order),
             log_limit_bytes=self._tuning.log_limit_bytes,
         )
         folder = self._book.folder(attempt_id)

@@ -3,6 +3,9 @@
 A pod has three containers. `stage` lays what the gateway has for the rank and copies the static helper; `agent` stays
 beside the job and speaks with the gateway; `job` is the user's image under the helper, which is its first process.
 They share two volumes: `control`, which the job can only read, and `work`, of which the job sees its own parts.
+
+Every component of a cluster that watches pods decodes each of them at each of its changes, and the API server keeps a
+list of who set which field. So an object says no more than it must: the job's variables reach it by the agent.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from nordan_core.domain.jobs import JobKind
 from nordan_core.wire import LaunchOrder, RankOrder
 from nordan_workers.executors.book import DEADLINE_GRACE_S
 from nordan_workers.executors.kubernetes import names
+from nordan_workers.pod.settings import TOKEN_VARIABLE
 
 #: A JSON object as the API server takes it.
 Object = dict[str, Any]  # Any: JSON
@@ -32,6 +36,8 @@ _JOB_FOLDERS = (INPUTS, RANK, CHECKPOINTS, OUTPUTS, TMP, LOG)
 MASTER_PORT = 29500
 #: Where a replica listens when its job names no port: pods do not share ports, so one will do.
 SERVICE_PORT = 8000
+
+_POD_PROGRAM = ("python", "-m", "nordan_workers.pod")
 
 #: The agent's part of what the rank was given, so that a pod asks its node for what the engine has reckoned with. Its
 #: start takes 0.2 s of a processor, in which nobody renews the deadline: with a twentieth of one it took 20 s.
@@ -149,15 +155,16 @@ def service_port(order: LaunchOrder) -> int | None:
     return (order.port or SERVICE_PORT) if order.kind is JobKind.INFERENCE else None
 
 
-def job_environment(order: LaunchOrder, rank: RankOrder) -> dict[str, str]:
-    """Return Nordan's own variables of one rank, which its program relies on; a job's own come by the agent."""
-    environment = {
-        "HOME": f"/nordan/{RANK}",
-        "TMPDIR": f"/nordan/{TMP}",
+def job_environment(order: LaunchOrder) -> dict[str, str]:
+    """Return the variables of an attempt's programs, which they get from their agents and not from the pod's object.
+
+    A rank's own number is added by the gateway. A job may set HOME and TMPDIR; other names of Nordan's stay Nordan's.
+    """
+    places = {"HOME": f"/nordan/{RANK}", "TMPDIR": f"/nordan/{TMP}"}
+    ours = {
         "NORDAN_JOB": order.job_id,
         "NORDAN_ATTEMPT": order.attempt_id,
         "NORDAN_FENCE": str(order.fence),
-        "NORDAN_NODE_RANK": str(rank.rank),
         "NORDAN_NODES": str(len(order.ranks)),
         "NORDAN_GPUS": str(order.gpus_per_rank),
         "NORDAN_INPUT_DIR": f"/nordan/{INPUTS}",
@@ -170,14 +177,8 @@ def job_environment(order: LaunchOrder, rank: RankOrder) -> dict[str, str]:
     }
     if (port := service_port(order)) is not None:
         # The gateway calls from another pod; the network policies let nobody else.
-        environment |= {"NORDAN_HOST": "0.0.0.0", "NORDAN_PORT": str(port)}  # noqa: S104
-    return environment
-
-
-def tenant_environment(order: LaunchOrder) -> dict[str, str]:
-    """Return the job's own variables: all but Nordan's names, of which a job may set HOME and TMPDIR."""
-    ours = set(job_environment(order, order.ranks[0])) - {"HOME", "TMPDIR"}
-    return {name: value for name, value in order.env.items() if name not in ours}
+        ours |= {"NORDAN_HOST": "0.0.0.0", "NORDAN_PORT": str(port)}  # noqa: S104
+    return places | order.env | ours
 
 
 def _labels(order: LaunchOrder, settings: PodSettings) -> dict[str, str]:
@@ -216,7 +217,7 @@ def _spec(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: Po
         },
         "volumes": _volumes(order),
         "initContainers": [_stage(order, rank, settings, ticket), _agent(order, rank, settings, ticket)],
-        "containers": [_job(order, rank, settings, ticket)],
+        "containers": [_job(order, settings, ticket)],
     }
     if len(order.ranks) > 1:
         spec["hostname"] = names.pod_name(AttemptId(order.attempt_id), rank.rank)
@@ -257,24 +258,18 @@ def _agent(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: P
 
 def _ours(name: str, order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: PodTicket) -> Object:
     """Return what the two containers of our own image have in common."""
-    environment = {
-        "NORDAN_POD_GATEWAY_URL": settings.gateway_url,
-        "NORDAN_POD_TOKEN": ticket.token,
-        "NORDAN_POD_ATTEMPT": order.attempt_id,
-        "NORDAN_POD_RANK": str(rank.rank),
-    }
     return {
         "name": name,
         "image": settings.agent_image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python", "-m", "nordan_workers.pod", name],
-        "env": _env(environment),
+        "command": [*_POD_PROGRAM, name, _literal(settings.gateway_url), order.attempt_id, str(rank.rank)],
+        "env": [{"name": TOKEN_VARIABLE, "value": ticket.token}],
         "securityContext": {**_RESTRICTED, "readOnlyRootFilesystem": True},
         "volumeMounts": [{"name": "control", "mountPath": CONTROL}, {"name": "work", "mountPath": WORK}],
     }
 
 
-def _job(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: PodTicket) -> Object:
+def _job(order: LaunchOrder, settings: PodSettings, ticket: PodTicket) -> Object:
     cpu_milli, memory_mib = _whole(order)
     resources = _resources(cpu_milli - AGENT_CPU_MILLI, memory_mib - AGENT_MEMORY_MIB)
     if order.gpus_per_rank and (ticket.has_gpu_resource or not order.has_made_up_gpus):
@@ -286,7 +281,6 @@ def _job(order: LaunchOrder, rank: RankOrder, settings: PodSettings, ticket: Pod
         "imagePullPolicy": "IfNotPresent",
         "command": [SHIM, *_shim_options(order), "--", *map(_literal, order.command)],
         "workingDir": f"/nordan/{RANK}",
-        "env": _env(job_environment(order, rank)),
         "resources": resources,
         "securityContext": _RESTRICTED,
         "volumeMounts": [
@@ -326,12 +320,8 @@ def _resources(cpu_milli: int, memory_mib: int) -> dict[str, dict[str, str]]:
     return {"requests": dict(amount), "limits": dict(amount)}
 
 
-def _env(environment: dict[str, str]) -> list[Object]:
-    return [{"name": name, "value": _literal(value)} for name, value in environment.items()]
-
-
 def _literal(text: str) -> str:
-    """Return what the kubelet turns into `text` again: it replaces $(NAME) in commands and values, and $$ by $."""
+    """Return what the kubelet turns into `text` again: it replaces $(NAME) in commands, and $$ by $."""
     return text.replace("$", "$$")
 
 

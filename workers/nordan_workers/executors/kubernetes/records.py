@@ -25,8 +25,8 @@ class PodRecord:
     """What the attempt's agents show to the gateway, 32 random bytes in hex; gone with the attempt."""
     ranks: tuple[int, ...]
     env: Mapping[str, str] = field(repr=False)
-    """The job's own variables, which the agent puts into `control/start`. They are not in the pod's object, where
-    whoever may list pods would read them. Nordan's names are in the object and not here."""
+    """The variables of the attempt's programs, which the agent puts into `control/start`. They are not in the pod's
+    object, where whoever may list pods would read them."""
     log_limit_bytes: int
     """Bytes of one rank's log that are kept."""
 
