@@ -118,7 +118,9 @@ class Pods:
                     return
                 view = replace(view, is_gone=True)
             self._put(view)
-        self._announce(view)
+        # A binding is our own doing, and a pod that we made is known.
+        if known is None or replace(known.view, node=view.node) != view:
+            self._announce(view)
 
     def _put(self, view: PodView) -> bool:
         """Store a view; tell whether it says something new. Called with the lock held."""
