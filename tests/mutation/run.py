@@ -1,7 +1,8 @@
 """Breaks the residency core in one place at a time and asks its tests whether they notice: `make mutants`.
 
-Too long for `make test`. What was noticed is kept in `build/mutants.jsonl` for as long as that module stays as it is:
-a run that was stopped goes on where it was, and what survived is asked again. Mutants that nothing can notice are
+Too long for `make test`. What was noticed is kept in `build/mutants.jsonl` for as long as that module stays as it is,
+and what each test goes through for as long as the core and the tests do: a run that was stopped goes on where it was,
+and what survived is asked again. Mutants that nothing can notice are
 listed with the reason in `equivalent.txt`.
 
 No file is changed. The tests are collected and traced once; for each mutant a fork of that process puts the changed
@@ -12,8 +13,6 @@ import is put to every test, each time in a process that has not imported the pa
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,14 @@ from functools import cache, partial
 from pathlib import Path
 
 from mutation.children import answers
+from mutation.kept import Results, Trace, Traces
 from mutation.mutants import Mutant, mutants_of
-from mutation.trial import ROOT, SOURCE, Collected, Trace, collect, in_import
+from mutation.trial import ROOT, SOURCE, Collected, collect, in_import
 
 TESTS = ROOT / "tests" / "core" / "residency"
+SUPPORT = ROOT / "tests" / "support"
 KEPT = ROOT / "build" / "mutants.jsonl"
+TRACED = ROOT / "build" / "traces.jsonl"
 EQUIVALENT = Path(__file__).with_name("equivalent.txt")
 PROOFS = ("test_exhaustive.py", "test_proofs.py")
 """They take minutes of processor time, so only `--thorough` puts what the others let through to them."""
@@ -64,28 +66,6 @@ class Asked:
     """Of processor time that one mutant may take."""
 
 
-class Results:
-    """Which test noticed which mutant, in a file that grows by a line for each."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._noticed: dict[tuple[str, str], str] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            entry = json.loads(line)
-            self._noticed[entry["mutant"], entry["of"]] = entry["by"]
-
-    def noticed_by(self, mutant: Mutant) -> str | None:
-        """Return the test that noticed a mutant of the module as it is now."""
-        return self._noticed.get((mutant.name, _digest(mutant.path)))
-
-    def keep(self, mutant: Mutant, by: str) -> None:
-        """Keep that a test noticed a mutant."""
-        self._noticed[mutant.name, _digest(mutant.path)] = by
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"mutant": mutant.name, "of": _digest(mutant.path), "by": by}) + "\n")
-
-
 @cache
 def equivalents() -> dict[str, str]:
     """Return the mutants that cannot be noticed, each with the reason: a line, and below it, indented, its mutants."""
@@ -96,10 +76,6 @@ def equivalents() -> dict[str, str]:
         elif line:
             reason = line
     return found
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _paths(modules: Sequence[str]) -> list[Path]:
@@ -118,7 +94,8 @@ def _ask(mutants: Sequence[Mutant], results: Results, *, workers: int, thorough:
 
 def _to_whom_it_concerns(mutants: Sequence[Mutant], files: Sequence[str], results: Results, workers: int) -> None:
     def ask(collected: Collected) -> None:
-        traces = collected.traces(workers)
+        kept = Traces(TRACED, [*SOURCE.glob("*.py"), *TESTS.rglob("*.py"), *SUPPORT.rglob("*.py")])
+        traces = collected.traces(workers, kept)
         print(f"{len(traces)} tests traced", flush=True)
         for title, seconds, tests in (
             ("by the quick tests", QUICK_CPU_S, [one for one in traces if one.seconds < QUICK_S]),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mutation.kept import Results, Trace, Traces
 from mutation.mutants import mutants_of
-from mutation.run import Results, equivalents
+from mutation.run import equivalents
 from mutation.trial import SOURCE
 
 CHANGED: dict[str, tuple[str, set[str]]] = {
@@ -66,3 +67,13 @@ def test_what_was_noticed_is_kept_until_the_module_changes(tmp_path: Path) -> No
     assert Results(kept).noticed_by(mutant) == "a test"
     path.write_text("def told(x):\n    return not x or None\n", encoding="utf-8")
     assert [Results(kept).noticed_by(one) for one in mutants_of(path)].count("a test") == 0
+
+
+def test_what_a_test_goes_through_is_kept_until_a_source_changes(tmp_path: Path) -> None:
+    source, kept = tmp_path / "sample.py", tmp_path / "kept.jsonl"
+    source.write_text("x = 1\n", encoding="utf-8")
+    trace = Trace("a test", 0.25, frozenset({"checks exposed", "masks held"}))
+    Traces(kept, [source]).keep(trace)
+    assert Traces(kept, [source]).known == {"a test": trace}
+    source.write_text("x = 2\n", encoding="utf-8")
+    assert Traces(kept, [source]).known == {}

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -24,6 +23,7 @@ import hypothesis
 import pytest
 
 from mutation.children import answers
+from mutation.kept import Trace, Traces
 from mutation.mutants import Mutant
 
 ROOT = Path(__file__).parents[2]
@@ -43,17 +43,6 @@ OPTIONS = (
 hypothesis.settings.register_profile("the same each time", derandomize=True, database=None, deadline=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """One test on the real package: what it takes, and what it goes through."""
-
-    test: str
-    seconds: float
-    """Of processor time."""
-    functions: frozenset[str]
-    """Module and outermost function, as `Mutant.module` and `Mutant.function` name them, with a blank between."""
-
-
 class Collected:
     """Tests that are ready to run, in a process where the real package is loaded."""
 
@@ -61,10 +50,14 @@ class Collected:
         self._items = {item.nodeid: item for item in items}
         self._failures = failures
 
-    def traces(self, workers: int) -> list[Trace]:
+    def traces(self, workers: int, kept: Traces) -> list[Trace]:
         """Run each test once in a child of its own, so that what one has cached hides nothing from the next."""
-        found = [trace for _, trace in answers(tuple(self._items), self._traced, workers=workers, is_silent=True)]
-        return sorted((one for one in found if one is not None), key=lambda one: (one.seconds, one.test))
+        left = tuple(one for one in self._items if one not in kept.known)
+        for _, trace in answers(left, self._traced, workers=workers, is_silent=True):
+            if trace is not None:
+                kept.keep(trace)
+        found = (kept.known[one] for one in self._items if one in kept.known)
+        return sorted(found, key=lambda one: (one.seconds, one.test))
 
     def in_function(self, mutant: Mutant, names: Sequence[str]) -> str | None:
         """Put a mutant into the loaded function and return the first of some tests that fails, or None."""
