@@ -52,6 +52,11 @@ class PodAttempt:
         write(self.records / POD, PodRecord(self.token, self.ranks, dict(env or {}), limit))
         self.deadline(3600)
 
+    def make_folders(self) -> None:
+        """Make what would be made as soon as something is laid or comes."""
+        layout.make(self.work)
+        layout.make_log_folder(self.region_dir / "logs" / self.id)
+
     def deadline(self, in_s: float, boot_id: str | None = None) -> None:
         at_s = time.clock_gettime(time.CLOCK_BOOTTIME) + in_s
         write(self.records / DEADLINE, Deadline(boot_id or linux.boot_id(), at_s))

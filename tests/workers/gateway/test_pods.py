@@ -86,6 +86,7 @@ def test_a_rank_that_the_attempt_does_not_have_is_not_found(caller: PodCaller, p
 
 def test_what_was_staged_is_sent_whole(attempt: PodAttempt, caller: PodCaller, tmp_path: Path) -> None:
     own = attempt.work.ranks[1]
+    attempt.make_folders()
     (attempt.work.inputs / "digits").mkdir()
     (attempt.work.inputs / "digits" / "a.bin").write_bytes(b"a" * 700_000)
     (attempt.work.inputs / "digits").chmod(0o550)
@@ -191,6 +192,7 @@ def test_a_log_does_not_grow_over_its_limit(gateway: GatewayUnderTest) -> None:
 
 
 def test_a_log_that_is_a_link_is_not_followed(attempt: PodAttempt, caller: PodCaller, tmp_path: Path) -> None:
+    attempt.make_folders()
     (attempt.region_dir / "logs" / attempt.id / "rank-0.log").symlink_to(tmp_path / "elsewhere")
     assert caller.call("PUT", "/ranks/0/log?offset=0", b"x").status_code == 422
     assert not (tmp_path / "elsewhere").exists()
@@ -230,6 +232,7 @@ def test_a_new_checkpoint_under_an_old_name_takes_its_place(attempt: PodAttempt,
 
 
 def test_a_checkpoint_that_its_program_removed_goes_away(attempt: PodAttempt, caller: PodCaller) -> None:
+    attempt.make_folders()
     (attempt.work.ranks[0].checkpoints / "resumed").write_text("laid by the supervisor")
     for name in ("one", "two"):
         caller.put_checkpoint(name, {name: b"x"})
@@ -344,6 +347,7 @@ def test_a_body_that_breaks_off_leaves_nothing(
 
 
 def test_what_a_killed_gateway_left_goes_with_the_next_arrival(attempt: PodAttempt, caller: PodCaller) -> None:
+    attempt.make_folders()
     left = attempt.work.root / ".incoming-1234"
     left.mkdir()
     (left / "half").write_text("x")

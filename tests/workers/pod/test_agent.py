@@ -44,6 +44,7 @@ def pods(gateway: GatewayUnderTest, shim_binary: Path, tmp_path: Path) -> Iterat
 
 def test_a_job_finds_its_files_and_its_outputs_come_back(gateway: GatewayUnderTest, pods: Runs) -> None:
     attempt = PodAttempt(gateway.folder, env={"EPOCHS": "20"})
+    attempt.make_folders()
     (attempt.work.inputs / "digits").mkdir()
     (attempt.work.inputs / "digits" / "rows").write_text("1 2 3")
     (attempt.work.ranks[0].cwd / "train.py").write_text("print('from a file of the job')")
@@ -146,6 +147,7 @@ def test_an_agent_that_is_killed_goes_on_where_it_was(pods: Runs) -> None:
 
 def test_a_checkpoint_that_was_laid_is_not_sent_back(gateway: GatewayUnderTest, pods: Runs) -> None:
     attempt = PodAttempt(gateway.folder)
+    attempt.make_folders()
     (attempt.work.ranks[0].checkpoints / "step-9").mkdir()
     (attempt.work.ranks[0].checkpoints / "step-9" / "w").write_text("9")
     before = (attempt.work.ranks[0].checkpoints / "step-9").stat()
@@ -317,6 +319,7 @@ def test_a_region_that_stays_away_costs_the_job_no_more_than_its_deadline(pods: 
 
 def test_a_stager_waits_for_its_region(gateway: GatewayUnderTest, pods: Runs, relay: Relay) -> None:
     attempt = PodAttempt(gateway.folder)
+    attempt.make_folders()
     (attempt.work.ranks[0].cwd / "file").write_text("laid")
     pod = pods(attempt, url=relay.url)
     relay.cut()
