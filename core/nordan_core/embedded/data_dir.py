@@ -19,8 +19,8 @@ _SET_GROUP = 0o2000
 _SHARED = stat.S_ISVTX | stat.S_IWOTH
 #: A start that was cut short may have left some of these; every other one left all.
 _MADE_FIRST = {"logs", "processes", "regions"}
-#: In the first folder of a disk of its own.
-_MADE_BY_MKFS = {"lost+found"}
+#: What may lie in a folder before its first start: in that of a disk of its own, and numbers chosen for regions.
+_PUT_FIRST = {"lost+found", "region-numbers.json"}
 
 
 def prepare_data_dir(layout: Layout, identities: Identities) -> None:
@@ -51,7 +51,7 @@ def _check_is_ours(layout: Layout) -> None:
     """Refuse what others use before its mode is changed: as root, `--data-dir /tmp` would close it to everybody."""
     found = {entry.name for entry in layout.data.iterdir()}
     is_shared = layout.data.stat().st_mode & _SHARED == _SHARED
-    if is_shared or not (found >= _MADE_FIRST or found <= _MADE_FIRST | _MADE_BY_MKFS):
+    if is_shared or not (found >= _MADE_FIRST or found <= _MADE_FIRST | _PUT_FIRST):
         what = "is open to all users" if is_shared else "holds what is not Nordan's"
         raise OperatorError(
             f"{layout.data} {what}, and Nordan changes the mode of its data folder. Choose an empty folder or one that "

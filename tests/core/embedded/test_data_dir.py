@@ -33,7 +33,9 @@ def test_a_folder_that_all_users_share_is_refused_even_while_it_is_empty(
     assert data_dir.stat().st_mode & 0o7777 == 0o1777
 
 
-@pytest.mark.parametrize("there", [(), ("lost+found",), ("logs",), ("logs", "processes", "regions", "mine.yaml")])
+@pytest.mark.parametrize(
+    "there", [(), ("lost+found",), ("region-numbers.json",), ("logs",), ("logs", "processes", "regions", "mine.yaml")]
+)
 def test_an_empty_folder_and_one_that_an_earlier_start_made_serve(
     data_dir: Path, identities: Identities, there: tuple[str, ...]
 ) -> None:
