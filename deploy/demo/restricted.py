@@ -127,6 +127,8 @@ def train_through_a_loss(console: Console, stack: Stack) -> Training:
     log = stack.nordan("logs", job).text
     console.say(log)
     console.require(done["state"] == "succeeded", "the job succeeded", json.dumps(done, indent=2))
+    numbers = [attempt["number"] for attempt in done["attempts"]]
+    console.check(numbers == [1, 2], "there were two attempts, one more than was lost", numbers)
     console.check(done["attempts"][0]["reason"] in ("node_lost", "container_exit"), "attempt 1 ended with its rank")
     resumed = re.search(r"from epoch (\d+)", log)
     console.check(bool(resumed and int(resumed[1]) > 0), "attempt 2 resumed from a published checkpoint", log)

@@ -7,8 +7,10 @@ checks. Exits 1 when a check fails, and always stops what it started.
 from __future__ import annotations
 
 import sys
+from decimal import Decimal
 from pathlib import Path
 
+import yaml
 from cluster_stack import ClusterStack
 from console import Console, Stopped
 from demo_stack import Stack
@@ -24,6 +26,9 @@ from restricted import (
     train_through_a_loss,
 )
 
+#: A price is kept as whole millionths by the GPU-second; of 16 GPUs a begun millisecond counts whole.
+PRICE_STEP_EUR = 0.0036
+COST_STEP_EUR = 0.00002
 WORLDS = Path(__file__).resolve().parents[1] / "world"
 
 
@@ -71,8 +76,18 @@ def _print_usage(console: Console, stack: Stack, job: str) -> None:
     usage = stack.nordan("usage", job)
     console.say(usage.text)
     total = stack.nordan("usage", job, "-o", "json").data
+    lines = total["items"]
+    console.check(usage.code == 0 and len(lines) == 2, "both attempts are billed", total)
+    world = [document for document in yaml.safe_load_all(stack.world.read_text()) if document["kind"] == "Pool"]
+    asked = {pool["name"]: float(pool["price_eur_per_gpu_h"]) for pool in world}
+    for line in lines:
+        price = float(line["price_eur_per_gpu_h"])
+        due = price / 3600 * line["gpus"] * line["running_s"]
+        is_asked = abs(price - asked[line["pool"]]) < PRICE_STEP_EUR
+        is_due = abs(float(line["cost_eur"]) - due) < COST_STEP_EUR
+        console.check(is_asked and is_due, f"attempt {line['number']} costs its pool's price times its time", line)
     console.check(
-        usage.code == 0 and float(total["cost_eur"]) > 0, "both attempts are billed at the frozen price", total
+        Decimal(total["cost_eur"]) == sum(Decimal(line["cost_eur"]) for line in lines), "the sum is right", total
     )
 
 

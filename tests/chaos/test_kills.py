@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from threading import Event, Thread
@@ -9,9 +10,11 @@ from threading import Event, Thread
 import httpx
 import pytest
 
+from nordan_core.queue import QUEUE
 from support.chaos_audit import Books
 from support.chaos_jobs import BY_NAME, Jobs, Submitting, a_mix
 from support.chaos_stack import FR, SE, ChaosStack, until
+from support.taps import inspector
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 SEED = 20260301
@@ -35,6 +38,22 @@ def test_two_hundred_jobs_end_right_although_each_process_is_killed_in_turn(
             name = stack.leader()[0] if victim == "scheduler" else victim
             stack.wait_replaced(name, stack.kill(name))
     jobs.wait_ends()
+    books.check()
+
+
+def test_messages_that_lay_in_a_killed_broker_are_made_again(stack: ChaosStack, jobs: Jobs, books: Books) -> None:
+    """The worker stands still, so what is sent lies in the broker, and is lost with it: nothing is kept on disk."""
+    worker, broker = stack.process(f"worker-{FR}"), f"valkey-{FR}"
+    with stack.stopped(worker):
+        submitted = [jobs.submit(BY_NAME[name], region=FR) for name in ("true", "model", "gang", "again") for _ in "12"]
+        # The worker may have asked for one message already; it is told that one though it sleeps.
+        with inspector(
+            json.loads((stack.region(FR) / "join.json").read_text())["broker_url"], stack.region(FR)
+        ) as look:
+            until(lambda: look.llen(QUEUE) > 0, "messages to lie in the broker")
+        stack.wait_replaced(broker, stack.kill(broker))
+    jobs.wait_ends()
+    assert {jobs.get(f"/jobs/{job}").json()["state"] for job in submitted} == {"succeeded"}
     books.check()
 
 

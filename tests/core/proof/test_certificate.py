@@ -106,11 +106,13 @@ def test_completing_needs_the_policies_and_facts_that_are_named() -> None:
         complete(replace(HONEST, facts={}), ATLAS)
 
 
-@pytest.mark.parametrize("mask", [0x01, 0x20, 0x80])
-def test_changing_any_byte_of_the_file_is_noticed(mask: int) -> None:
-    for position in range(0, len(FILE), 17 if mask == 0x01 else 151):
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_changing_any_byte_of_the_file_is_noticed() -> None:
+    """Every one of them, each by one of its eight bits in turn."""
+    for position in range(len(FILE)):
         changed = bytearray(FILE)
-        changed[position] ^= mask
+        changed[position] ^= 1 << position % 8
         report = verify_envelope(bytes(changed))
         assert not report.ok, f"byte {position}"
         assert report.checks[0].name == "signature"
