@@ -6,7 +6,7 @@ import pytest
 
 from nordan_workers.faults import STEPS
 from support.chaos_audit import Books
-from support.chaos_jobs import Jobs, a_mix
+from support.chaos_jobs import KINDS, Jobs, a_mix
 from support.chaos_stack import FR, SE, ChaosStack
 from support.chaos_supervisors import faulty_supervisors
 
@@ -19,7 +19,7 @@ def test_jobs_end_right_although_supervisors_die_before_and_after(
     stack: ChaosStack, jobs: Jobs, books: Books, step: str
 ) -> None:
     with faulty_supervisors(stack, {FR: f"before_{step}", SE: f"after_{step}"}):
-        for kind in a_mix(8, SEED):
+        for kind in a_mix(len(KINDS), SEED):
             for code in (FR, SE):
                 jobs.submit(kind, region=code)
     jobs.wait_ends()

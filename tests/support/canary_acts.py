@@ -33,6 +33,7 @@ DESCRIBED = frozenset(
         *("organisation", "project", "job name", "image", "argument", "environment name", "environment value"),
         *("file name", "dataset name", "dataset file name", "output name", "output file name", "missing program"),
         *("checkpoint name", "checkpoint file name", "endpoint", "readiness path", "cancelled argument"),
+        *("batched job name", "batched argument"),
     }
 )
 #: Bytes of a tenant: a region keeps them.
@@ -49,7 +50,8 @@ PASSING = (
     | {
         *("user agent", "query", "header", "cookie", "idempotency key", "planned argument", "refused name"),
         *("unknown field", "malformed body", "large body", "bad credential", "bad token", "bad path", "odd request"),
-        *("owner's key", "viewer's key"),
+        *("owner's key", "viewer's key", "refused batched name"),
+        *("range", "last event id", "condition by tag", "condition by date"),
     }
 )
 
@@ -159,7 +161,7 @@ def _broker_url(region: Path) -> str:
 
 
 def _play(story: Story) -> None:
-    jobs = [_train(story), _fail(story), _cancel(story), _serve(story), *_wait_in_the_queue(story)]
+    jobs = [_train(story), _fail(story), _cancel(story), _serve(story), *_wait_in_the_queue(story), _batch(story)]
     _be_refused(story)
     _send_nonsense(story)
     _send_what_is_no_request(story)
@@ -199,6 +201,7 @@ def _train(story: Story) -> str:
     go.touch()
     tenant.reaches(job, "succeeded")
     assert word["log output"] in tenant.log(job)
+    _read_the_log_with_headers(story, job)
     _read_all(tenant, job)
     return job
 
@@ -220,6 +223,22 @@ def _read_all(tenant: Tenant, job: str) -> None:
             tenant.at_gateway("GET", access, f"/files/{file['path']}", expect=200)
 
 
+def _read_the_log_with_headers(story: Story, job: str) -> None:
+    """Headers that the api and a gateway understand, with values that they do not."""
+    word, tenant = story.canaries, story.tenant
+    headers = {
+        "Range": f"bytes={word['range']}-",
+        "Last-Event-ID": word["last event id"],
+        "If-None-Match": f'"{word["condition by tag"]}"',
+        "If-Match": f'"{word["condition by tag"]}"',
+        "If-Range": f'"{word["condition by tag"]}"',
+        "If-Modified-Since": word["condition by date"],
+    }
+    access = tenant.ask("GET", f"/jobs/{job}/logs", headers=headers, expect=200).json()
+    for accepted in ("application/octet-stream", "text/event-stream"):
+        tenant.at_gateway("GET", access, headers={**headers, "Accept": accepted})
+
+
 def _fail(story: Story) -> str:
     """A program that is not there; no retry mends that."""
     word, tenant = story.canaries, story.tenant
@@ -238,6 +257,18 @@ def _cancel(story: Story) -> str:
     tenant.ask("POST", f"/jobs/{job}:cancel", json={word["unknown field"]: 1}, expect=422)
     tenant.ask("POST", f"/jobs/{job}:cancel", json={"grace_s": 0.5}, expect=200)
     tenant.reaches(job, "cancelled")
+    return job
+
+
+def _batch(story: Story) -> str:
+    """Two in one request: one that runs and one that is refused."""
+    word, tenant = story.canaries, story.tenant
+    fine = {"name": word["batched job name"], "command": ["sh", "-c", LIVES, word["batched argument"]]}
+    bad = {"name": word["refused batched name"], "command": ["true"], "nodes": -1}
+    answer = tenant.ask("POST", "/jobs:batchCreate", json={"jobs": [fine, bad]}, expect=200).json()
+    assert [item["status"] for item in answer["items"]] == [202, 422]
+    job: str = answer["items"][0]["job"]["id"]
+    tenant.reaches(job, "succeeded")
     return job
 
 

@@ -216,9 +216,11 @@ class Submitting:
 
 
 def a_mix(count: int, seed: int, kinds: Sequence[Kind] = KINDS) -> list[Kind]:
-    """Return so many kinds, each according to its share, every kind at least once if there is room."""
+    """Return so many kinds, each according to its share, every kind at least once."""
+    if count < len(kinds):
+        raise ValueError(f"{count} jobs leave out some of {len(kinds)} kinds, perhaps the one that is tried again")
     chance = random.Random(seed)
-    drawn = [*kinds, *chance.choices(kinds, [kind.share for kind in kinds], k=count)][:count]
+    drawn = [*kinds, *chance.choices(kinds, [kind.share for kind in kinds], k=count - len(kinds))]
     chance.shuffle(drawn)
     return drawn
 
