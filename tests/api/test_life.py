@@ -147,6 +147,12 @@ def test_the_same_grant_twice_in_one_batch_is_refused(lab: Lab) -> None:
     assert lab.rows("select state from attempt_grant") == [("issued",)]
 
 
+def test_a_redeemed_grant_names_the_supervisor_that_redeemed_it(lab: Lab) -> None:
+    """Of a region that had two after one another, one can tell which began what."""
+    _, region, _ = lab.running()
+    assert lab.rows("select supervisor_id from attempt_grant") == [(region.supervisor,)]
+
+
 def test_a_renewal_names_what_may_go_on_and_moves_its_end(lab: Lab) -> None:
     """One signed token for the whole region; an attempt that the supervisor does not hold is not in it."""
     _, region, run = lab.running()

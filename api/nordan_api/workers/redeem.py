@@ -45,6 +45,14 @@ class _Granted:
         return min(self.grant.ttl_s, (self.alive_until - now).total_seconds())
 
 
+@dataclass(frozen=True, slots=True)
+class _Redeemer:
+    """Who asks."""
+
+    region: RegionCode
+    supervisor: str
+
+
 def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> RedeemResponse:
     """Answer each grant: granted with a signed grant and the order, refused, or gone.
 
@@ -71,7 +79,7 @@ def redeem(context: Context, region: RegionCode, request: RedeemRequest) -> Rede
         # 3. Write. The signed grant is kept with the verdict: a certificate quotes it.
         judge.record()
         tokens = {one.grant.id: _sign(context, one) for one in granted if one.judged.allowed}
-        _write(work, region, granted, tokens, now)
+        _write(work, _Redeemer(region, request.supervisor_id), granted, tokens, now)
         _deny(work, region, [one for one in granted if not one.judged.allowed], now)
         orders = Orders.load(work, [one.job for one in granted], [one.grant for one in granted])
     for one in granted:
@@ -113,16 +121,16 @@ def _no(item: RedeemItem, outcome: RedeemOutcome, code: str, message: str) -> Re
 
 
 def _write(
-    work: UnitOfWork, region: RegionCode, granted: Sequence[_Granted], tokens: Mapping[GrantId, str], now: datetime
+    work: UnitOfWork, by: _Redeemer, granted: Sequence[_Granted], tokens: Mapping[GrantId, str], now: datetime
 ) -> None:
     new = [one for one in granted if one.is_new and one.judged.allowed]
     marks = [(one.grant, one.item.redemption_id, {**one.judged.document, "grant": tokens[one.grant.id]}) for one in new]
-    work.attempts.mark_redeemed(marks, region, now)
+    work.attempts.mark_redeemed(marks, by.supervisor, now)
     work.audit.write_all(
         AuditEntry(
             Act.GRANT_REDEEMED,
             one.job.id,
-            f"region:{region}",
+            f"region:{by.region}",
             now,
             one.job.organisation,
             {
@@ -130,7 +138,7 @@ def _write(
                 "attempt": one.grant.attempt.id,
                 "number": one.grant.attempt.number,
                 "fence": one.grant.attempt.fence,
-                "region": region,
+                "region": by.region,
                 "pool": one.grant.attempt.pool,
                 "epoch": one.judged.epoch,
                 "facts_version": one.judged.document["facts_version"],
