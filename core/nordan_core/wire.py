@@ -135,6 +135,18 @@ class RedeemOutcome(StrEnum):
     GONE = "gone"
 
 
+class RedeemCode(StrEnum):
+    """Why a grant is not given: the closed list; `docs/reference/rest.md` explains each."""
+
+    UNKNOWN_GRANT = "unknown_grant"
+    """Forged, or another region's: a region cannot tell the two apart, so it learns nothing of another's work."""
+    ATTEMPT_OVER = "attempt_over"
+    GRANT_EXPIRED = "grant_expired"
+    ALREADY_REDEEMED = "already_redeemed"
+    STOPPING = "stopping"
+    REJECTED_BY_POLICY = "rejected_by_policy"
+
+
 class InputOrder(Down):
     """An input to stage read-only at NORDAN_INPUT_DIR/<name>."""
 
@@ -194,6 +206,7 @@ class RedeemAnswer(Down):
     grant_id: str
     outcome: RedeemOutcome
     code: str = ""
+    """A `RedeemCode` when not granted; a text, since a newer control plane may know more of them."""
     message: str = ""
     grant: str = ""
     order: LaunchOrder | None = None

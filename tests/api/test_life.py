@@ -104,29 +104,6 @@ def test_asking_again_later_does_not_lengthen_the_life_of_a_grant(lab: Lab) -> N
     assert again["grant"] == run.token
 
 
-def test_a_grant_that_ran_out_after_it_was_redeemed_is_gone(lab: Lab) -> None:
-    """Its attempt may have been given up already."""
-    region, run = lab.take(lab.place())
-    lab.clock.advance(901)
-    assert region.redeem(run.grant, run.redemption)["outcome"] == "gone"
-
-
-@pytest.mark.parametrize("region", ["se-bor-1", "de-fra-1"])
-def test_another_regions_grant_is_simply_not_there(lab: Lab, region: str) -> None:
-    """A region learns nothing about another's work, and takes nothing of it."""
-    grant, home = lab.grant_of(lab.place(resources={"gpu": "B200:1"}))
-    assert home == "fr-bru-1"
-    answer = lab.region(region).redeem(grant)
-    assert (answer["outcome"], answer["order"], answer["grant"]) == ("gone", None, "")
-    assert lab.rows("select state, redemption_id from attempt_grant") == [("issued", None)]
-
-
-@pytest.mark.parametrize("grant", ["grt_00000000000000000000000000", "", "'; drop table job; --", "x" * 255])
-def test_a_grant_that_never_was_is_gone(lab: Lab, grant: str) -> None:
-    """A forged nudge leads nowhere."""
-    assert lab.region("fr-bru-1").redeem(grant)["outcome"] == "gone"
-
-
 def test_each_grant_of_a_batch_is_answered_on_its_own(lab: Lab) -> None:
     """One that is gone does not spoil the others, and answers come in the order of the request."""
     jobs = [lab.submit(resources={"gpu": "B200:1"}) for _ in range(3)]

@@ -8,6 +8,8 @@ from typing import cast
 
 from nordan_api.context import Context
 from nordan_api.main import create_app
+from nordan_api.workers.no_grants import no_grant
+from nordan_core.wire import RedeemCode, RedeemItem
 from support.pages import page
 
 SHOWN = re.compile(r"`(?P<method>GET|POST|PUT|DELETE) (?P<path>/[^`]*)`")
@@ -43,6 +45,13 @@ def test_every_route_on_the_page_exists() -> None:
 
 
 def test_the_worker_api_is_named_whole() -> None:
-    text = page("docs/reference/rest.md").text.split("## The worker API")[1]
+    text = page("docs/reference/rest.md").text.split("## The worker API")[1].split("\n### ")[0]
     internal = {route.split(f"{INTERNAL}v1/")[1] for route in real_routes() if INTERNAL in route}
     assert internal == set(re.findall(r"`([a-z:]+)`", text))
+
+
+def test_every_code_of_a_grant_that_is_not_given_is_explained_with_its_outcome() -> None:
+    text = page("docs/reference/rest.md").text.split("### Grants that are not given")[1]
+    item = RedeemItem(grant_id="grt_x", redemption_id="0" * 32)
+    given = [(code.value, no_grant(item, code).outcome.value) for code in RedeemCode]
+    assert re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE) == given

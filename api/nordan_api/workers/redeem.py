@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nordan_api.context import Context
+from nordan_api.workers.no_grants import no_grant
 from nordan_api.workers.orders import Orders
 from nordan_api.workers.renewals import sign_renewal
 from nordan_api.workers.verdicts import Judge, Judged, life_s, policy_of
@@ -24,7 +25,7 @@ from nordan_core.proof.acts import POOL_GONE
 from nordan_core.proof.tokens import GrantClaims, RenewalItem, mint_grant
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
-from nordan_core.wire import RedeemAnswer, RedeemItem, RedeemOutcome, RedeemRequest, RedeemResponse
+from nordan_core.wire import RedeemAnswer, RedeemCode, RedeemItem, RedeemOutcome, RedeemRequest, RedeemResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +100,31 @@ def _decide(
     judge: Judge,
     now: datetime,
 ) -> _Granted | RedeemAnswer:
-    if grant is None or grant.state in {"revoked", "closed"} or grant.attempt.state is AttemptState.ENDED:
-        return _no(item, RedeemOutcome.GONE, "gone", "the attempt is over, or no such grant is this region's")
-    is_same = grant.redemption_id == item.redemption_id
-    if grant.state == "redeemed" and not is_same:
-        return _no(item, RedeemOutcome.REFUSED, "already_redeemed", "another redemption of this grant lives")
-    if grant.is_stopping and grant.state == "issued":
-        return _no(item, RedeemOutcome.GONE, "stopping", "the attempt is to end before it began")
-    if is_same and grant.alive_until is not None and grant.alive_until < now:
-        return _no(item, RedeemOutcome.GONE, "grant_expired", "the grant ran out after it was redeemed")
+    if grant is None:
+        return no_grant(item, RedeemCode.UNKNOWN_GRANT)
+    if why := _spent(grant, item, now):
+        return no_grant(item, why)
     job = jobs[grant.attempt.job]
     judged = judge.attempt(job, grant.attempt.pool, grant.attempt.verdicts)
     redeemed_at = grant.attempt.redeemed_at or now
     grant = replace(grant, ttl_s=life_s(grant.ttl_s, judged.document))
     alive_until = grant.alive_until or now + timedelta(seconds=grant.ttl_s)
-    return _Granted(item, grant, job, judged, is_new=not is_same, redeemed_at=redeemed_at, alive_until=alive_until)
+    is_new = grant.redemption_id != item.redemption_id
+    return _Granted(item, grant, job, judged, is_new=is_new, redeemed_at=redeemed_at, alive_until=alive_until)
 
 
-def _no(item: RedeemItem, outcome: RedeemOutcome, code: str, message: str) -> RedeemAnswer:
-    return RedeemAnswer(grant_id=item.grant_id, outcome=outcome, code=code, message=message)
+def _spent(grant: RedeemableGrant, item: RedeemItem, now: datetime) -> RedeemCode | None:
+    """Return why a grant of this region gives nothing to this redemption, whatever the law says."""
+    if grant.state in {"revoked", "closed"} or grant.attempt.state is AttemptState.ENDED:
+        is_expired = grant.ended_for == Reason.GRANT_EXPIRED
+        return RedeemCode.GRANT_EXPIRED if is_expired else RedeemCode.ATTEMPT_OVER
+    if grant.alive_until is not None and grant.alive_until < now:
+        return RedeemCode.GRANT_EXPIRED
+    if grant.state == "redeemed" and grant.redemption_id != item.redemption_id:
+        return RedeemCode.ALREADY_REDEEMED
+    if grant.is_stopping and grant.state == "issued":
+        return RedeemCode.STOPPING
+    return None
 
 
 def _write(
@@ -203,7 +210,7 @@ def _life(one: _Granted, now: datetime) -> RenewalItem:
 
 def _answer(one: _Granted, tokens: Mapping[GrantId, str], orders: Orders, now: datetime) -> RedeemAnswer:
     if not one.judged.allowed:
-        return _no(one.item, RedeemOutcome.REFUSED, Reason.REJECTED_BY_POLICY.value, one.judged.message)
+        return no_grant(one.item, RedeemCode.REJECTED_BY_POLICY, one.judged.message)
     return RedeemAnswer(
         grant_id=one.grant.id,
         outcome=RedeemOutcome.GRANTED,

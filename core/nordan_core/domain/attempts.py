@@ -119,3 +119,5 @@ class RedeemableGrant:
     redemption_id: str | None
     alive_until: datetime | None
     is_stopping: bool
+    ended_for: str | None
+    """Why its attempt is over."""

@@ -367,4 +367,5 @@ def _redeemable(grant: GrantRow, row: AttemptRow) -> RedeemableGrant:
         redemption_id=grant.redemption_id,
         alive_until=grant.alive_until,
         is_stopping=row.stop_reason is not None,
+        ended_for=row.reason,
     )

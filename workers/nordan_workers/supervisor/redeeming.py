@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -118,9 +119,10 @@ class Redeemer:
         for record in kept:
             self._desk.records.save(record)
         self._desk.faults.at("after_answer")
-        # One line for them all: whoever can write to the broker can name grants without end.
-        if gone := sum(1 for one in response.items if one.outcome is RedeemOutcome.GONE):
-            structlog.get_logger().info("grants_gone", count=gone)
+        # One line for all of a kind: whoever can write to the broker can name grants without end.
+        gone = Counter(one.code for one in response.items if one.outcome is RedeemOutcome.GONE)
+        for code, count in gone.items():
+            structlog.get_logger().info("grants_gone", code=code, count=count)
         # 4. Hand over, and let go of what was refused.
         for record in kept:
             self._fleet.add(record)
