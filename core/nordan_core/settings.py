@@ -161,6 +161,11 @@ def fault_point() -> str:
     return os.environ.get("NORDAN_CRASH_AT", "")
 
 
+def stop_point() -> str:
+    """Return NORDAN_STOP_AT: the step at which a test wants this process to stop; empty in production."""
+    return os.environ.get("NORDAN_STOP_AT", "")
+
+
 def _with_password(url: str, password: str) -> str:
     scheme, rest = url.split("://", 1)
     user, at, tail = rest.partition("@")

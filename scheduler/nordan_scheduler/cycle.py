@@ -21,6 +21,7 @@ from nordan_core.residency.facts import control_plane_document, facts_document
 from nordan_core.store.placing import policies_judged
 from nordan_core.store.unit_of_work import Store, UnitOfWork
 from nordan_scheduler.engine.plan import plan
+from nordan_scheduler.faults import NO_FAULTS, Faults
 from nordan_scheduler.load import Loader, Picture
 from nordan_scheduler.metrics import Metrics
 
@@ -53,9 +54,17 @@ class Cycle:
     """Places what waits."""
 
     def __init__(
-        self, store: Store, clock: Clock, loader: Loader, *, wake_regions: WakeRegions, metrics: Metrics
+        self,
+        store: Store,
+        clock: Clock,
+        loader: Loader,
+        *,
+        wake_regions: WakeRegions,
+        metrics: Metrics,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self._store = store
+        self._faults = faults
         self._clock = clock
         self._loader = loader
         self._wake_regions = wake_regions
@@ -103,7 +112,10 @@ class Cycle:
             with self._store.begin() as work:
                 current = _hold(work, epoch)
                 if current == law_epoch:
-                    return work.scheduling.apply(chunk, residency, at=self._clock.now())
+                    applied = work.scheduling.apply(chunk, residency, at=self._clock.now())
+                    if applied.placed:
+                        self._faults.at("before_commit")
+                    return applied
             # The law moved since it was judged: judge again, outside the transaction, and try once more.
             law_epoch, residency, chunk = self._judge_again(chunk)
             self._log_facts(epoch, law_epoch)

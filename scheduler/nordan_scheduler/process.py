@@ -22,11 +22,12 @@ from nordan_core.facts import FactsCache
 from nordan_core.logs import configure_logs
 from nordan_core.proof.rotation import KeyFiles
 from nordan_core.sealing import SealingKey
-from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings, read_secret
+from nordan_core.settings import DatabaseSettings, SchedulerSettings, load_settings, read_secret, stop_point
 from nordan_core.store.database import open_engine
 from nordan_core.store.unit_of_work import LAW, QUEUE, Store
 from nordan_scheduler.certifying import Certifier
 from nordan_scheduler.cycle import Cycle, CycleStep
+from nordan_scheduler.faults import Faults
 from nordan_scheduler.fencer import Fencer
 from nordan_scheduler.leader import Leader
 from nordan_scheduler.listener import listen
@@ -106,7 +107,10 @@ class Scheduler:
         )
         self._lead("relay", relay.step)
         # 3. The cycle, which commits wake.
-        cycle = Cycle(parts.store, parts.clock, self._loader(), wake_regions=relay.wake, metrics=parts.metrics)
+        faults = Faults(stop_point())
+        cycle = Cycle(
+            parts.store, parts.clock, self._loader(), wake_regions=relay.wake, metrics=parts.metrics, faults=faults
+        )
         step = CycleStep(cycle, parts.clock, self._settings.cycle_idle_s, parts.crew.stopping.wait)
         loop = self._lead("cycle", step)
         # 4. What is there already is judged again whenever law moves.

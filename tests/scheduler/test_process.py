@@ -9,9 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from support.cell import Cell
-from support.scheduler_process import a_scheduler, wait_until
+from support.scheduler_process import a_scheduler, stopped_after_writing, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+_ALL_GRANTS = "select to_jsonb(one)::text from attempt_grant one order by id"
 
 
 def _placed(cell: Cell) -> int:
@@ -80,6 +83,31 @@ def test_a_leader_stopped_in_mid_apply_changes_nothing_when_it_wakes(cell: Cell,
     _check_books(cell, 25)
 
 
+def test_a_leader_stopped_between_its_writes_and_its_commit_changes_nothing_when_it_wakes(
+    cell: Cell, server: str, tmp_path: Path
+) -> None:
+    with a_scheduler(server, tmp_path, "one", stop_at="before_commit") as leader:
+        wait_until(leader.leads)
+        with a_scheduler(server, tmp_path, "two") as standby:
+            # 1. The leader writes everything and stops by itself.
+            cell.submit(20)
+            wait_until(lambda: stopped_after_writing(cell.rows))
+            assert _placed(cell) == 0
+            # 2. PostgreSQL ends its session; the standby takes over and does the work.
+            wait_until(standby.leads)
+            wait_until(lambda: _placed(cell) == 20)
+            before = cell.rows(_ALL_GRANTS)
+            # 3. It wakes, tries to commit, and learns that it lost the lead.
+            leader.send(signal.SIGCONT)
+            wait_until(lambda: not leader.leads())
+            wait_until(lambda: _cycle_was_cut_off(leader.log))
+            assert cell.rows(_ALL_GRANTS) == before
+            cell.submit(5)
+            wait_until(lambda: _placed(cell) == 25)
+            assert leader.process.poll() is None
+    _check_books(cell, 25)
+
+
 def test_a_port_that_is_taken_ends_the_process_with_a_sentence(cell: Cell, server: str, tmp_path: Path) -> None:
     with a_scheduler(server, tmp_path) as first:
         wait_until(first.leads)
@@ -87,6 +115,10 @@ def test_a_port_that_is_taken_ends_the_process_with_a_sentence(cell: Cell, serve
         with a_scheduler(server, tmp_path, "twin", port=int(port)) as twin:
             assert twin.process.wait(60) == 1
             assert "cannot listen on" in twin.log.read_text()
+
+
+def _cycle_was_cut_off(log: Path) -> bool:
+    return any("database_away" in line and "cycle" in line for line in log.read_text().splitlines())
 
 
 def _waiting_for_nodes(cell: Cell) -> bool:

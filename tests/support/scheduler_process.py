@@ -11,11 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from nordan_core.identifiers import new_secret
 from nordan_core.proof.keys import create_files
+
+_WROTE_GRANTS = """
+    select 1 from pg_stat_activity a join pg_locks l on l.pid = a.pid
+    where a.state = 'idle in transaction' and a.state_change < clock_timestamp() - interval '0.3 s'
+    and l.relation = 'attempt_grant'::regclass and l.mode = 'RowExclusiveLock' and l.granted
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,9 @@ class SchedulerProcess:
 
 
 @contextmanager
-def a_scheduler(database_url: str, folder: Path, name: str = "one", *, port: int = 0) -> Iterator[SchedulerProcess]:
+def a_scheduler(
+    database_url: str, folder: Path, name: str = "one", *, port: int = 0, stop_at: str = ""
+) -> Iterator[SchedulerProcess]:
     """Start a scheduler and kill what is left of it at the end."""
     key, log, port = folder / "certificate.key", folder / f"{name}.log", port or _free_port()
     if not key.exists():
@@ -50,6 +59,7 @@ def a_scheduler(database_url: str, folder: Path, name: str = "one", *, port: int
         "NORDAN_CERTIFICATE_KEY_FILE": str(key),
         "NORDAN_SEALING_KEY_FILE": str(folder / "sealing-key"),
         "NORDAN_SCHEDULER_PORT": str(port),
+        "NORDAN_STOP_AT": stop_at,
     }
     with log.open("wb") as sink:
         process = subprocess.Popen([sys.executable, "-m", "nordan_scheduler"], env=environment, stderr=sink)
@@ -67,6 +77,11 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def stopped_after_writing(rows: Callable[[str], list[tuple[Any, ...]]]) -> bool:  # Any: columns
+    """Tell whether a process waits in a transaction that has written grants, and asks the server for nothing."""
+    return bool(rows(_WROTE_GRANTS))
 
 
 def _free_port() -> int:
