@@ -10,7 +10,7 @@ from support.chaos_jobs import KINDS, Jobs, a_mix
 from support.chaos_stack import FR, SE, ChaosStack
 from support.chaos_supervisors import faulty_supervisors
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 SEED = 20260303
 
 

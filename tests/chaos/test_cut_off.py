@@ -8,7 +8,7 @@ from support.chaos_audit import Books
 from support.chaos_jobs import Jobs, Kind
 from support.chaos_stack import FR, ChaosStack, until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 #: As short as tests need it; sensitive jobs have 45 s.
 TTL_S = 6.0
 #: Notes twenty times a second that it runs; its second attempt is short.

@@ -16,7 +16,7 @@ from support.chaos_jobs import BY_NAME, Jobs, Submitting, a_mix
 from support.chaos_stack import FR, SE, ChaosStack, until
 from support.taps import inspector
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 SEED = 20260301
 COUNT = 200
 SUBMIT_EVERY_S = 0.12

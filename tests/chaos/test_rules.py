@@ -11,7 +11,7 @@ from support.chaos_jobs import BY_NAME, KINDS, Jobs
 from support.chaos_rules import RULES
 from support.chaos_stack import ChaosStack
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 _ONE = "(select id from attempt where result = 'succeeded' order by id limit 1)"
 _JOB = f"(select job_id from attempt where id = {_ONE})"
 _MODEL = "(select id from artifact where kind = 'output' order by id limit 1)"

@@ -12,7 +12,7 @@ from support.chaos_audit import Books
 from support.chaos_jobs import BY_NAME, Jobs
 from support.chaos_stack import ChaosStack, until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 SEED = 20260304
 #: Written with SQL, so that no NOTIFY tells anybody: the readers must find the rows by themselves.
 _JOB = """

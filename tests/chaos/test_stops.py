@@ -12,7 +12,7 @@ from support.chaos_audit import Books
 from support.chaos_jobs import BY_NAME, Jobs
 from support.chaos_stack import FR, SE, ChaosStack, until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.chaos
 SEED = 20260302
 STOPPED_S = 10.0
 PACED = 25

@@ -18,7 +18,6 @@ import pytest
 from support.chaos_jobs import Jobs, Kind
 from support.chaos_stack import FR, ChaosStack, chaos_stack, until
 
-pytestmark = pytest.mark.timeout(400)
 ENTITY: dict[str, Any] = {"kind": "Entity", "seat": "FR", "presences": [], "owners": []}
 #: The control plane belongs to somebody else, so that only the pools' operator changes hands.
 WORLD = [

@@ -17,7 +17,6 @@ from nordan_core.proof.keys import SigningKey
 from support.chaos_jobs import Jobs, Kind
 from support.chaos_stack import FR, ChaosStack, Invoker, chaos_stack, until
 
-pytestmark = pytest.mark.timeout(400)
 #: As short as the test needs it; sensitive jobs have 45 s.
 TTL_S = 6
 #: As short as the test needs it: then the old grant key is done with.

@@ -52,7 +52,6 @@ def commands() -> list[str]:
     return [line for line in lines if line and not line.startswith(OTHERWISE)]
 
 
-@pytest.mark.timeout(400)
 def test_every_command_of_the_walk_does_what_the_page_says(stack: ChaosStack, folder: Path) -> None:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

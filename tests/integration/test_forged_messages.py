@@ -23,7 +23,6 @@ from support.chaos_stack import FR, SE, ChaosStack, until
 from support.taps import inspector
 from support.tenants import Tenant, add_project
 
-pytestmark = pytest.mark.timeout(240)
 FORGERIES = 10_000
 HUGE = 1 << 20
 SEED = 20260302

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from support.races import races
 
-pytestmark = pytest.mark.timeout(240)
 COUNT = 30
 
 

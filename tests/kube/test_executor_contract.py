@@ -17,8 +17,6 @@ from support.kube.job_pods import POOL, agent_archive, job_pods, replace_node
 from support.kube.node_cluster import NodeCluster
 from workers.executors.contract import ExecutorContract
 
-pytestmark = pytest.mark.timeout(400)
-
 
 @dataclass(frozen=True, slots=True)
 class Placed:

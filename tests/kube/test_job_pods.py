@@ -21,8 +21,6 @@ from support.kube.node_cluster import NodeCluster
 from support.pod_shim import boot_s, programs
 from support.sessions import SessionUnderTest
 
-pytestmark = pytest.mark.timeout(400)
-
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_under_a_copy_of_python_is_said_in_a_sentence_and_n
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @needs_root
 def test_a_stack_whose_disk_is_full_outlives_the_end_of_a_worker(
     disk_of_a_stack: Path, stand_ins: StandIns, monkeypatch: pytest.MonkeyPatch

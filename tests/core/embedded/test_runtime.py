@@ -18,7 +18,7 @@ from nordan_core.embedded.files import link_tree
 from nordan_core.embedded.layout import Identities, Layout
 from nordan_core.embedded.runtime import Runtime, can_run, prepare_runtime
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs its parts under other users")
 SOMEBODY = 200_001
 

@@ -26,7 +26,7 @@ from nordan_core.embedded.stopping import Stopping, StopRequested
 from nordan_core.embedded.up import UpOptions, run_up
 from support.stand_ins import EVERYTHING, Recorder, StandIns, live, stack, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module", autouse=True)

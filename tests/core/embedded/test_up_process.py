@@ -16,7 +16,7 @@ from nordan_core.domain.errors import OperatorError
 from nordan_core.embedded.detached import start_detached, stop_detached
 from support.stand_ins import EVERYTHING, StandIns, live, until, up_process
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 
 

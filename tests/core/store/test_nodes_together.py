@@ -73,7 +73,7 @@ class Life:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_everything_at_once_ends_in_what_live_attempts_leave(cell: Cell) -> None:
     cell.run("delete from node")
     cell.run("delete from pool")

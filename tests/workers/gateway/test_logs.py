@@ -151,11 +151,14 @@ def test_a_silent_stream_says_that_it_lives(log: Log, monkeypatch: pytest.Monkey
 
 
 def test_a_stream_stops_without_an_end_when_the_token_expires(log: Log) -> None:
-    log.headers = log.gateway.token(f"attempt:{log.attempt}", expires_in_s=1)
+    log.headers = log.gateway.token(f"attempt:{log.attempt}", expires_in_s=4)
     log.write(b"one\n")
-    lines = list(log.stream())
-    assert data_of(iter(lines)) == ["one"]
-    assert "event: end" not in lines
+    lines = log.stream()
+    assert next(lines) == "data: one"
+    log.write(b"two\n")
+    rest = list(lines)
+    assert data_of(iter(rest)) == ["two"]
+    assert "event: end" not in rest
 
 
 def test_a_stream_stops_when_the_attempt_is_fenced(log: Log) -> None:

@@ -294,6 +294,30 @@ def test_a_stop_while_the_pod_is_being_made_leaves_none(lab: PodLab, executor: K
     lab.until_pods(0)
 
 
+def test_a_pod_that_was_under_way_when_its_attempt_was_called_over_is_removed(
+    lab: PodLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`poll` says that there never was one, since the request has not reached the cluster yet."""
+    executor = lab.executor(patient())
+    create, made = Binder.create, list[Object]()
+    asked, is_over = threading.Event(), threading.Event()
+
+    def create_slowly(self: Binder, *arguments: object) -> Object:
+        asked.set()
+        assert is_over.wait(10.0)
+        made.append(create(self, *arguments))  # type: ignore[arg-type]  # passed on as they came
+        return made[0]
+
+    monkeypatch.setattr(Binder, "create", create_slowly)
+    attempt_id = started(executor, launch_order(LONG))
+    assert asked.wait(10.0)
+    executor.stop(attempt_id, 0.0)
+    ended(executor, attempt_id)
+    is_over.set()
+    until(lambda: bool(made), "its pod is made")
+    lab.until_pods(0)
+
+
 def test_orphans_are_removed_and_strangers_reported(lab: PodLab, executor: KubernetesExecutor) -> None:
     order = launch_order(LONG)
     running(executor, started(executor, order))

@@ -90,7 +90,9 @@ class Errands:
             pod = site.binder.create(order, rank, self._ticket(record, rank.node))
             site.faults.at("after_create")
             site.pods.note(pod)
-            seat.note_created(pod["metadata"]["uid"], rank.node)
+            if not _is_taken_in(attempt, seat, pod["metadata"]["uid"], rank.node):
+                self.remove(seat.pod, pod["metadata"]["uid"])
+                return None
         if attempt.want(site.clock.monotonic()) is not Want.RUN:
             return 0.0
         if not seat.is_bound:
@@ -148,6 +150,15 @@ class Errands:
                 raise
         self._leaving.pop(name, None)
         self._site.pods.drop(name)
+
+
+def _is_taken_in(attempt: Attempt, seat: Seat, uid: str, node: str) -> bool:
+    """Note the pod, unless the rank was called over while its pod was being made: nobody would end it then."""
+    with attempt.lock:
+        if seat.end is not None or attempt.is_forgotten:
+            return False
+        seat.note_created(uid, node)
+        return True
 
 
 def _grace(attempt: Attempt, want: Want, now_s: float) -> int:
