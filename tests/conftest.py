@@ -26,6 +26,8 @@ LIMITS_S = {"chaos": 600, "e2e": 600, "integration": 300, "kube": 600, "upgrade"
 #: Part of the first test's time is the start of the cluster.
 KUBE_LIMIT_S = 600
 TESTS = Path(__file__).parent
+#: Folders whose tests share one running stack.
+STACKS = ("tests/chaos/", "tests/integration/")
 #: Where nearly all tests on clusters are.
 CLUSTERS = ("tests/kube/", "tests/workers/executors/kubernetes/", "tests/workers/cluster/")
 
@@ -41,18 +43,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(limit_s))
 
 
-class OneAtTheClusters(LoadFileScheduling):
-    """Files go to whichever worker is free, but those that need a Kubernetes to one: it starts each kind once."""
+class OneForWhatIsShared(LoadFileScheduling):
+    """Files go to whichever worker is free, but those that share a cluster or a stack to one: it starts each once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return "clusters" if file.startswith(CLUSTERS) else file
+        if file.startswith(CLUSTERS):
+            return "clusters"
+        return next((folder for folder in STACKS if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Share the tests out."""
-    return OneAtTheClusters(config, log)
+    return OneForWhatIsShared(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

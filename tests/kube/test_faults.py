@@ -21,7 +21,7 @@ from support.kube.node_cluster import NodeCluster
 from support.kube_stack import Ground, KubeStack, kube_stack
 from support.pod_books import SMALL, PodBooks, pod_books
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.long]
 CODE = "fr-flt-1"
 MINUTES_OFF_S = 7 * 60.0
 

@@ -20,7 +20,7 @@ from support.kube.node_cluster import NodeCluster
 from support.kube.spaces import require_node_level
 from support.kube_deployment import IMAGES, Deployment, deploy, trouble
 
-pytestmark = [pytest.mark.kube, pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kube, pytest.mark.root, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 ENDED = {"succeeded", "failed", "cancelled"}
 
 

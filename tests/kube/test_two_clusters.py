@@ -23,7 +23,7 @@ from support.kube_stack import GPUS_PER_NODE, Ground, KubeStack, Said, kube_stac
 from support.pod_shim import marked, programs
 from support.tenants import Json
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.long]
 FR, SE = "fr-tst-1", "se-tst-1"
 SMALL = {"gpu": 1, "cpu": 1, "memory": "256MiB"}
 

@@ -22,6 +22,9 @@ from nordan_core.embedded.layout import Identities, Layout
 from nordan_core.embedded.postgres import DATABASE, ROLE, START_TIMEOUT_S, Postgres
 from nordan_core.embedded.processes import ProcessTable, wait_until
 
+#: Nothing here outlives the machine's next start, so nothing waits for the disk.
+_FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
 
 @contextmanager
 def temporary_postgres(*options: str) -> Iterator[str]:
@@ -42,7 +45,7 @@ def temporary_postgres(*options: str) -> Iterator[str]:
         server = Postgres(layout, identities)
         server.prepare()
         spec = server.spec()
-        chosen = tuple(word for option in options for word in ("-c", option))
+        chosen = tuple(word for option in (*_FORGETFUL, *options) for word in ("-c", option))
         process = table.ensure(replace(spec, command=(*spec.command, *chosen)))
         guard = _guard(process.pid, data)
         wait_until(process, server.answers, START_TIMEOUT_S)
