@@ -59,6 +59,11 @@ class Process:
         self._restart_at: float | None = None
 
     @property
+    def is_started(self) -> bool:
+        """Whether there has been a child; False after a first start that failed."""
+        return self._child is not None
+
+    @property
     def pid(self) -> int | None:
         """The child's pid while it runs."""
         return self._child.pid if self._child and self._child.poll() is None else None
@@ -85,21 +90,18 @@ class Process:
     def tick(self) -> None:
         """Restart the child if it ended and its back-off is over; keep its log within the limit and its record true.
 
+        One whose first start failed is started.
+
         Raises:
             OperatorError, OSError: as `start`; the next tick tries again.
         """
         trim_log(self.spec.log)
         if self._child is None:
-            return
-        if self._child.poll() is None:
-            self._write_record()
-            return
-        now = self._clock.monotonic()
-        if self._restart_at is None:
-            self._restart_at = now + self._next_backoff(now)
-        elif now >= self._restart_at:
-            self.restarts += 1
             self.start()
+        elif self._child.poll() is None:
+            self._write_record()
+        else:
+            self._restart_in_time(self._clock.monotonic())
 
     def ask_to_stop(self) -> None:
         """Send the stop signal."""
@@ -127,6 +129,13 @@ class Process:
     def _record(self) -> Path:
         return self._records / f"{self.spec.name}.json"
 
+    def _restart_in_time(self, now: float) -> None:
+        if self._restart_at is None:
+            self._restart_at = now + self._next_backoff(now)
+        elif now >= self._restart_at:
+            self.restarts += 1
+            self.start()
+
     def _next_backoff(self, now: float) -> float:
         if now - self._started > HEALTHY_AFTER_S:
             self._backoff_s = FIRST_BACKOFF_S
@@ -146,16 +155,15 @@ class ProcessTable:
         """Return the running process of this name, started or, when its spec changed, replaced.
 
         Raises:
-            OperatorError: it cannot be started.
+            OperatorError, OSError: it cannot be started now; the next call and the next tick try again.
         """
         found = self._processes.get(spec.name)
-        if found and found.spec == spec:
-            return found
-        if found:
+        if found and found.spec != spec:
             self.stop([spec.name])
-        process = Process(spec, self.records, self.clock)
-        self._processes[spec.name] = process
-        process.start()
+            found = None
+        process = found or self._processes.setdefault(spec.name, Process(spec, self.records, self.clock))
+        if not process.is_started:
+            process.start()
         return process
 
     def tick(self) -> None:

@@ -116,6 +116,22 @@ def test_a_full_disk_refuses_the_record_of_one_process_and_ends_no_other(
     assert (tmp_path / "first.json").read_text() == found.to_json(), "the record is written as soon as there is room"
 
 
+def test_a_process_whose_first_start_failed_is_started_later(tmp_path: Path, table: ProcessTable) -> None:
+    """On a full disk its log cannot be made; nothing but a tick comes after room was made."""
+    part = spec(tmp_path / "later", "import time; time.sleep(60)")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            table.ensure(part)
+    table.tick()
+    part.log.parent.mkdir()
+    table.tick()
+    process = table.get("part")
+    assert process
+    assert process.pid
+    assert table.ensure(part) is process
+    assert process.restarts == 0
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
