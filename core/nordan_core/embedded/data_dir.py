@@ -53,9 +53,13 @@ def _check_is_ours(layout: Layout) -> None:
     is_shared = layout.data.stat().st_mode & _SHARED == _SHARED
     if is_shared or not (found >= _MADE_FIRST or found <= _MADE_FIRST | _PUT_FIRST):
         what = "is open to all users" if is_shared else "holds what is not Nordan's"
+        # Said of a folder that would serve otherwise only: nobody should be told to close /tmp.
+        advice = (
+            f" If nobody else uses it, run: chmod 0755 {layout.data}" if is_shared and not found - _PUT_FIRST else ""
+        )
         raise OperatorError(
             f"{layout.data} {what}, and Nordan changes the mode of its data folder. Choose an empty folder or one that "
-            "Nordan made with --data-dir."
+            f"Nordan made with --data-dir.{advice}"
         )
 
 

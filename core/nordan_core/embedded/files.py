@@ -126,8 +126,8 @@ def check_free_space(path: Path, needed_mib: int) -> None:
     free_mib = shutil.disk_usage(path).free // 2**20
     if free_mib < needed_mib:
         raise OperatorError(
-            f"The disk that holds {path} is full: {free_mib} MiB are free and the stack needs {needed_mib} MiB to "
-            "start. Free some space, or choose a folder on another disk with --data-dir."
+            f"The disk that holds {path} has too little room: {free_mib} MiB are free and the stack needs {needed_mib} "
+            "MiB to start. Free some space, or choose a folder on another disk with --data-dir."
         )
 
 

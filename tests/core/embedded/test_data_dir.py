@@ -28,9 +28,15 @@ def test_a_folder_that_all_users_share_is_refused_even_while_it_is_empty(
     data_dir: Path, identities: Identities
 ) -> None:
     data_dir.chmod(0o1777)
-    with pytest.raises(OperatorError, match="is open to all users"):
+    with pytest.raises(OperatorError, match=rf"is open to all users.* chmod 0755 {data_dir}$"):
         prepare_data_dir(Layout(data_dir), identities)
     assert data_dir.stat().st_mode & 0o7777 == 0o1777
+    (data_dir / "somebody's").touch()
+    with pytest.raises(OperatorError, match=r"--data-dir\.$"):
+        prepare_data_dir(Layout(data_dir), identities)
+    (data_dir / "somebody's").unlink()
+    data_dir.chmod(0o755)
+    prepare_data_dir(Layout(data_dir), identities)
 
 
 @pytest.mark.parametrize(
