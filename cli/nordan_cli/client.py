@@ -156,22 +156,22 @@ def patiently(run: Invocation, send: Callable[[], T], *, is_repeatable: bool = T
         Unreachable: no answer came within all tries.
         Problem: the server refused for good.
     """
-    for planned_s in PAUSES_S:
-        pause_s = planned_s
+    pauses_s = iter(PAUSES_S)
+    while True:
+        pause_s = next(pauses_s, None)
         try:
             return send()
         except httpx.TransportError as error:
             if not is_repeatable and not isinstance(error, _NEVER_SENT):
                 raise unreachable(error, MAY_BE_DONE) from error
-            if isinstance(error, httpx.ReadTimeout):  # it had its half minute; waiting again would look like hanging
+            # A read that timed out had its half minute; waiting again would look like hanging.
+            if pause_s is None or isinstance(error, httpx.ReadTimeout):
                 raise unreachable(error) from error
         except Problem as problem:
-            if not problem.is_passing or not is_repeatable:
+            if pause_s is None or not problem.is_passing or not is_repeatable:
                 raise
             pause_s = max(pause_s, problem.retry_after_s)
         run.sleep(min(pause_s, LONGEST_PAUSE_S))
-    with reported():
-        return send()
 
 
 @contextmanager

@@ -90,6 +90,13 @@ def test_a_key_is_revoked(nordan: Nordan, rest: FakeRest) -> None:
     assert nordan("admin", "keys", "revoke", "acme", "key_1").out == "key_1 revoked\n"
 
 
+@pytest.mark.parametrize("kind", ["derogations", "declassifications"])
+def test_what_may_be_taken_back_twice_is_asked_again(nordan: Nordan, rest: FakeRest, kind: str) -> None:
+    rest.on(f"POST /v1/projects/lab/{kind}/x:revoke", httpx.ReadError("reset"), problem(404, "not_found", "no such"))
+    assert "no such" in nordan("admin", kind, "revoke", "x", "--project", "lab").err
+    assert len(rest.requests) == 2
+
+
 REGION = {
     "code": "fr-bru-1",
     "territory": "FR",

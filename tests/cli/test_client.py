@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from nordan_cli.client import Api, path_of
+from nordan_cli.client import PAUSES_S, Api, path_of
 from nordan_cli.errors import Problem, Unreachable, Unreadable, WrongUse
 from nordan_cli.invocation import Invocation
 from nordan_core.clock import ManualClock
@@ -56,6 +56,14 @@ def test_what_would_be_done_twice_is_tried_again_only_when_it_cannot_have_arrive
     with pytest.raises(Problem, match="the database did not answer"):
         api.post("z")
     assert [len(rest.sent(f"POST /v1/{name}")) for name in "xyz"] == [3, 1, 1]
+
+
+def test_the_last_try_too_says_that_it_may_have_been_done(api: Api, rest: FakeRest) -> None:
+    refused = [httpx.ConnectError("refused")] * len(PAUSES_S)
+    rest.on("POST /v1/x", *refused, httpx.ReadError("reset"))
+    with pytest.raises(Unreachable, match="It may have been done all the same"):
+        api.post("x")
+    assert len(rest.requests) == len(PAUSES_S) + 1
 
 
 def test_503_is_tried_again_after_the_time_that_it_asks_for(api: Api, rest: FakeRest, clock: ManualClock) -> None:

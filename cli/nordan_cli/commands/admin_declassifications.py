@@ -94,7 +94,7 @@ def withdraw(
 def revoke(ctx: typer.Context, declassification: Id, *, output: Output = Format.TABLE, project: Project = None) -> None:
     """Take a declassification back. The artifact has its former policy again; what was made of it meanwhile has not."""
     with connect(ctx, project) as api:
-        answer = api.post(api.within("declassifications", declassification, verb="revoke"), {})
+        answer = api.ask(api.within("declassifications", declassification, verb="revoke"))
     _show(answer, output)
 
 

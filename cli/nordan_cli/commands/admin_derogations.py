@@ -92,7 +92,7 @@ def withdraw(ctx: typer.Context, derogation: Id, *, output: Output = Format.TABL
 def revoke(ctx: typer.Context, derogation: Id, *, output: Output = Format.TABLE, project: Project = None) -> None:
     """Take a derogation back. Work that rests on it is fenced."""
     with connect(ctx, project) as api:
-        answer = api.post(api.within("derogations", derogation, verb="revoke"), {})
+        answer = api.ask(api.within("derogations", derogation, verb="revoke"))
     _show(answer, output)
 
 
