@@ -55,6 +55,14 @@ def log(gateway: GatewayUnderTest) -> Log:
     return Log(gateway)
 
 
+def test_a_log_folder_that_a_pod_makes_meanwhile_is_no_error(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Supervisor and gateway both make it; one of them comes second, also after it has looked."""
+    log.write(b"x")
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    log.end()
+    assert (log.folder / "ended").is_file()
+
+
 def data_of(lines: Iterator[str]) -> list[str]:
     return [line.removeprefix("data: ") for line in lines if line.startswith("data: ") and line != "data: "]
 

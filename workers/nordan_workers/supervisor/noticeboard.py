@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,8 @@ class Noticeboard:
         """Tell that an attempt's logs have been written to the end."""
         logs = self._region_dir / "logs"
         folder = logs / attempt_id
-        if not folder.exists():
+        # The gateway makes it too, when a pod's first piece comes.
+        with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o750, parents=True)
             give_to_folder_owner(folder, logs)
         (folder / ENDED).touch(mode=0o640)
