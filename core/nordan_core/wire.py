@@ -180,6 +180,10 @@ class LaunchOrder(Down):
     accelerator: str = ""
     """The model of the pool's GPUs; a machine with several counts each model's from 0."""
     gpu_memory_mib: int = 0
+    is_only_real_pool: bool = False
+    """Whether no other pool of the region has real GPUs; only then may they be of another model than it says."""
+    rival_memories_mib: tuple[int, ...] = ()
+    """The memory of the GPUs of the region's other real pools of this model: a GPU is in the pool nearest to it."""
     command: tuple[str, ...]
     env: dict[str, str]
     image: str = ""

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from nordan_workers.gpus import Gpus, RealGpu, discover, watt_hours
+from nordan_workers.gpus import Gpus, PoolGpus, RealGpu, discover, watt_hours
 
 
 class _Error(Exception):
@@ -76,36 +76,63 @@ def test_indices_become_uuids_in_the_same_order(monkeypatch: pytest.MonkeyPatch)
     assert Gpus().uuids([2, 0]) == ("GPU-2", "GPU-0")
 
 
-@pytest.mark.parametrize(
-    ("model", "memory_mib", "expected"),
-    [
-        ("L4", 23_034, ("GPU-b", "GPU-d")),
-        ("H100", 81_559, ("GPU-a", "GPU-e")),
-        ("h100", 81_920, ("GPU-a", "GPU-c")),
-        ("H100", 96_000, ("GPU-c",)),
-    ],
-    ids=["L4", "the smaller H100", "a rounded memory takes any H100", "the larger H100"],
-)
-def test_a_pool_counts_the_gpus_of_its_own_model_from_0(
-    model: str, memory_mib: int, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+H100_80 = "NVIDIA H100 80GB HBM3", 81_559
+H100_94 = "NVIDIA H100 NVL", 95_830
+L4 = "NVIDIA L4", 23_034
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *kinds: tuple[str, int]) -> Gpus:
+    """Return a machine with one GPU of each kind, GPU-0 first."""
     install(monkeypatch, None)
     gpus = Gpus()
-    gpus.found = (
-        RealGpu(0, "GPU-a", "NVIDIA H100 80GB HBM3", 81_559),
-        RealGpu(1, "GPU-b", "NVIDIA L4", 23_034),
-        RealGpu(2, "GPU-c", "NVIDIA H100 NVL", 96_000),
-        RealGpu(3, "GPU-d", "NVIDIA L4", 23_034),
-        RealGpu(4, "GPU-e", "NVIDIA H100 80GB HBM3", 81_559),
-    )
-    assert gpus.uuids(range(len(expected)), model, memory_mib) == expected
+    gpus.found = tuple(RealGpu(index, f"GPU-{index}", *kind) for index, kind in enumerate(kinds))
+    return gpus
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        (PoolGpus("L4", 23_034), (1, 3)),
+        (PoolGpus("H100", 81_559), (0, 4)),
+        (PoolGpus("h100", 80_000), (0, 4)),
+        (PoolGpus("H100", 94_000, rival_memories_mib=(80_000,)), (2,)),
+        (PoolGpus("H100", 80_000, rival_memories_mib=(94_000,)), (0, 4)),
+        (PoolGpus("H100", 94_000, is_alone=True), (2,)),
+        (PoolGpus("mine", 80_000), ()),
+        (PoolGpus("mine", 80_000, is_alone=True), ()),
+    ],
+)
+def test_a_pool_counts_the_gpus_of_its_own_model_and_nearest_memory_from_0(
+    pool: PoolGpus, expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = machine(monkeypatch, H100_80, L4, H100_94, L4, H100_80)
+    assert gpus.uuids(range(len(expected)), pool) == tuple(f"GPU-{index}" for index in expected)
     with pytest.raises(LookupError):
-        gpus.uuids([len(gpus.found)], model, memory_mib)
+        gpus.uuids([len(expected)], pool)
 
 
-def test_a_machine_of_one_kind_does_not_mind_what_its_pool_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, FakeDriver(2))
-    assert Gpus().uuids([1], "mine", 80_000) == ("GPU-1",)
+@pytest.mark.parametrize(
+    ("pool", "words"),
+    [
+        (PoolGpus("L4", 23_034), "of model L4 and nearest to 23034 MiB this machine has 0 GPUs, and 1 are needed"),
+        (PoolGpus("H100", 94_000, rival_memories_mib=(80_000,)), "it has 2 H100 of 81559 MiB"),
+        (PoolGpus("H100", 80_000, rival_memories_mib=(80_000, 94_000)), "which another pool says too"),
+    ],
+    ids=["another model", "another size", "a twin"],
+)
+def test_a_pool_whose_gpus_were_taken_out_gets_none_of_another_pool(
+    pool: PoolGpus, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that had more kinds, and whose pools are registered still."""
+    with pytest.raises(LookupError, match=words):
+        machine(monkeypatch, H100_80, H100_80).uuids([0], pool)
+
+
+def test_a_regions_only_pool_may_call_gpus_of_one_kind_what_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = machine(monkeypatch, H100_80, H100_80)
+    assert gpus.uuids([1], PoolGpus("mine", 80_000, is_alone=True)) == ("GPU-1",)
+    with pytest.raises(LookupError):
+        gpus.uuids([1], PoolGpus("mine", 80_000))
 
 
 def test_energy_is_summed(monkeypatch: pytest.MonkeyPatch) -> None:

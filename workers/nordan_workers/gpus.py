@@ -7,6 +7,7 @@ offer made-up ones, which nobody asks here.
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
@@ -29,6 +30,24 @@ class RealGpu:
     memory_mib: int
 
 
+@dataclass(frozen=True, slots=True)
+class PoolGpus:
+    """What a pool of real GPUs says of them, and which others of its region say the like."""
+
+    model: str = ""
+    """Empty asks for whatever there is."""
+    memory_mib: int = 0
+    is_alone: bool = False
+    """Whether no other pool of the region has real GPUs."""
+    rival_memories_mib: tuple[int, ...] = ()
+    """What the region's other real pools of this model say."""
+
+    def is_nearest_to(self, memory_mib: int) -> bool:
+        """Tell whether GPUs of this size are this pool's: no other one of its model is as near to it."""
+        distance = abs(memory_mib - self.memory_mib)
+        return all(distance < abs(memory_mib - rival) for rival in self.rival_memories_mib)
+
+
 class Gpus:
     """The GPUs that the driver showed when this was made."""
 
@@ -37,14 +56,20 @@ class Gpus:
         self.found: tuple[RealGpu, ...] = _describe_all(self._nvml) if self._nvml is not None else ()
         """In order of index."""
 
-    def uuids(self, indices: Iterable[int], model: str = "", memory_mib: int = 0) -> tuple[str, ...]:
-        """Return the ids of these GPUs of a pool, which counts those of its own model and memory from 0.
+    def uuids(self, indices: Iterable[int], pool: PoolGpus | None = None) -> tuple[str, ...]:
+        """Return the ids of these GPUs of a pool, which counts its own from 0; no GPU is in two pools.
 
         Raises:
-            LookupError: the machine does not have so many of them.
+            LookupError: the machine does not have so many of them; the message says what it has.
         """
-        uuids = dict(enumerate(gpu.uuid for gpu in self._of_kind(model, memory_mib)))
-        return tuple(uuids[index] for index in indices)
+        pool = pool or PoolGpus()
+        uuids = [gpu.uuid for gpu in self._of(pool)]
+        chosen = list(indices)
+        if any(index >= len(uuids) for index in chosen):
+            raise LookupError(
+                f"{_wanted(pool)} this machine has {len(uuids)} GPUs, and {max(chosen) + 1} are needed; {self._all()}"
+            )
+        return tuple(uuids[index] for index in chosen)
 
     def energy_mj(self, uuids: Iterable[str]) -> int | None:
         """Return the millijoules that these GPUs have used since their driver was loaded, summed.
@@ -61,13 +86,21 @@ class Gpus:
             return None
         return total
 
-    def _of_kind(self, model: str, memory_mib: int) -> tuple[RealGpu, ...]:
-        if not model or len({(gpu.model, gpu.memory_mib) for gpu in self.found}) == 1:
-            # One kind, whatever the pool's author calls it.
+    def _of(self, pool: PoolGpus) -> tuple[RealGpu, ...]:
+        if not pool.model:
             return self.found
-        named = tuple(gpu for gpu in self.found if model_name(gpu.model).lower() == model.lower())
+        named = [gpu for gpu in self.found if model_name(gpu.model).lower() == pool.model.lower()]
+        if not named and pool.is_alone and len({(gpu.model, gpu.memory_mib) for gpu in self.found}) == 1:
+            # One pool for GPUs of one kind: whatever its author calls them.
+            return self.found
+        own = [gpu for gpu in named if pool.is_nearest_to(gpu.memory_mib)]
         # A pool that was described by hand may round its memory.
-        return tuple(gpu for gpu in named if gpu.memory_mib == memory_mib) or named
+        nearest = min((gpu.memory_mib for gpu in own), key=lambda size: abs(size - pool.memory_mib), default=0)
+        return tuple(gpu for gpu in own if gpu.memory_mib == nearest)
+
+    def _all(self) -> str:
+        kinds = Counter((model_name(gpu.model), gpu.memory_mib) for gpu in self.found)
+        return "it has " + (", ".join(f"{count} {name} of {mib} MiB" for (name, mib), count in kinds.items()) or "none")
 
 
 def discover() -> tuple[RealGpu, ...]:
@@ -80,6 +113,13 @@ def watt_hours(before_mj: int | None, after_mj: int | None) -> float | None:
     if before_mj is None or after_mj is None or after_mj < before_mj:
         return None
     return (after_mj - before_mj) / _MJ_PER_WH
+
+
+def _wanted(pool: PoolGpus) -> str:
+    if not pool.model:
+        return "of any model"
+    twin = ", which another pool says too," if pool.memory_mib in pool.rival_memories_mib else ""
+    return f"of model {pool.model} and nearest to {pool.memory_mib} MiB{twin}"
 
 
 def _open_nvml() -> ModuleType | None:

@@ -38,6 +38,7 @@ class Orders:
         """Return the order for one attempt, which may live `ttl_s` from now without a renewal."""
         spec, attempt, pool = job.spec, grant.attempt, self.pools[grant.attempt.pool]
         resumed = self.checkpoints.get(attempt.resume_from) if attempt.resume_from else None
+        beside = self._beside(pool)
         return LaunchOrder(
             attempt_id=attempt.id,
             job_id=job.id,
@@ -50,6 +51,8 @@ class Orders:
             has_made_up_gpus=pool.has_made_up_gpus,
             accelerator=pool.accelerator,
             gpu_memory_mib=pool.gpu_memory_mib,
+            is_only_real_pool=not beside and not pool.has_made_up_gpus,
+            rival_memories_mib=_memories_of(beside, pool.accelerator),
             command=spec.command,
             env=dict(spec.env),
             image=spec.image,
@@ -73,7 +76,18 @@ class Orders:
             klass=_class_word(job),
         )
 
+    def _beside(self, pool: Pool) -> tuple[Pool, ...]:
+        """Return the other pools of its region with real GPUs; made-up ones are in nobody's way."""
+        if pool.has_made_up_gpus:
+            return ()
+        region = (one for one in self.pools.values() if one.region == pool.region and one.name != pool.name)
+        return tuple(one for one in region if not one.has_made_up_gpus)
+
 
 def _class_word(job: Job) -> str:
     policy = job.effective["policy"]
     return str(policy.get("class", "confidential")) if isinstance(policy, Mapping) else "confidential"
+
+
+def _memories_of(pools: Sequence[Pool], model: str) -> tuple[int, ...]:
+    return tuple(sorted({one.gpu_memory_mib for one in pools if one.accelerator.lower() == model.lower()}))

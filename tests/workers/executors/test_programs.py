@@ -244,7 +244,7 @@ def test_the_loss_of_a_shim_is_announced(executor: LocalExecutor, region_dir: Pa
 def test_a_placement_on_gpus_that_are_not_there_is_refused(executor: LocalExecutor) -> None:
     order = launch_order(ranks=1, gpus_per_rank=100, has_made_up_gpus=False)
     folders = executor.prepare(order)
-    with pytest.raises(LaunchFailed, match="this machine has no GPU"):
+    with pytest.raises(LaunchFailed, match="this machine has 0 GPUs, and 100 are needed"):
         executor.launch(order, folders, SystemClock().monotonic() + 60)
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nordan_core.clock import SystemClock
+from nordan_core.identifiers import new_id
+from nordan_workers.executors.base import LaunchFailed
 from nordan_workers.executors.local import LocalExecutor
 from nordan_workers.gpus import Gpus, RealGpu
 from support.attempts import launch_order
@@ -48,6 +51,15 @@ def test_two_pools_of_different_models_never_share_a_gpu(executor: LocalExecutor
         ended(executor, started(executor, order))
         shown.append((region_dir / "logs" / order.attempt_id / "rank-0.log").read_text())
     assert shown == ["GPU-0\n", "GPU-1\n"]
+
+
+def test_a_pool_whose_model_went_away_does_not_launch_on_another_pools_gpu(executor: LocalExecutor) -> None:
+    executor._gpus.found = (RealGpu(0, "GPU-0", "H100", 81_920),)
+    lost = launch_order(has_made_up_gpus=False).model_copy(update={"accelerator": "L4", "gpu_memory_mib": 23_034})
+    folders = executor.prepare(lost)
+    with pytest.raises(LaunchFailed, match=r"of model L4 .*has 0 GPUs.*it has 1 H100 of 81920 MiB"):
+        executor.launch(lost, folders, SystemClock().monotonic() + 60)
+    ended(executor, started(executor, lost.model_copy(update={"attempt_id": new_id("att"), "is_only_real_pool": True})))
 
 
 def test_energy_is_counted_from_launch_to_end_and_no_further(executor: LocalExecutor) -> None:

@@ -49,7 +49,7 @@ from nordan_workers.executors.environment import MASTER_ADDR, free_port, rank_en
 from nordan_workers.executors.ranks import Rank, RankPlace, clear_user
 from nordan_workers.executors.shims import ShimParent
 from nordan_workers.executors.uids import UidAllocator, UidRange
-from nordan_workers.gpus import Gpus, watt_hours
+from nordan_workers.gpus import Gpus, PoolGpus, watt_hours
 from nordan_workers.shim import linux
 from nordan_workers.shim.records import ORDER, Deadline, RankOrder, Stop, write
 from nordan_workers.shim.schedule import schedule
@@ -328,9 +328,9 @@ class LocalExecutor:
 
     def _uuids(self, order: LaunchOrder, indices: Iterable[int]) -> tuple[str, ...]:
         try:
-            return self._gpus.uuids(indices, order.accelerator, order.gpu_memory_mib)
+            return self._gpus.uuids(indices, _gpus_of(order))
         except LookupError as error:
-            raise LaunchFailed(f"this machine has no GPU {error.args[0]} of pool {order.pool}") from error
+            raise LaunchFailed(f"pool {order.pool} lacks GPUs: {error}") from error
 
     def _rank_order(
         self, order: LaunchOrder, folders: WorkFolders, rank: RankPlacement, launched: Launched
@@ -374,6 +374,10 @@ class LocalExecutor:
         if status.is_over:
             self._book.note_energy(status.attempt_id, Energy(used))
         return used
+
+
+def _gpus_of(order: LaunchOrder) -> PoolGpus:
+    return PoolGpus(order.accelerator, order.gpu_memory_mib, order.is_only_real_pool, order.rival_memories_mib)
 
 
 def _never_started(rank: int, at_s: float) -> RankStatus:
