@@ -30,6 +30,11 @@ NORDAN = Path(sys.executable).with_name("nordan")
 #: What a refused request may leave behind is an entry in the log: a refusal is an act.
 TABLES = ("job", "attempt", "attempt_grant", "lease", "outbox", "dataset", "artifact", "location", "upload", "project")
 KEY = "once"
+#: Whole rows, but for when the one that lives was last heard of.
+_GRANTED = """
+    select to_jsonb(g) - 'alive_until', to_jsonb(l) from attempt_grant g
+    left join lease l on l.attempt_id = g.attempt_id order by g.id
+    """
 FIRST: Json = {"name": "hello", "command": ["true"], "policy": {"process": ["FR"]}}
 HELLO = "name: hello\ncommand: [echo, hello]\n"
 #: By what is wrong: the document, and what its author must be told.
@@ -210,18 +215,24 @@ class TestTokens:
 class TestGrants:
     """As whoever has a region's credential might show them."""
 
-    def test_a_finished_grant_is_gone(self, stack: ChaosStack, tenant: Tenant, finished: Finished) -> None:
-        """Replayed by its own region, or shown by another."""
-        for region in (FR, SE):
-            assert _redeemed(stack, tenant, region, finished.grant)["outcome"] == "gone"
-
-    def test_a_grant_that_lives_is_redeemed_once_and_by_its_own_region(
-        self, stack: ChaosStack, tenant: Tenant, live: str
+    def test_each_wrong_grant_is_refused_for_its_own_reason(
+        self, stack: ChaosStack, tenant: Tenant, finished: Finished, live: str
     ) -> None:
-        """Under another redemption it is refused, order and signature withheld; another region learns nothing."""
-        assert _redeemed(stack, tenant, SE, live)["outcome"] == "gone"
-        again = _redeemed(stack, tenant, FR, live)
-        assert (again["outcome"], again["order"], again["grant"]) == ("refused", None, "")
+        """Forged, another region's (which learns nothing by it), replayed while it lives, replayed after the end."""
+        before = stack.rows(_GRANTED)
+        unknown = ("gone", "unknown_grant", "this region has no such grant")
+        wrong = {
+            "forged": (FR, f"grt_{'0' * 26}", unknown),
+            "another region's, over": (SE, finished.grant, unknown),
+            "another region's, alive": (SE, live, unknown),
+            "over": (FR, finished.grant, ("gone", "attempt_over", "the attempt of this grant is over")),
+            "alive": (FR, live, ("refused", "already_redeemed", "another redemption of this grant lives")),
+        }
+        for what, (region, grant, expected) in wrong.items():
+            answer = _redeemed(stack, tenant, region, grant)
+            assert (answer["outcome"], answer["code"], answer["message"]) == expected, what
+            assert (answer["order"], answer["grant"]) == (None, ""), what
+        assert stack.rows(_GRANTED) == before
 
 
 def _shown(stack: ChaosStack, manifest: str, token: str) -> tuple[int, str | None]:
