@@ -25,6 +25,7 @@ from nordan_api.lanes import Lanes, narrow_default_lane, on_lane
 from nordan_api.lineage.routes import router as lineage
 from nordan_api.places.routes import router as places
 from nordan_api.projects.routes import router as projects
+from nordan_api.queries import refuse_unknown_query
 from nordan_api.workers.routes import router as workers
 from nordan_core.domain.errors import NordanError, Unavailable
 
@@ -53,7 +54,7 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(Entrance)
     _install_health(app, context)
     for router in _ROUTERS:
-        app.include_router(router, dependencies=[Depends(refuse_idle_key)])
+        app.include_router(router, dependencies=[Depends(refuse_idle_key), Depends(refuse_unknown_query)])
     return app
 
 

@@ -108,6 +108,7 @@ class Job:
     gpus: int = 0
     nodes: int = 1
     project: str = ""
+    project_name: str = ""
     reason: str | None = None
     message: str = ""
     started_at: datetime | None = None

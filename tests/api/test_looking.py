@@ -11,6 +11,7 @@ from nordan_core.proof.keys import trusted
 from nordan_core.proof.leaf import commitment
 from nordan_core.proof.merkle import leaf_hash
 from nordan_core.store.epoch import ResidencyEpoch
+from support.command_line import Nordan
 from support.lab import CERTIFICATE_KEY, JOBS, Lab
 from support.region_side import manifest
 
@@ -207,3 +208,17 @@ def test_a_full_disk_under_the_database_is_said_as_such(lab: Lab, monkeypatch: p
     assert refused.headers["content-type"] == "application/problem+json"
     assert (refused.status_code, refused.json()["code"]) == (507, "disk_full")
     assert "could not extend" not in refused.text
+
+
+def test_a_job_is_shown_with_its_projects_name(lab: Lab, nordan: Nordan) -> None:
+    """Beside the id, by which programs find it."""
+    job = lab.submit()
+    shown = lab.show(job)
+    assert (shown["project_name"], shown["project"].startswith("prj_")) == ("default", True)
+    [line] = [one for one in nordan("get", job).out.splitlines() if one.startswith("project")]
+    assert line.split() == ["project", "default"]
+
+
+def test_a_list_without_pages_takes_a_limit(lab: Lab) -> None:
+    """Clients send one to every list."""
+    assert lab.admin("GET", "/v1/projects?limit=1", expect=200).json()["items"]

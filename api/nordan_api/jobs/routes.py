@@ -19,6 +19,7 @@ from nordan_api.jobs import batch, contents, planning, resume, service, sessions
 from nordan_api.jobs.views import artifact_line, attempt_document, job_document, job_line
 from nordan_api.lanes import lanes_of, on_lane
 from nordan_core.domain.errors import Invalid
+from nordan_core.domain.ids import is_id
 from nordan_core.domain.states import JobState
 from nordan_core.domain.tenants import Principal
 
@@ -70,6 +71,8 @@ def list_jobs(  # each argument is one query parameter
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> dict[str, Any]:  # Any: JSON
     """Return jobs, newest first."""
+    if cursor is not None and not is_id(cursor, "job"):
+        raise Invalid("cursor", "not one of ours; give back `next_cursor` as it came")
     states = [one.value for one in state or ()]
     jobs, after = service.page(
         context_of(request), principal, project, states=states, name=name, before=cursor, limit=limit

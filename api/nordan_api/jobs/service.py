@@ -102,6 +102,7 @@ class JobView:
     job: Job
     attempts: tuple[Attempt, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
+    project_name: str = ""
 
 
 def prepare(
@@ -313,8 +314,10 @@ def view(context: Context, principal: Principal, project: str, job_id: str) -> J
         NotFound: this caller has no such job.
     """
     with context.store.look() as work:
-        job = find_job(work, principal, project, job_id)
-        return JobView(job, tuple(work.attempts.of_job(job.id)), tuple(work.contents.of_job(job.id)))
+        owner = find_project(work, principal, project)
+        job = _job_of(work, owner, job_id)
+        attempts, artifacts = work.attempts.of_job(job.id), work.contents.of_job(job.id)
+        return JobView(job, tuple(attempts), tuple(artifacts), owner.name)
 
 
 def find_job(work: UnitOfWork, principal: Principal, project: str, job_id: str) -> Job:
@@ -323,7 +326,10 @@ def find_job(work: UnitOfWork, principal: Principal, project: str, job_id: str) 
     Raises:
         NotFound: this caller has no such job.
     """
-    owner = find_project(work, principal, project)
+    return _job_of(work, find_project(work, principal, project), job_id)
+
+
+def _job_of(work: UnitOfWork, owner: Project, job_id: str) -> Job:
     if _JOB_ID.fullmatch(job_id):
         job = work.jobs.get(owner.id, job_id)
     else:

@@ -24,6 +24,7 @@ def job_document(view: JobView) -> Json:
     cost = sum((one.cost for one in view.attempts), Cost(0))
     return {
         **job_line(job),
+        "project_name": view.project_name,
         "spec": _spec(job),
         "policy": _policy(job.effective),
         "attempts": [attempt_document(one) for one in view.attempts],

@@ -145,7 +145,7 @@ def _summary(job: Job, now: datetime) -> str:
         (
             ("job", f"{job.name}  {job.id}"),
             ("kind", job.kind),
-            ("project", job.project),
+            ("project", job.project_name or job.project),
             ("state", job.state),
             ("reason", job.reason),
             ("message", job.message),
