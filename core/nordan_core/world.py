@@ -25,6 +25,7 @@ from pydantic import (
 
 from nordan_core.documents import Name
 from nordan_core.domain.errors import Invalid
+from nordan_core.domain.money import Price
 from nordan_core.domain.places import ExecutorKind
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.facts import Service
@@ -40,6 +41,11 @@ def _percent(value: float) -> float:
         read_percent(value, "")
     except PolicyError as error:
         raise ValueError(error.message) from None
+    return value
+
+
+def _price(value: Decimal) -> Decimal:
+    Price.per_gpu_hour(value)
     return value
 
 
@@ -197,7 +203,7 @@ class PoolDocument(_Document):
     gpus_per_node: Annotated[int, Field(ge=1, le=32)]
     cpus: Annotated[int, Field(ge=1, le=_MAX_CPUS)]
     memory_mib: Annotated[int, Field(ge=1, le=_MAX_MEMORY_MIB)]
-    price_eur_per_gpu_h: Annotated[Decimal, Field(ge=0, le=10_000)]
+    price_eur_per_gpu_h: Annotated[Decimal, Field(ge=0, le=10_000), AfterValidator(_price)]
     power_w_per_gpu: Annotated[int, Field(ge=0, le=5000)] = 700
     certifications: tuple[CertificationDocument, ...] = ()
     seal: Annotated[tuple[Annotated[int, Field(ge=0, le=4)], ...], Field(min_length=8, max_length=8)] | None = None

@@ -26,9 +26,8 @@ from restricted import (
     train_through_a_loss,
 )
 
-#: A price is kept as whole millionths by the GPU-second; of 16 GPUs a begun millisecond counts whole.
-PRICE_STEP_EUR = 0.0036
-COST_STEP_EUR = 0.00002
+#: A begun micro-EUR counts whole.
+COST_STEP_EUR = Decimal("0.000001")
 WORLDS = Path(__file__).resolve().parents[1] / "world"
 
 
@@ -79,12 +78,12 @@ def _print_usage(console: Console, stack: Stack, job: str) -> None:
     lines = total["items"]
     console.check(usage.code == 0 and len(lines) == 2, "both attempts are billed", total)
     world = [document for document in yaml.safe_load_all(stack.world.read_text()) if document["kind"] == "Pool"]
-    asked = {pool["name"]: float(pool["price_eur_per_gpu_h"]) for pool in world}
+    asked = {pool["name"]: Decimal(str(pool["price_eur_per_gpu_h"])) for pool in world}
     for line in lines:
-        price = float(line["price_eur_per_gpu_h"])
-        due = price / 3600 * line["gpus"] * line["running_s"]
-        is_asked = abs(price - asked[line["pool"]]) < PRICE_STEP_EUR
-        is_due = abs(float(line["cost_eur"]) - due) < COST_STEP_EUR
+        price = Decimal(line["price_eur_per_gpu_h"])
+        due = price * line["gpus"] * Decimal(str(line["running_s"])) / 3600
+        is_asked = price == asked[line["pool"]]
+        is_due = 0 <= Decimal(line["cost_eur"]) - due < COST_STEP_EUR
         console.check(is_asked and is_due, f"attempt {line['number']} costs its pool's price times its time", line)
     console.check(
         Decimal(total["cost_eur"]) == sum(Decimal(line["cost_eur"]) for line in lines), "the sum is right", total

@@ -171,7 +171,7 @@ class Certifier:
                 project=job.project,
                 kind=job.spec.kind,
                 state=job.state,
-                spec_digest=digest_of(spec_document(job.spec)),
+                spec_digest=_spec_digest(batch.entries[job.id], job),
                 policy_digest=policy,
                 submitted_at=job.created_at,
                 finished_at=job.finished_at,
@@ -275,9 +275,18 @@ def _logged_facts(work: UnitOfWork, named: Sequence[object]) -> dict[str, Json]:
 
 def _control_plane(entries: Sequence[LoggedEntry], batch: Batch, book: FactsBook) -> Json:
     """Return the control plane's facts as they were when it took the job; what it is now, if nobody wrote them down."""
-    [accepted] = [one for one in entries if one.act == ACCEPTED]
-    logged = batch.facts.get(str(accepted.body.get("control_plane")))
+    logged = batch.facts.get(str(_accepted(entries).body.get("control_plane")))
     return control_plane_document(book.control_plane) if logged is None else logged
+
+
+def _spec_digest(entries: Sequence[LoggedEntry], job: Job) -> str:
+    """Return the digest that the log has: what is stored may be read into another form than it was accepted in."""
+    return str(_accepted(entries).body.get("spec_digest") or digest_of(spec_document(job.spec)))
+
+
+def _accepted(entries: Sequence[LoggedEntry]) -> LoggedEntry:
+    [accepted] = [one for one in entries if one.act == ACCEPTED]
+    return accepted
 
 
 def _judgements(attempt: Attempt, policy: str) -> tuple[JudgementRecord, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pytest
 
 from nordan_core.proof.keys import trusted
@@ -66,8 +64,8 @@ def test_usage_and_cost_come_from_the_price_that_was_frozen_when_the_attempt_was
     usage = lab.admin("GET", f"{JOBS}/{job}/usage", expect=200).json()
     [line] = usage["items"]
     assert line["gpu_seconds"] == 400.0
-    micro_eur_per_gpu_s = round(Decimal("4.6") * 1_000_000 / 3600)
-    assert Decimal(usage["cost_eur"]) == Decimal(micro_eur_per_gpu_s * 400) / 1_000_000
+    assert line["price_eur_per_gpu_h"] == "4.6000"
+    assert usage["cost_eur"] == "0.511112", "4.60 EUR for 400 GPU-seconds, and a begun micro-EUR"
     assert line["is_final"]
     assert lab.show(job)["cost_eur"] == usage["cost_eur"]
 

@@ -30,7 +30,9 @@ def test_a_waiting_job_gets_attempt_grant_lease_audit_entry_and_nudge_together(c
     assert attempt[5]["allowed"] is True
     assert attempt[5]["atlas"] == default_atlas().digest
     assert cell.rows("select state, ttl_s, region from attempt_grant") == [("issued", 900.0, FR)]
-    assert cell.rows("select provider, gpus, price_micro_eur_per_gpu_s from lease") == [("auvergne-calcul", 3, 694)]
+    assert cell.rows("select provider, gpus, price_micro_eur_per_gpu_h from lease") == [
+        ("auvergne-calcul", 3, 2_500_000)
+    ]
     assert cell.rows("select count(*) from outbox") == [(1,)]
     assert cell.rows("select count(*) from audit_entry where act = 'grant_issued'") == [(1,)]
     assert cell.free_gpus() == 29

@@ -68,7 +68,7 @@ def test_plan_answers_pool_by_pool_with_what_the_judge_found(cell: Cell, client:
     assert 0 <= answer["snapshot_age_s"] <= 1
     french, swedish = answer["regions"]
     assert (french["allowed"], french["fits_now"], french["refusals"]) == (True, True, [])
-    assert french["price_eur_per_gpu_h"] == "2.4984"
+    assert french["price_eur_per_gpu_h"] == "2.5000"
     assert (swedish["allowed"], swedish["fits_now"]) == (False, False)
     facets = [one["facet"] for one in swedish["refusals"]]
     assert facets[:2] == ["process", "store"]

@@ -76,12 +76,12 @@ RULES: Mapping[str, str] = {
         select a.id from attempt a left join lease l on l.attempt_id = a.id and l.closed_at is not null
         group by a.id having count(l.attempt_id) <> 1
     """,
-    # A begun millisecond counts whole.
+    # A begun micro-EUR counts whole.
     "a bill is not price times time": """
         select l.attempt_id, l.cost_micro_eur from lease l join attempt a on a.id = l.attempt_id
         where abs(l.gpu_seconds - (a.usage ->> 'running_s')::float * l.gpus) > 0.001
-           or l.cost_micro_eur - l.gpu_seconds * l.price_micro_eur_per_gpu_s
-              not between -0.001 and l.price_micro_eur_per_gpu_s * l.gpus / 1000.0 + 1
+           or l.cost_micro_eur - l.gpu_seconds * l.price_micro_eur_per_gpu_h / 3600
+              not between -0.001 and 1.001
     """,
     "a nudge was left in the outbox": "select id, grant_id from outbox",
     # Outputs.

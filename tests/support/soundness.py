@@ -116,7 +116,9 @@ def _grants_and_leases_follow(lab: Lab, attempts: list[Row]) -> None:
         assert (grant["redemption_id"] is None) == (attempt["redeemed_at"] is None)
         assert (lease["closed_at"] is not None) == is_over
         seconds = float(attempt["usage"].get("running_s", 0.0))
-        cost = Price(lease["price_micro_eur_per_gpu_s"]).cost(lease["gpus"], seconds)
+        cost = Price.stored(lease["price_micro_eur_per_gpu_h"], lease["price_micro_eur_per_gpu_s"]).cost(
+            lease["gpus"], seconds
+        )
         assert lease["cost_micro_eur"] == cost.micro_eur
 
 

@@ -13,7 +13,7 @@ from nordan_core.domain.attempts import Attempt
 from nordan_core.domain.jobs import Job
 from nordan_core.domain.money import Cost
 from nordan_core.domain.states import JobState
-from nordan_core.store.codec import spec_document
+from nordan_core.store.codec import FORMER_MAX_PRICE, MAX_PRICE, spec_document
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -117,6 +117,9 @@ def _spec(job: Job) -> Json:
     document = spec_document(job.spec)
     # Values of the environment may be secrets; whoever submitted them knows them.
     document["env"] = sorted(document["env"])
+    # In the unit in which a job document says it.
+    del document[MAX_PRICE]
+    document[FORMER_MAX_PRICE] = str(job.spec.max_price.eur_per_gpu_h) if job.spec.max_price else None
     return document
 
 

@@ -353,7 +353,7 @@ def attempt_of(row: AttemptRow, lease: LeaseRow | None = None) -> Attempt:
         ended_at=row.ended_at,
         usage=row.usage,
         verdicts=row.verdicts,
-        price=Price(lease.price_micro_eur_per_gpu_s) if lease else Price(0),
+        price=Price.stored(lease.price_micro_eur_per_gpu_h, lease.price_micro_eur_per_gpu_s) if lease else Price(0),
         cost=Cost(lease.cost_micro_eur) if lease else Cost(0),
     )
 

@@ -10,6 +10,11 @@ from nordan_core.domain.money import Price
 from nordan_core.domain.reasons import Reason
 
 Document = dict[str, Any]  # Any: JSON
+MAX_PRICE = "max_price_micro_eur_per_gpu_h"
+FORMER_MAX_PRICE = "max_price"
+"""In whole micro-EUR per GPU-second, rounded: for the version before this one, and all that its documents have. They
+stay as they are, since the log has their digests."""
+_UNIT, _CENT = 3600, 10_000
 
 
 def spec_document(spec: JobSpec) -> Document:
@@ -32,7 +37,8 @@ def spec_document(spec: JobSpec) -> Document:
         "outputs": list(spec.outputs),
         "policy": dict(spec.policy),
         "objective": spec.objective.value,
-        "max_price": spec.max_price.micro_eur_per_gpu_s if spec.max_price else None,
+        FORMER_MAX_PRICE: spec.max_price.micro_eur_per_gpu_s if spec.max_price else None,
+        MAX_PRICE: spec.max_price.micro_eur_per_gpu_h if spec.max_price else None,
         "max_duration_s": spec.max_duration_s,
         "max_wait_s": spec.max_wait_s,
         "grace_s": spec.grace_s,
@@ -45,9 +51,8 @@ def spec_document(spec: JobSpec) -> Document:
 
 
 def spec_of(document: Document) -> JobSpec:
-    """Return the specification that `spec_document` wrote."""
+    """Return the specification that `spec_document` wrote, in this version or before prices were exact."""
     resources, retry = document["resources"], document["retry"]
-    price = document["max_price"]
     return JobSpec(
         name=document["name"],
         kind=JobKind(document["kind"]),
@@ -63,7 +68,7 @@ def spec_of(document: Document) -> JobSpec:
         outputs=tuple(document["outputs"]),
         policy=document["policy"],
         objective=Objective(document["objective"]),
-        max_price=None if price is None else Price(price),
+        max_price=price_cap(document.get(MAX_PRICE), document.get(FORMER_MAX_PRICE)),
         max_duration_s=document["max_duration_s"],
         max_wait_s=document["max_wait_s"],
         grace_s=document["grace_s"],
@@ -73,6 +78,18 @@ def spec_of(document: Document) -> JobSpec:
         port=document["port"],
         readiness_path=document["readiness_path"],
     )
+
+
+def price_cap(per_hour: int | None, former: int | None) -> Price | None:
+    """Return what a job pays at most, from what is stored of it.
+
+    The former unit alone stands for all prices that round to it: for whole cents, where some are among them, else for
+    the dearest. So no job is kept from a pool that it was let into.
+    """
+    if per_hour is not None or former is None:
+        return None if per_hour is None else Price(per_hour)
+    near = round(former * _UNIT / _CENT) * _CENT
+    return Price(near if abs(near - former * _UNIT) * 2 <= _UNIT else former * _UNIT + _UNIT // 2 - 1)
 
 
 def manifest_document(manifest: Manifest) -> list[Any]:

@@ -193,7 +193,7 @@ def _began(closing: _Closing, now: datetime) -> datetime | None:
 
 def _lease_values(closing: _Closing, now: datetime) -> dict[str, Any]:
     ending, lease = closing.ending, closing.lease
-    price = Price(lease.price_micro_eur_per_gpu_s)
+    price = Price.stored(lease.price_micro_eur_per_gpu_h, lease.price_micro_eur_per_gpu_s)
     return {
         "key": closing.attempt.id,
         "now": now,

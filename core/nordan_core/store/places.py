@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import select, text, update
@@ -193,7 +194,7 @@ def _pool(row: PoolRow) -> Pool:
         accelerator=row.accelerator,
         gpu_memory_mib=row.document["gpu_memory_mib"],
         gpus_per_node=row.gpus_per_node,
-        price=Price(row.price_micro_eur_per_gpu_s),
+        price=Price.nearest(Decimal(row.document["price_eur_per_gpu_h"])),
         facts_version=row.facts_version,
         power_w_per_gpu=row.document["power_w_per_gpu"],
         has_made_up_gpus=row.document["has_made_up_gpus"],

@@ -317,6 +317,7 @@ def _lease_values(start: _Start, at: datetime) -> dict[str, Any]:
         "organisation_id": job.organisation,
         "project_id": job.project,
         "provider": pool.provider,
+        "price_micro_eur_per_gpu_h": pool.price.micro_eur_per_gpu_h,
         "price_micro_eur_per_gpu_s": pool.price.micro_eur_per_gpu_s,
         "gpus": job.nodes * job.resources.gpus,
         "opened_at": at,

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -39,6 +40,7 @@ from nordan_core.domain.queueing import (
 from nordan_core.domain.refusals import Refusal
 from nordan_core.proof.judgement import FACTS, POLICY, WORLD
 from nordan_core.store.audit import Act, Audit, AuditEntry
+from nordan_core.store.codec import price_cap
 from nordan_core.store.placing import ACTOR, apply_decisions
 
 #: A region that was not heard of for so long gets no new work; it speaks every 2 s.
@@ -60,7 +62,8 @@ _JOBS = text(
     """
     select id, organisation_id, project_id, version, policy_digest, priority, created_at, attempts_made,
            (spec ->> 'nodes')::int as nodes, spec -> 'resources' as resources, spec ->> 'objective' as objective,
-           (spec ->> 'max_price')::int as max_price
+           (spec ->> 'max_price_micro_eur_per_gpu_h')::bigint as max_price,
+           (spec ->> 'max_price')::int as former_max_price
     from job where id = any(:ids)
     """
 )
@@ -84,7 +87,7 @@ _DATA = text(
 _POOLS = text(
     """
     select p.name, p.region, p.document ->> 'provider' as provider, p.accelerator,
-           p.gpus_per_node, p.price_micro_eur_per_gpu_s, p.facts_version, p.single_tenant,
+           p.gpus_per_node, p.document ->> 'price_eur_per_gpu_h' as price, p.facts_version, p.single_tenant,
            r.offers_tenancy,
            coalesce(r.seen_at > clock_timestamp() - make_interval(secs => :silent_s), false)
              and (r.document ->> 'executor' <> 'kubernetes'
@@ -287,7 +290,7 @@ def _queued_job(row: Row[Any]) -> QueuedJob:  # Any: a row of a textual statemen
         created_at=row.created_at,
         priority=row.priority,
         objective=Objective(row.objective),
-        max_price=None if row.max_price is None else Price(row.max_price),
+        max_price=price_cap(row.max_price, row.former_max_price),
     )
 
 
@@ -300,7 +303,7 @@ def _pool_state(row: Row[Any], tenant: str | None) -> PoolState:  # Any: as abov
         provider=row.provider,
         accelerator=row.accelerator,
         gpus_per_node=row.gpus_per_node,
-        price=Price(row.price_micro_eur_per_gpu_s),
+        price=Price.nearest(Decimal(row.price)),
         facts_version=row.facts_version,
         is_single=_is_single(row),
         is_idle=row.is_idle,

@@ -192,7 +192,7 @@ def _candidates(job: QueuedJob, pools: Iterable[PoolState], residency: Residency
 def _is_settled(job: QueuedJob, best: Score, following: PoolState) -> bool:
     """Tell whether no pool from `following` on can win: pools come cheapest first, and 0 GPUs over is the least."""
     if job.objective is Objective.COST:
-        return following.price.micro_eur_per_gpu_s > best[0] or best[1] == 0
+        return following.price.micro_eur_per_gpu_h > best[0] or best[1] == 0
     return best[0] == 0
 
 

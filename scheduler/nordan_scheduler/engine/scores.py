@@ -11,7 +11,7 @@ Score = tuple[int, int, PoolName]
 
 def score(objective: Objective, pool: PoolState, leftover_gpus: int) -> Score:
     """Return the key of a candidate; the pool's name breaks ties."""
-    price = pool.price.micro_eur_per_gpu_s
+    price = pool.price.micro_eur_per_gpu_h
     if objective is Objective.COST:
         # Cheapest first; among equals the one that leaves the fewest GPUs over.
         return (price, leftover_gpus, pool.name)

@@ -128,6 +128,9 @@ class LeaseRow(SQLModel, table=True):
     project_id: str
     provider: str
     price_micro_eur_per_gpu_s: int
+    """The same, rounded, for the version before this one; a contract step drops it."""
+    price_micro_eur_per_gpu_h: int | None = Field(default=None, sa_type=BigInteger)
+    """Absent where the version before this one wrote the lease."""
     gpus: int
     opened_at: datetime = instant()
     closed_at: datetime | None = optional_instant()

@@ -48,6 +48,7 @@ class PoolRow(SQLModel, table=True):
     accelerator: str
     gpus_per_node: int
     price_micro_eur_per_gpu_s: int
+    """The document's price, rounded, for the version before this one; a contract step drops it."""
     facts_version: int = 1
     facts_valid_until: datetime | None = optional_instant()
     single_tenant: str | None = None
