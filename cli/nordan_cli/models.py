@@ -153,6 +153,8 @@ class PlanRow:
     pool: str
     allowed: bool
     refusals: tuple[PlanRefusal, ...] = ()
+    derogations: tuple[str, ...] = ()
+    """Those without which the pool would be refused."""
     holds_inputs: bool = True
     fits_now: bool = False
     price_eur_per_gpu_h: float | None = None

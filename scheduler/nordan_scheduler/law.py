@@ -60,6 +60,19 @@ class Law:
         for digest, document in documents.items():
             self._policies[digest] = self._parse(digest, document)
 
+    def asked(self, document: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:  # Any: JSON
+        """Take the policy of a job that nobody submitted yet, with all that covers it.
+
+        Returns the digest under which it is known here without derogations, and their keys.
+        """
+        digest = str(document["digest"])
+        of = self._parse(digest, document)
+        plain = of and replace(of, derogations=())
+        digest = digest if plain is None else plain.digest
+        if self.unknown([digest]):
+            self._policies[digest] = plain
+        return digest, self.cover(of.derogations) if of is not None else ()
+
     def documents(self, digests: Iterable[str]) -> dict[str, Mapping[str, object]]:
         """Return learned policies as the log keeps them, by digest."""
         found = {digest: self._policies.get(digest) for digest in digests}

@@ -8,7 +8,7 @@ serves several questions; its age is in every answer.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Annotated, Any
@@ -46,7 +46,10 @@ class InputPlace(BaseModel):
 
 
 class PlanQuestion(BaseModel):
-    """A job as the api has prepared it: specification and effective policy as the store keeps them."""
+    """A job as the api has prepared it: specification and effective policy as the store keeps them.
+
+    Of the policy's derogations, all that cover the job, as few are used as will do.
+    """
 
     model_config = ConfigDict(extra="ignore")
     spec: Json
@@ -74,25 +77,27 @@ class Answers:
 
     def plan(self, question: PlanQuestion) -> Json:
         """Answer for a job that is not submitted."""
-        digest = str(question.effective["digest"])
         held = [frozenset(RegionCode(region) for region in one.regions) for one in question.inputs]
         spec, now = spec_of(question.spec), self._clock.now()
-        job = QueuedJob(
-            id=JobId("job_asked"),
-            organisation=OrganisationId(question.organisation),
-            project=ProjectId(""),
-            version=0,
-            policy_digest=digest,
-            resources=spec.resources,
-            nodes=spec.nodes,
-            created_at=now,
-            priority=spec.priority,
-            objective=spec.objective,
-            max_price=spec.max_price,
-            data_regions=frozenset.intersection(*held) if held else None,
-        )
         with self._lock:
-            return self._answer(job, {digest: question.effective})
+            picture = self._fresh()
+            digest, derogations = self._loader.law.asked(question.effective)
+            job = QueuedJob(
+                id=JobId("job_asked"),
+                organisation=OrganisationId(question.organisation),
+                project=ProjectId(""),
+                version=0,
+                policy_digest=digest,
+                resources=spec.resources,
+                nodes=spec.nodes,
+                created_at=now,
+                priority=spec.priority,
+                objective=spec.objective,
+                max_price=spec.max_price,
+                data_regions=frozenset.intersection(*held) if held else None,
+                derogations=derogations,
+            )
+            return self._answer(job, picture)
 
     def why(self, question: WhyQuestion) -> Json:
         """Answer for a submitted job.
@@ -103,7 +108,10 @@ class Answers:
         name = JobId(question.job_id)
         with self._lock:
             job, documents = self._read(name)
-            return {**self._answer(job, documents), "job": name, "position": self._position(name)}
+            picture, law = self._fresh(), self._loader.law
+            law.learn({digest: documents[digest] for digest in law.unknown(documents)})
+            answer = self._answer(self._loader.as_today(job), picture)
+            return {**answer, "job": name, "position": self._position(name)}
 
     def check_database(self) -> None:
         """Return when the database answers; else raise what the port's callers see as 503."""
@@ -125,17 +133,15 @@ class Answers:
         waiting = self._fresh().snapshot.jobs
         return next((place for place, one in enumerate(waiting, start=1) if one.id == job), None)
 
-    def _answer(self, job: QueuedJob, documents: Json) -> Json:
-        picture = self._fresh()
+    def _answer(self, job: QueuedJob, picture: Picture) -> Json:
         now = self._clock.now()
-        self._loader.law.learn({digest: documents[digest] for digest in self._loader.law.unknown(documents)})
         book = self._loader.book(picture.epoch)
-        job = self._loader.as_today(job)
         said = self._loader.law.residency(job, book, now)
         snapshot = replace(picture.snapshot, residency={job.residency_key: said})
         age_s = self._clock.monotonic() - picture.taken_at
         sentences = self._loader.law.sentences(job, book, now)
-        return plan_answer(explain(snapshot, job, now, SEED), sentences, age_s)
+        used = {pool: by.ids for pool, by in said.derogated.items()}
+        return plan_answer(explain(snapshot, job, now, SEED), sentences, age_s, used)
 
     def _fresh(self) -> Picture:
         if self._picture is None or self._clock.monotonic() - self._picture.taken_at > MAX_AGE_S:
@@ -143,13 +149,16 @@ class Answers:
         return self._picture
 
 
-def plan_answer(found: Explanation, sentences: Sentences, age_s: float) -> Json:
-    """Return an explanation as the api passes it on; refusals of the judge are told in its own words."""
+def plan_answer(found: Explanation, sentences: Sentences, age_s: float, used: Mapping[PoolName, Sequence[str]]) -> Json:
+    """Return an explanation as the api passes it on; refusals of the judge are told in its own words.
+
+    `used` names the derogations that alone make a pool lawful.
+    """
     return {
         "snapshot_age_s": round(max(age_s, 0.0), 3),
         "startable": found.chosen is not None,
         "chosen": found.chosen,
-        "regions": [_region_answer(one, sentences) for one in found.pools],
+        "regions": [_region_answer(one, sentences, used.get(one.pool, ())) for one in found.pools],
     }
 
 
@@ -207,11 +216,12 @@ def _problem(status: int, error: Exception) -> JSONResponse:
     return JSONResponse({"status": status, "detail": detail}, status, headers)
 
 
-def _region_answer(one: PoolAnswer, sentences: Sentences) -> Json:
+def _region_answer(one: PoolAnswer, sentences: Sentences, derogations: Sequence[str]) -> Json:
     return {
         "region": one.region,
         "pool": one.pool,
         "allowed": one.is_allowed,
+        "derogations": list(derogations),
         "refusals": [_refusal(refusal, sentences.get((one.pool, refusal.facet))) for refusal in one.refusals],
         "holds_inputs": one.holds_inputs,
         "fits_now": one.fits_now,

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 
 from nordan_api.context import Context
-from nordan_api.jobs.policy import check_described_here, check_not_empty, check_possible
-from nordan_api.jobs.service import Prepared, prepare
+from nordan_api.jobs.service import Prepared, judge_policy, prepare
 from nordan_core.domain.errors import Refused, Unavailable
 from nordan_core.domain.tenants import Principal
 from nordan_core.residency.effective_text import effective_document
+from nordan_core.residency.widening import derogated
 from nordan_core.settings import read_secret
 from nordan_core.store.codec import spec_document
 
@@ -29,9 +29,7 @@ def plan(context: Context, principal: Principal, project: str, document: Json) -
     prepared = prepare(context, principal, project, document, with_files=False)
     answer = _ask(context, prepared)
     try:
-        check_not_empty(prepared.effective, prepared.facts, now)
-        check_described_here(prepared.effective, prepared.facts, now)
-        check_possible(prepared.spec, prepared.effective, prepared.inputs, prepared.facts, now)
+        judge_policy(prepared, now)
     except Refused as refused:
         never = {"code": refused.reason.value, "message": refused.message, **refused.detail}
         return {**answer, "startable": False, "never": never}
@@ -41,7 +39,7 @@ def plan(context: Context, principal: Principal, project: str, document: Json) -
 def _ask(context: Context, prepared: Prepared) -> Json:
     question = {
         "spec": spec_document(prepared.spec),
-        "effective": effective_document(prepared.effective),
+        "effective": effective_document(derogated(prepared.effective, prepared.covered)),
         "organisation": prepared.project.organisation,
         "inputs": [{"name": one.name, "regions": list(one.artifact.regions)} for one in prepared.inputs],
     }

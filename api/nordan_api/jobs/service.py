@@ -130,13 +130,18 @@ def judge_submission(prepared: Prepared, now: datetime) -> Effective:
     Raises:
         Refused: with the reason, the conflict and what would help. NotFound: it may run, and its files were not put.
     """
-    of = _lawful(prepared, now)
+    of = judge_policy(prepared, now)
     if prepared.missing is not None:
         raise prepared.missing
     return of
 
 
-def _lawful(prepared: Prepared, now: datetime) -> Effective:
+def judge_policy(prepared: Prepared, now: datetime) -> Effective:
+    """Refuse what can never run, wherever its files are: the answer of a plan as of a submission.
+
+    Raises:
+        Refused: with the reason, the conflict and what would help, as if there were no derogations.
+    """
     try:
         check_not_empty(prepared.effective, prepared.facts, now)
         _judge(prepared, prepared.effective, now)

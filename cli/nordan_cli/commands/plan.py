@@ -63,6 +63,7 @@ def _summary(found: Plan) -> str:
     lawful = {row.region for row in found.regions if row.allowed}
     ready = {row.region for row in found.regions if row.allowed and row.holds_inputs}
     lines = [f"{len(lawful)} of {len(regions)} regions allowed, {len(ready)} of them with the data; {_outcome(found)}"]
+    lines += [f"{row.pool}: allowed by {', '.join(row.derogations)} alone" for row in found.regions if row.derogations]
     never = found.never or {}
     lines += [f"{name}: {plain(value)}" for name, value in never.items() if name != "code" and value]
     return "\n".join(lines)
