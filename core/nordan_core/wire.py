@@ -259,6 +259,8 @@ class AttemptReport(Up):
     message: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
     """For the owner only; the supervisor never puts the program's own output here."""
     ranks: tuple[ExitReport, ...] = ()
+    first_failed: Count | None = None
+    """The rank whose failure ended the attempt; absent where none did, and from regions of the version before."""
     running_s: Amount = 0.0
     """Wall seconds from the first rank's start to the last rank's end (or to now)."""
     energy_wh: Amount | None = None

@@ -42,6 +42,7 @@ def reported(*ranks: RankStatus) -> AttemptReport:
         reason=ending.reason,
         message=ending.message,
         ranks=exits,
+        first_failed=ending.first_failed,
     )
 
 
@@ -58,7 +59,9 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("ranks", "code"), ENDS.values(), ids=ENDS)
-def test_the_code_is_that_of_the_rank_in_the_supervisors_words(ranks: tuple[RankStatus, ...], code: int | None) -> None:
+def test_the_code_is_that_of_the_rank_that_the_supervisor_saw_fail_first(
+    ranks: tuple[RankStatus, ...], code: int | None
+) -> None:
     """The supervisor's own function says which rank that is."""
     report = reported(*ranks)
     assert exit_code_of(report, has_succeeded=report.result is AttemptResult.SUCCEEDED) == code
@@ -71,11 +74,29 @@ def test_without_a_named_rank_the_first_code_counts() -> None:
     assert exit_code_of(report, has_succeeded=False) == 128 + TERM
 
 
+def test_what_a_message_says_of_ranks_counts_for_nothing() -> None:
+    """It is for people. A region of the version before names no rank otherwise; its reports stay valid."""
+    exits = (ExitReport(rank=0, exit_code=None, signal=TERM), ExitReport(rank=1, exit_code=3, signal=None))
+    report = AttemptReport(
+        attempt_id="att_1",
+        fence=1,
+        seq=1,
+        state=AttemptState.ENDED,
+        message="rank 1 ended with code 3",
+        ranks=exits,
+    )
+    assert exit_code_of(report, has_succeeded=False) == 128 + TERM
+    assert exit_code_of(report.model_copy(update={"first_failed": 1}), has_succeeded=False) == 3
+
+
 def test_an_attempt_is_shown_with_that_code(lab: Lab) -> None:
     """As the supervisor tells it."""
     job, region, run = lab.running(nodes=2)
     told = reported(over(0, 9.0, number=TERM), over(1, 5.0, 3))
     ranks = [one.model_dump() for one in told.ranks]
-    region.sync(run.ended("failed", ranks=ranks, reason="container_exit", message=told.message))
+    ended = run.ended(
+        "failed", ranks=ranks, reason="container_exit", message="it failed", first_failed=told.first_failed
+    )
+    region.sync(ended)
     [attempt] = lab.show(job)["attempts"]
-    assert (attempt["exit_code"], attempt["message"]) == (3, "rank 1 ended with code 3")
+    assert (attempt["exit_code"], attempt["message"]) == (3, "it failed")

@@ -5,25 +5,19 @@ When one rank of a gang fails, the others are told to stop and most end by that 
 
 from __future__ import annotations
 
-import re
-
 from nordan_core.wire import AttemptReport, ExitReport
-
-#: How a region's message names the rank that failed first. No field of the report does, and a region may speak the
-#: version before this one: the message is what both have.
-_NAMED_FIRST = re.compile(r"rank (\d{1,9}) ")
 
 
 def exit_code_of(report: AttemptReport, *, has_succeeded: bool) -> int | None:
-    """Return the code of the rank that the message names, else of the first that failed, else 0 after a success.
+    """Return the code of the rank that the report says failed first, else of the first that failed, else 0.
 
-    None when there is no code: a rank that vanished left none, and those that were stopped for it do not stand in.
+    None when there is no code: no success, or a rank that vanished and left none, and those that were stopped for it do
+    not stand in.
     """
     failed = {rank.rank: code for rank in report.ranks if (code := _as_shells_count(rank))}
     if not failed:
         return 0 if has_succeeded else None
-    named = _NAMED_FIRST.match(report.message)
-    return failed.get(int(named[1])) if named else next(iter(failed.values()))
+    return next(iter(failed.values())) if report.first_failed is None else failed.get(report.first_failed)
 
 
 def _as_shells_count(rank: ExitReport) -> int:

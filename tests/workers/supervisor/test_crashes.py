@@ -66,6 +66,7 @@ def test_a_running_job_is_adopted_and_its_end_is_told(region: RegionUnderTest) -
     assert grant.final is not None
     assert (grant.final.result, grant.final.reason) == (AttemptResult.FAILED, "container_exit")
     assert grant.final.ranks[0].exit_code == 3
+    assert grant.final.first_failed == 0
 
 
 def test_a_job_that_ended_while_nobody_watched_is_told(region: RegionUnderTest) -> None:

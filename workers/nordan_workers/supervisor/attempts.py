@@ -6,7 +6,7 @@ any point is only another set of facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nordan_core.domain.reasons import Reason
@@ -33,6 +33,8 @@ class Ending:
     result: AttemptResult
     reason: Reason | None = None
     message: str = ""
+    first_failed: int | None = None
+    """The rank whose failure this is; the others were stopped for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def ending_of(facts: Facts) -> Ending:
     failed = [rank for rank in facts.status.ranks if rank.has_failed]
     if not failed:
         return Ending(AttemptResult.SUCCEEDED)
-    return _ending_of_rank(min(failed, key=lambda rank: rank.ended_at_s or 0.0))
+    first = min(failed, key=lambda rank: rank.ended_at_s or 0.0)
+    return replace(_ending_of_rank(first), first_failed=first.rank)
 
 
 def _before_launch(facts: Facts, now_s: float) -> Decision:

@@ -41,6 +41,7 @@ def final_report(
         reason=ending.reason,
         message=ending.message[:MAX_MESSAGE],
         ranks=tuple(rank.exit for rank in ranks if rank.exit is not None),
+        first_failed=ending.first_failed,
         running_s=status.running_s if status else 0.0,
         energy_wh=_energy(status),
         outputs=tuple(outputs),
