@@ -137,7 +137,7 @@ class Layout:
 
     @property
     def former_brokers(self) -> Path:
-        """Where version 0.1 kept brokers' passwords in the clear; removed when it is found."""
+        """Where brokers' passwords stood in the clear before the first release; removed when it is found."""
         return self.control / "brokers.json"
 
     @property
@@ -182,7 +182,7 @@ class Layout:
 
     @property
     def world(self) -> Path:
-        """The world that was applied last; the next `up` without --world applies it again."""
+        """The world that was applied last; of it, the next `up` without --world applies what is not described yet."""
         return self.data / "world.yaml"
 
     @property

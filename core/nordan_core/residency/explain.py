@@ -71,7 +71,7 @@ def _parts(effective: Effective, pools: Sequence[PoolFacts], atlas: Atlas, insta
         for layer in effective.layers_stating(facet)
     ]
     is_listed = any(isinstance(layer.policy.egress, frozenset) for layer in effective.layers)
-    closed = [] if is_listed else [_part("egress", DEFAULT, effective.policy, pools, when)]
+    closed = [] if is_listed else [_default_egress(_part("egress", DEFAULT, effective.policy, pools, when), effective)]
     return [part for part in (*absent, *stated, *closed) if part.takes_out]
 
 
@@ -80,7 +80,14 @@ def _part(facet: str, layer: str, policy: Policy, pools: Sequence[PoolFacts], wh
     refusals = [permits(alone, facts, *when).refusals for facts in pools]
     bits = sum(1 << place for place, refused in enumerate(refusals) if refused)
     said = next((refused[0].want for refused in refusals if refused), "")
-    return _Part(ConflictPart(facet, layer, f"{layer} asks {facet}: {said}"), bits)
+    asks = f"{facet}: {said}"
+    return _Part(ConflictPart(facet, layer, asks if layer == DEFAULT else f"{layer} asks {asks}"), bits)
+
+
+def _default_egress(closed: _Part, effective: Effective) -> _Part:
+    # No layer said so: whoever reads it would look for the one that did.
+    sentence = f"the default of class {effective.class_.word} asks {closed.part.sentence}"
+    return replace(closed, part=replace(closed.part, sentence=sentence))
 
 
 def _absent(facet: str) -> ConflictPart:

@@ -194,7 +194,7 @@ def _reader_outside(
                 want,
                 checks.NOT_RECORDED,
                 f"the reader's territory is not on record, and the data are {class_.word}; "
-                "an administrator can record it on the member or service account",
+                "it is recorded when a key is made: an administrator makes one with a territory",
             )
     elif expression is not None and territory not in expression.expand(atlas, instant):
         yield FacetRefusal("access", want, territory, f"the reader sits in {territory}; access allows {expression}")

@@ -84,7 +84,9 @@ def test_what_nobody_stated_is_a_conflict_of_its_own() -> None:
 def test_egress_that_a_default_closed_is_named_as_such() -> None:
     bare = (a_pool(enforces=frozenset(["isolation"])),)
     owner = in_force(a_layer("input", "a", residency=["FR"]), has_content=True)
-    assert parts(explain_never(owner, bare, ATLAS, NOW)) == [("egress", DEFAULT)]
+    found = explain_never(owner, bare, ATLAS, NOW)
+    assert parts(found) == [("egress", DEFAULT)]
+    assert found.conflict[0].sentence.startswith("the default of class confidential asks egress: ")
 
 
 def test_without_pools_there_is_nothing_to_relax() -> None:

@@ -156,7 +156,7 @@ def test_a_reader_is_judged_by_the_territory_on_record(
 def test_a_reader_without_a_territory_learns_what_to_do() -> None:
     refusal = judge_reader(as_owner(access=["FR"], class_="confidential"), None, ATLAS, NOW).refusals[0]
     assert (refusal.facet, refusal.want) == ("access", "[FR]")
-    assert "an administrator can record it" in refusal.message
+    assert "an administrator makes one with a territory" in refusal.message
 
 
 def test_only_the_missing_access_stops_a_reader() -> None:
