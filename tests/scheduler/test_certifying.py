@@ -7,6 +7,7 @@ import pytest
 from nordan_core.atlas.loader import default_atlas
 from nordan_core.atlases import AtlasShelf
 from nordan_core.domain.ids import JobId
+from nordan_core.domain.money import Price
 from nordan_core.domain.reasons import Reason
 from nordan_core.domain.states import AttemptResult
 from nordan_core.facts import FactsCache
@@ -111,3 +112,51 @@ def test_one_that_cannot_be_signed_does_not_stand_in_the_way(cell: Cell, damage:
     with cell.store.begin() as work:
         assert work.certificates.envelope(broken) is None
     assert sealer.certify(epoch) == 0, "it is put off"
+
+
+@pytest.mark.parametrize(
+    ("forget", "executor", "is_made_up"),
+    [
+        (None, "local", True),
+        # Attempts that were placed before it was written down are told by today's world.
+        (
+            "update attempt set verdicts = verdicts #- '{apply,executor}' #- '{apply,has_made_up_gpus}'",
+            "kubernetes",
+            False,
+        ),
+    ],
+)
+def test_a_certificate_says_what_the_place_was_when_the_grant_was_issued(
+    cell: Cell, forget: str | None, executor: str, is_made_up: bool
+) -> None:
+    [job] = cell.submit(policy={"residency": ["FR"]})
+    epoch, sealer = lead(cell.store), a_sealer(cell)
+    a_cycle(cell).run(epoch)
+    cell.redeem(*cell.grants()[0])
+    cell.end(job)
+    cell.run("update region set document = jsonb_set(document, '{executor}', '\"kubernetes\"')")
+    cell.run("update pool set document = jsonb_set(document, '{has_made_up_gpus}', 'false')")
+    cell.run("update residency_epoch set epoch = epoch + 1")
+    if forget is not None:
+        cell.run(forget)
+    sealer.step(epoch)
+    report = verified(cell, job)
+    assert _faults(report) == {}
+    assert report.certificate is not None
+    [attempt] = report.certificate.attempts
+    assert (attempt.executor, attempt.has_made_up_gpus) == (executor, is_made_up)
+
+
+def test_a_certificate_has_the_digest_of_the_specification_that_the_log_has(cell: Cell) -> None:
+    """A job of the version before is stored in another form than this one would store it in."""
+    [job] = cell.submit(policy={"residency": ["FR"]}, max_price=Price(2_500_000))
+    cell.run("update audit_entry set body = body || '{\"spec_digest\": \"as it was\"}' where act = 'job_accepted'")
+    cell.run("update job set spec = spec - 'max_price_micro_eur_per_gpu_h'")
+    epoch, sealer = lead(cell.store), a_sealer(cell)
+    a_cycle(cell).run(epoch)
+    cell.redeem(*cell.grants()[0])
+    cell.end(job)
+    sealer.step(epoch)
+    report = verified(cell, job)
+    assert report.certificate is not None
+    assert report.certificate.job.spec_digest == "as it was"

@@ -48,7 +48,8 @@ class Orders:
             kind=spec.kind,
             organisation_handle=job.organisation,
             pool=attempt.pool,
-            has_made_up_gpus=pool.has_made_up_gpus,
+            # As its certificate will say.
+            has_made_up_gpus=attempt.at_apply("has_made_up_gpus", pool.has_made_up_gpus),
             accelerator=pool.accelerator,
             gpu_memory_mib=pool.gpu_memory_mib,
             is_only_real_pool=not beside and not pool.has_made_up_gpus,

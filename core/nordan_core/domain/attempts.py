@@ -59,6 +59,11 @@ class Attempt:
         """Return the GPUs of all ranks."""
         return sum(rank.gpu_mask.bit_count() for rank in self.ranks)
 
+    def at_apply(self, name: str, otherwise: Any) -> Any:  # Any: JSON
+        """Return what was written down when it was placed; `otherwise` for one of before it was."""
+        said: Any = self.verdicts.get("apply") or {}  # Any: JSON
+        return said.get(name, otherwise)
+
 
 STAGES = ("apply", "redeem", "rested", "renew")
 RESTED = "rested"

@@ -63,6 +63,8 @@ class PoolState:
     gpus_per_node: int
     price: Price
     facts_version: int = 1
+    executor: str = "local"
+    has_made_up_gpus: bool = True
     is_single: bool = False
     """Keeps no tenants apart: it serves one organisation and no second one."""
     is_idle: bool = True

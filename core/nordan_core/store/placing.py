@@ -285,7 +285,14 @@ def _attempt_values(start: _Start, residency: Mapping[str, Residency], at: datet
         "seq": 0,
         "is_ready": False,
         "stop_grace_s": 0.0,
-        "verdicts": {"apply": _verdict(start.decision, residency, at)},
+        # Beside what the judge said, what a certificate says of the place and the log does not.
+        "verdicts": {
+            "apply": {
+                **_verdict(start.decision, residency, at),
+                "executor": place.pool.executor,
+                "has_made_up_gpus": place.pool.has_made_up_gpus,
+            }
+        },
         "created_at": at,
         "usage": {},
     }

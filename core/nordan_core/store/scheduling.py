@@ -88,7 +88,8 @@ _POOLS = text(
     """
     select p.name, p.region, p.document ->> 'provider' as provider, p.accelerator,
            p.gpus_per_node, p.document ->> 'price_eur_per_gpu_h' as price, p.facts_version, p.single_tenant,
-           r.offers_tenancy,
+           r.offers_tenancy, r.document ->> 'executor' as executor,
+           (p.document ->> 'has_made_up_gpus')::boolean as has_made_up_gpus,
            coalesce(r.seen_at > clock_timestamp() - make_interval(secs => :silent_s), false)
              and (r.document ->> 'executor' <> 'kubernetes'
                   or coalesce(r.nodes_seen_at > clock_timestamp() - make_interval(secs => :unseen_s), false)
@@ -305,6 +306,8 @@ def _pool_state(row: Row[Any], tenant: str | None) -> PoolState:  # Any: as abov
         gpus_per_node=row.gpus_per_node,
         price=Price.nearest(Decimal(row.price)),
         facts_version=row.facts_version,
+        executor=row.executor,
+        has_made_up_gpus=row.has_made_up_gpus,
         is_single=_is_single(row),
         is_idle=row.is_idle,
         tenant=None if holder is None else OrganisationId(holder),

@@ -92,7 +92,10 @@ class AttemptRow(SQLModel, table=True):
     """Set when the control plane wants it to stop; sent down at each sync until it ended."""
     stop_grace_s: float = 0.0
     verdicts: Document = document(dict)
-    """What the judge said at apply and at redeem, with the epoch, facts and atlas it was said under."""
+    """What the judge said at apply and at redeem, with the epoch, facts and atlas it was said under.
+
+    At apply also what executes in the place, and whether its GPUs are made up.
+    """
     created_at: datetime = instant()
     redeemed_at: datetime | None = optional_instant()
     running_at: datetime | None = optional_instant()
