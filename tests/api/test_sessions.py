@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -264,3 +265,15 @@ class TestTheCertificate:
         report = lab.verify(job)
         assert failing(report) == {}
         assert not any("let into" in one for one in report.assumptions)
+
+
+@pytest.mark.parametrize(("ends_in_s", "lives_s"), [(20, 20), (60, 60), (90, 60)])
+def test_a_pass_lives_no_longer_than_the_judges_word(lab: Lab, ends_in_s: float, lives_s: float) -> None:
+    """Nor does one that goes on with a session: a region that is cut off would let somebody in until it ends."""
+    ends = lab.clock.now() + timedelta(seconds=ends_in_s)
+    job, _, _ = lab.running(policy={"process": ["FR"], "valid_until": ends.isoformat()})
+    access = _opened(lab, job)
+    assert (claims_of(lab, access).expires_at - lab.clock.now()).total_seconds() == lives_s
+    lab.pass_time(10)
+    renewed = claims_of(lab, _opened(lab, job, renew=access["token"])).expires_at
+    assert renewed == min(ends, lab.clock.now() + timedelta(seconds=60))

@@ -29,6 +29,8 @@ from nordan_core.domain.tenants import Principal
 from nordan_core.identifiers import new_id
 from nordan_core.proof.errors import TokenError, TokenExpired
 from nordan_core.proof.tokens import SessionClaims, mint_session, read_session
+from nordan_core.residency.judge import judge_reader
+from nordan_core.residency.verdicts import together
 from nordan_core.residency.widening import derogated
 from nordan_core.store.audit import Act, AuditEntry
 from nordan_core.store.unit_of_work import UnitOfWork
@@ -39,6 +41,8 @@ SESSION_S = 60.0
 _MAX_RANK = 4096
 _UNKNOWN_SESSION = "this is no pass to a session of this control plane"
 _FIELDS = frozenset({"attempt", "rank", "renew"})
+#: When what the judge said may be over by itself.
+_Ends = tuple[datetime | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,11 @@ def session_access(context: Context, principal: Principal, project: str, job: st
         region = work.places.region(visit.attempt.region)
         if region is None or not region.gateway_url:
             raise Unavailable(f"region {visit.attempt.region} has not joined; its gateway is not known yet", 5.0)
-        refusal, judged = _judge(context, work, judge, visit)
+        refusal, judged, ends = _judge(context, work, judge, visit)
         _note(work, visit, refusal, judged, judge.now)
     if refusal is not None:
         raise refusal
-    return _pass(context, visit, region)
+    return _pass(context, visit, region, ends)
 
 
 def _wish(context: Context, principal: Principal, body: Mapping[str, Any]) -> _Wish:
@@ -154,8 +158,8 @@ def _check_opened(work: UnitOfWork, visit: _Visit) -> None:
 
 def _judge(
     context: Context, work: UnitOfWork, judge: Judge, visit: _Visit
-) -> tuple[Refused | None, list[Mapping[str, Any]]]:
-    """Return why the visit may not be, and what was said of it by the reader's place and by the attempt's."""
+) -> tuple[Refused | None, list[Mapping[str, Any]], _Ends]:
+    """Return why the visit may not be, what was said of it by the reader's place and by the attempt's, and its ends."""
     job, attempt = visit.job, visit.attempt
     # Those that the attempt rests on: its certificate lists them, and so tells why somebody was let in.
     derogating = Derogating(work, judge.atlas, judge.now)
@@ -167,12 +171,14 @@ def _judge(
     read = evidence.read(policies, visit.principal.territory, allowed=refusal is None)
     evidence.record(work, context.logged)
     if refusal is not None:
-        return refusal, [read]
+        return refusal, [read], ()
+    reader = together(judge_reader(of, visit.principal.territory, judge.atlas, judge.now) for of in policies)
     judged = judge.locked(attempt)
     judge.record()
     if not judged.allowed:
         refusal = Refused(Reason.FENCED, f"attempt {attempt.number} is to stop: {judged.message}")
-    return refusal, [read, judged.document]
+    end = judged.document.get("good_until")
+    return refusal, [read, judged.document], (reader.good_until, datetime.fromisoformat(end) if end else None)
 
 
 def _note(
@@ -195,8 +201,10 @@ def _note(
     work.audit.write(AuditEntry(act, subject, by.key, now, visit.job.organisation, body))
 
 
-def _pass(context: Context, visit: _Visit, region: Region) -> Access:
+def _pass(context: Context, visit: _Visit, region: Region, ends: _Ends) -> Access:
+    """Return the way in, for no longer than what the judge said of it holds: a region that is cut off hears no more."""
     expires = context.clock.now() + timedelta(seconds=SESSION_S)
+    expires = min([expires, *(end for end in ends if end is not None)])
     wish = visit.wish
     claims = SessionClaims(
         audience=f"gateway:{region.code}",
