@@ -174,7 +174,10 @@ def test_what_may_not_be_put_any_more_is_refused_and_taken_again_when_it_may(
     assert upload.put(b"more") == (403, "fenced")
     status, body = upload.commit(("a", DATA))
     assert (status, body["code"]) == (403, "fenced")
-    assert body["detail"] == "this object is fenced: its policy no longer allows to put it here"
+    assert body["detail"] == (
+        "leave to put this here was taken back: its policy no longer allows it, or the key that it was given to was"
+        " revoked or has expired"
+    )
     assert Upload(gateway).put(b"of another") == (201, "")
     gateway.board.fences([])
     assert upload.put(b"more") == (201, "")

@@ -48,9 +48,9 @@ class Doorkeeper:
         self.check_fences(claims)
 
     def check_fences(self, claims: AccessClaims) -> None:
-        """Raise `Problem` where the object of claims has been fenced."""
+        """Raise `Problem` where the object of claims has been fenced, or this leave was taken back."""
         if self.is_fenced(claims):
-            raise Problem(403, "fenced", f"this object is fenced: its policy no longer allows to {claims.act} it here")
+            raise Problem(403, "fenced", self._why(claims))
 
     def read(self, request: Request) -> AccessClaims:
         """Return the claims of a token that holds here and now, whatever it is good for."""
@@ -94,9 +94,20 @@ class Doorkeeper:
         """Tell whether what the claims are about is closed, also to whoever was let in before."""
         return not self.lists.fenced().isdisjoint(claims.names)
 
+    def _why(self, claims: AccessClaims) -> str:
+        if any(_is_of_everybody(one) for one in claims.names & self.lists.fenced()):
+            return f"this object is fenced: its policy no longer allows to {claims.act} it here"
+        why = "its policy no longer allows it, or the key that it was given to was revoked or has expired"
+        return f"leave to {claims.act} this here was taken back: {why}"
+
     def _keys(self) -> Mapping[str, PublicKey]:
         self.trust.learn(self.lists.successions())
         return self.trust.live()
+
+
+def _is_of_everybody(name: str) -> bool:
+    """Tell whether what closes a pass does so for all; an upload, and an object "for" somebody, are one key's."""
+    return not name.startswith("upload:") and " for " not in name
 
 
 def _bearer(request: HTTPConnection) -> str:
