@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from nordan_api.resting import why_not_at_rest
+from nordan_core.domain.ids import RegionCode
 from nordan_core.proof.keys import trusted
 from nordan_core.proof.tokens import read_access
+from nordan_core.residency.derogations import parse_derogation
 from support.derogating import Members
 from support.lab import BOUGHT, JOBS, PATIENTS, Lab
 from support.region_side import manifest
@@ -100,6 +104,63 @@ def test_by_a_derogation_it_ends_with_that(european: Lab) -> None:
     assert closed(european) == []
     members.revoke(granted)
     assert closed(european) == [f"upload:{upload}"]
+
+
+def test_of_many_the_same_is_asked_once(european: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many leaves a tenant has, a sync reads the texts of its derogations and judges their policy once."""
+    Members.of(european).grant(subjects=["dataset/patients"])
+    for _ in range(3):
+        allowed(european)
+    gone = european.key("home", "owner", territory="FR", expires_in_s=60)
+    lost = [allowed(european, key=gone) for _ in range(2)]
+    european.pass_time(60)
+    asked: list[str] = []
+
+    def counted(where: str, call: Callable[..., Any]) -> None:
+        def noted(*given: Any) -> Any:
+            asked.append(where)
+            return call(*given)
+
+        monkeypatch.setattr(where, noted)
+
+    counted("nordan_core.granted.parse_derogation", parse_derogation)
+    counted("nordan_api.workers.putting.why_not_at_rest", why_not_at_rest)
+    assert closed(european) == [f"upload:{one}" for one in lost]
+    assert sorted(asked) == ["nordan_api.workers.putting.why_not_at_rest", "nordan_core.granted.parse_derogation"]
+    with european.context.store.begin() as work:
+        groups = work.readings.puts_in(RegionCode("fr-bru-1"), european.clock.now())
+    assert sorted((len(one.uploads), one.is_gone) for one in groups) == [(2, True), (3, False)]
+
+
+class TestHowMuchLeaveMayBeOpen:
+    """Each sync of a region asks about all that is open in it, so one tenant's must not grow without end."""
+
+    @pytest.fixture(autouse=True)
+    def _few(self, european: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nordan_api.datasets.service.MOST_OPEN_PUTS", 2)
+
+    def test_of_one_project_no_more_than_so_much(self, european: Lab) -> None:
+        """For datasets, files and copies together; another project has its own."""
+        used = allowed(european)
+        artifact = european.region("fr-bru-1").commit(used, DATA)["artifact_id"]
+        allowed(european)
+        european.admin("POST", f"{ARTIFACTS}/{artifact}:copy", {"region": "se-bor-1"}, expect=201)
+        refused = european.admin("POST", f"{DATASETS}/patients:put", {"region": "fr-bru-1"}, expect=409).json()
+        assert (refused["code"], "2 uploads" in refused["detail"]) == ("too_many_uploads", True)
+        copy = european.admin("POST", f"{ARTIFACTS}/{artifact}:copy", {"region": "se-bor-1"}, expect=409).json()
+        files = {"region": "fr-bru-1", "job": {"name": "a", "command": ["true"]}}
+        put = european.admin("POST", "/v1/projects/default/files:put", files, expect=409).json()
+        assert (copy["code"], put["code"]) == ("too_many_uploads",) * 2
+        european.admin("POST", "/v1/projects", {"name": "second"}, expect=201)
+        european.admin("POST", "/v1/projects/second/files:put", files, expect=201)
+
+    def test_what_was_used_or_is_over_leaves_room(self, european: Lab) -> None:
+        """At once."""
+        first, _ = allowed(european), allowed(european)
+        european.region("fr-bru-1").commit(first, DATA)
+        allowed(european)
+        european.pass_time(3600)
+        allowed(european)
 
 
 class TestAPassLivesNoLongerThanTheJudgesWord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from nordan_api.access import PUT_S, READ_S, Way, grant_access
@@ -30,6 +30,8 @@ from nordan_core.store.unit_of_work import UnitOfWork
 from nordan_core.wire import Access
 
 Json = dict[str, Any]  # Any: JSON
+#: Of one project. Each sync of a region asks anew about all leave that is open in it, so nobody may have any number.
+MOST_OPEN_PUTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +192,20 @@ def _allow_put(context: Context, principal: Principal, project: Project, of: Eff
     way = Way("", f"upload:{upload.id}", "put", PUT_S, ends=(verdict.good_until,))
     access = grant_access(context, principal, region, way)
     with context.store.begin() as work:
+        _check_room(work, project, now)
         work.contents.add_upload(upload)
         allowed = Act.COPY_ALLOWED if upload.copies else Act.UPLOAD_ALLOWED
         work.audit.write(AuditEntry(allowed, upload.id, principal.key, now, upload.organisation, body))
     return access.model_copy(update={"upload_id": upload.id})
+
+
+def _check_room(work: UnitOfWork, project: Project, now: datetime) -> None:
+    """Refuse what would be one too many. Two that ask at once may both be let through; it is no exact number."""
+    if work.contents.open_uploads(project.id, now) >= MOST_OPEN_PUTS:
+        raise Conflict(
+            "too_many_uploads",
+            f"{MOST_OPEN_PUTS} uploads and copies of this project are open; finish some, or wait for their hour to end",
+        )
 
 
 def _note_refusal(context: Context, principal: Principal, upload: Upload, body: Json) -> None:

@@ -25,7 +25,7 @@ def closed_to_puts(work: UnitOfWork, judge: Judge, region: RegionCode) -> Iterat
         return
     shelf = judge.shelf()
     shelf.make_room(len(found))
-    data = {one.policy_key: one.upload for one in found}
+    data = {one.policy_key: one.uploads[0] for one in found}
     if unknown := shelf.unknown_data(data):
         shelf.learn_data(work.readings.upload_policies([data[key] for key in unknown]))
     projects = work.tenants.projects_by_id({one.project for one in found})
@@ -33,10 +33,10 @@ def closed_to_puts(work: UnitOfWork, judge: Judge, region: RegionCode) -> Iterat
     for one in found:
         covered = judge.derogations.at_rest(one.project, one.dataset)
         question = (one.policy_key, one.project, covered)
-        if question not in said:
+        if not one.is_gone and question not in said:
             said[question] = _may_rest(judge, one, projects[one.project], covered, region)
         if one.is_gone or not said[question]:
-            yield one.obj
+            yield from one.objs
 
 
 def _may_rest(judge: Judge, one: Putting, project: Project, covered: tuple[Covering, ...], region: RegionCode) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import Session, col
 
@@ -129,6 +129,15 @@ class Contents:
             )
         )
         self._session.flush()
+
+    def open_uploads(self, project: ProjectId, now: datetime) -> int:
+        """Return how much leave to upload a project has that nobody has used and that is not over."""
+        statement = select(func.count()).where(
+            col(UploadRow.project_id) == project,
+            col(UploadRow.artifact_id).is_(None),
+            col(UploadRow.expires_at) > now,
+        )
+        return int(self._session.scalars(statement).one())
 
     def lock_upload(self, region: RegionCode, upload: UploadId) -> Upload | None:
         """Return leave to upload into this region, locked until the transaction ends."""

@@ -45,15 +45,17 @@ _OF_DATA = text(
     where e.act = 'read_allowed' and e.at > :read_since and l.region = :region
     """
 )
-#: What is copied speaks for itself; its policy may have changed since.
+#: Of a tenant's many leaves of one kind the same is asked, once. What is copied speaks for itself; its policy may have
+#: changed since.
 _TO_PUT = text(
     """
-    select u.id as upload_id, u.project_id, md5(coalesce(a.policy, u.policy)::text) as policy_key,
+    select u.project_id, md5(coalesce(a.policy, u.policy)::text) as policy_key,
            case when a.id is null then u.dataset_id else a.dataset_id end as dataset_id,
-           k.revoked_at is not null or coalesce(k.expires_at <= :now, false) as is_gone
+           k.revoked_at is not null or coalesce(k.expires_at <= :now, false) as is_gone,
+           array_agg(u.id order by u.id) as uploads
     from upload u join api_key k on k.id = u.created_by left join artifact a on a.id = u.copies_artifact_id
     where u.region = :region and u.artifact_id is null and u.expires_at > :now
-    order by u.id
+    group by 1, 2, 3, 4 order by min(u.id)
     """
 )
 _UPLOADED = text(
@@ -66,9 +68,9 @@ _UPLOADED = text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Putting:
-    """Leave to put bytes that nobody has committed yet."""
+    """Leave to put bytes that nobody has committed yet: all of which the same is asked."""
 
-    upload: UploadId
+    uploads: tuple[UploadId, ...]
     is_gone: bool
     """The key was revoked or has expired."""
     policy_key: str
@@ -77,9 +79,9 @@ class Putting:
     dataset: str | None
 
     @property
-    def obj(self) -> str:
-        """Return it as a pass names it."""
-        return f"upload:{self.upload}"
+    def objs(self) -> tuple[str, ...]:
+        """Return them as passes name them."""
+        return tuple(f"upload:{one}" for one in self.uploads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +117,10 @@ class Readings:
         return [*self._of_jobs(asked), *self._of_data(asked)]
 
     def puts_in(self, region: RegionCode, now: datetime) -> list[Putting]:
-        """Return who may still put what into a region."""
+        """Return what may still be put into a region, each distinct question once."""
         return [
             Putting(
-                upload=UploadId(row.upload_id),
+                uploads=tuple(UploadId(one) for one in row.uploads),
                 is_gone=row.is_gone,
                 policy_key=row.policy_key,
                 project=ProjectId(row.project_id),
