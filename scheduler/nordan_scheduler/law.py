@@ -6,7 +6,7 @@ over a thousand jobs of one policy costs one look-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
@@ -15,18 +15,18 @@ from typing import Any
 import structlog
 
 from nordan_core.domain.ids import PoolName, ProjectId
-from nordan_core.domain.queueing import Derogated, QueuedJob, Residency
+from nordan_core.domain.queueing import QueuedJob, Residency
 from nordan_core.domain.tenants import Project
 from nordan_core.facts import FactsBook
 from nordan_core.residency.canonical import digest_of
-from nordan_core.residency.derogations import Covering, fewer
+from nordan_core.residency.derogations import Covering
 from nordan_core.residency.effective_text import judged_document, parse_effective
 from nordan_core.residency.errors import PolicyError
 from nordan_core.residency.floors import standing
 from nordan_core.residency.layers import Effective, covering_documents
 from nordan_core.residency.masks import Mask
 from nordan_core.residency.places import Atlas
-from nordan_core.residency.widening import derogated
+from nordan_scheduler.trial import Trial, both
 from nordan_scheduler.wording import Wording
 
 _log = structlog.get_logger()
@@ -43,6 +43,7 @@ class Law:
         self.atlas = atlas
         self._policies: dict[str, Effective | None] = {}
         self._said: dict[str, tuple[tuple[Mask, ...], Residency]] = {}
+        self._helped: dict[str, tuple[Residency, Residency]] = {}
         self._floors: dict[tuple[str, ProjectId], str] = {}
         self._coverings: dict[str, Covering] = {}
         self._wording = Wording()
@@ -52,6 +53,8 @@ class Law:
         if len(self._policies) > KEPT:
             self._policies.clear()
             self._said.clear()
+            # With the policies under derogations that its answers name.
+            self._helped.clear()
             self._floors.clear()
         return {digest for digest in digests if digest not in self._policies}
 
@@ -103,27 +106,34 @@ class Law:
         """Return the judge's word on a job's learned policies at an instant, its derogations counted in."""
         policies = self._policies_of(job)
         said = self._plain(job, policies, book, now)
-        covered = [self._coverings[key] for key in job.derogations if key in self._coverings]
+        covered = {key: self._coverings[key] for key in job.derogations if key in self._coverings}
         if not policies or not covered:
             return said
-        # 1. What all of them let through: where a few do, no more are used.
-        most = self._derogated(policies, covered, book, now)
-        for some in fewer(covered):
-            if most[0].allowed <= said.allowed:
-                break
-            said = _rescued(said, *self._derogated(policies, some, book, now))
-        # 2. What only all of them let through, and when that may change.
-        return _rescued(said, *most)
+        name = "/".join((job.policies_key, *covered))
+        kept = self._helped.get(name)
+        # The word without them is one object for as long as it holds.
+        if kept is None or kept[0] is not said or not _holds(kept[1], book, now):
+            if len(self._helped) >= KEPT:
+                self._helped.clear()
+            kept = said, self._rescued(said, Trial(policies, tuple(covered.values()), self._wording, book, now))
+            self._helped[name] = kept
+        return kept[1]
 
-    def _derogated(
-        self, policies: tuple[Effective, ...], some: Sequence[Covering], book: FactsBook, now: datetime
-    ) -> tuple[Residency, Derogated]:
-        """Return the judge's word with derogations, and what an attempt that rests on it is to say."""
-        widened = [derogated(of, some) for of in policies]
-        more = reduce(_both, (self._wording.residency(of, book, now) for of in widened))
-        self._policies.update((of.digest, of) for of in widened)
-        ids, digests = (tuple(one.derogation.id for one in some), tuple(of.digest for of in widened))
-        return more, Derogated(widened[0].digest, ids, digests)
+    def _rescued(self, plain: Residency, trial: Trial) -> Residency:
+        """Return what is lawful without and with derogations; each pool by as few of them as will do."""
+        by_pool = trial.fewest(plain.allowed)
+        if not by_pool:
+            return replace(plain, good_until=trial.sooner(plain.good_until))
+        derogated = {pool: trial.used(some) for pool, some in by_pool.items()}
+        for some in {derogated[pool].ids: some for pool, some in by_pool.items()}.values():
+            self._policies.update((of.digest, of) for of in trial.widened(some))
+        return replace(
+            plain,
+            allowed=plain.allowed | by_pool.keys(),
+            refusals={pool: why for pool, why in plain.refusals.items() if pool not in by_pool},
+            derogated=derogated,
+            good_until=trial.sooner(plain.good_until),
+        )
 
     def _plain(self, job: QueuedJob, policies: tuple[Effective, ...], book: FactsBook, now: datetime) -> Residency:
         if not policies:
@@ -131,7 +141,7 @@ class Law:
         masks = tuple(book.mask(of, now) for of in policies)
         kept = self._said.get(job.policies_key)
         if kept is None or not _are_same(kept[0], masks) or not _holds(kept[1], book, now):
-            kept = (masks, reduce(_both, (self._wording.residency(of, book, now) for of in policies)))
+            kept = (masks, reduce(both, (self._wording.residency(of, book, now) for of in policies)))
             self._said[job.policies_key] = kept
         return kept[1]
 
@@ -170,37 +180,6 @@ class Law:
 
 def _are_same(before: tuple[Mask, ...], after: tuple[Mask, ...]) -> bool:
     return len(before) == len(after) and all(one is other for one, other in zip(before, after, strict=True))
-
-
-def _both(one: Residency, other: Residency) -> Residency:
-    """Return what two policies allow together, said at one epoch."""
-    ends = [end for end in (one.good_until, other.good_until) if end is not None]
-    pools = {*one.refusals, *other.refusals}
-    refusals = {
-        pool: tuple(dict.fromkeys((*one.refusals.get(pool, ()), *other.refusals.get(pool, ())))) for pool in pools
-    }
-    return replace(
-        one,
-        allowed=one.allowed & other.allowed,
-        refusals=refusals,
-        is_exclusive=one.is_exclusive or other.is_exclusive,
-        is_sensitive=one.is_sensitive or other.is_sensitive,
-        policies=(*one.policies, *other.policies),
-        good_until=min(ends, default=None),
-    )
-
-
-def _rescued(plain: Residency, more: Residency, by: Derogated) -> Residency:
-    """Return what is lawful without and with derogations; each pool by as few of them as will do."""
-    new = more.allowed - plain.allowed
-    ends = [end for end in (plain.good_until, more.good_until) if end is not None]
-    return replace(
-        plain,
-        allowed=plain.allowed | new,
-        refusals={pool: refused for pool, refused in plain.refusals.items() if pool not in new},
-        derogated={**plain.derogated, **dict.fromkeys(new, by)},
-        good_until=min(ends, default=None),
-    )
 
 
 def _holds(said: Residency, book: FactsBook, now: datetime) -> bool:

@@ -144,17 +144,33 @@ def coverings(derogations: Iterable[Derogation], bearings: Bearings) -> tuple[Co
 def fewest(covered: Iterable[Covering], is_enough: Callable[[tuple[Covering, ...]], bool]) -> tuple[Covering, ...]:
     """Return the fewest derogations that are enough together, the first such in their order; none where all are not.
 
-    So none is used up without need. That all are asked first spares the search where no derogation helps.
+    So none is used up without need: of very many, perhaps not the fewest, but each is needed. That all are asked first
+    spares the search where no derogation helps; a derogation never takes anything away.
     """
     every = tuple(covered)
     if not every or not is_enough(every):
         return ()
-    return next((some for some in fewer(every) if is_enough(some)), every)
+    return next((some for some in fewer(every) if is_enough(some)), None) or needed(every, is_enough)
+
+
+def needed(covered: Sequence[Covering], is_enough: Callable[[tuple[Covering, ...]], bool]) -> tuple[Covering, ...]:
+    """Return what is left of derogations that are enough, and that no `fewer` are, without those that are not needed.
+
+    The newest is left out first.
+    """
+    left = tuple(covered)
+    if len(left) <= MOST_COMBINED:
+        return left
+    for one in reversed(covered):
+        without = tuple(other for other in left if other is not one)
+        if is_enough(without):
+            left = without
+    return left
 
 
 def fewer(covered: Sequence[Covering]) -> Iterator[tuple[Covering, ...]]:
-    """Yield the ways to use some derogations and not all, the fewest first; of very many, one or two at most."""
-    sizes = len(covered) if len(covered) <= MOST_COMBINED else 3
+    """Yield the ways to use some derogations and not all, the fewest first; of very many, each alone."""
+    sizes = len(covered) if len(covered) <= MOST_COMBINED else 2
     for size in range(1, sizes):
         yield from combinations(covered, size)
 

@@ -11,12 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
+from itertools import islice, product
 from typing import Any
 
 from nordan_core.residency.derogations import Covering
 from nordan_core.residency.facets import EMPTY, Policy, attribute_of, meet
 from nordan_core.residency.joins import ALTERNATIVES, joined
 from nordan_core.residency.layers import OWNERS, Effective, Layer
+
+MOST_TOGETHER = 256
+"""Ways to choose, of each input, its own word or one of those that are to be enough instead: eight inputs with one
+derogation each, four with three each. More are most unusual, and what only they would let through is refused."""
 
 
 def derogated(of: Effective, covered: Sequence[Covering]) -> Effective:
@@ -85,7 +90,7 @@ def _widened(of: Effective, facet: str, here: Sequence[Covering]) -> Any:  # Any
 
 
 def _alternatives(of: Effective, facet: str, here: Sequence[Covering]) -> Iterator[Any]:  # Any: as above
-    """Yield what would be enough instead: by each derogation alone, then by all that are for single inputs."""
+    """Yield what would be enough instead: by each derogation alone, then by those for single inputs together."""
     some = [one for one in here if one.inputs is not None]
     for one in here:
         if one.inputs is None:
@@ -93,7 +98,20 @@ def _alternatives(of: Effective, facet: str, here: Sequence[Covering]) -> Iterat
         elif facet in of.stated_by:
             yield _met_anew(of, facet, [one])
     if len(some) > 1 and facet in of.stated_by:
-        yield _met_anew(of, facet, some)
+        yield from islice(_together(of, facet, some), MOST_TOGETHER)
+
+
+def _together(of: Effective, facet: str, some: Sequence[Covering]) -> Iterator[Any]:  # Any: as above
+    """Yield what is enough by all that cover single inputs: of each input its own word or one of theirs, theirs first.
+
+    So one more derogation never takes away what the others let through.
+    """
+    layers = of.layers_stating(facet)
+    words = [
+        [*(it.derogation.to.facet(facet) for it in some if _covers(it, one)), one.policy.facet(facet)] for one in layers
+    ]
+    for chosen in product(*words):
+        yield reduce(meet, (_stating(EMPTY, facet, word) for word in chosen), EMPTY).facet(facet)
 
 
 def _met_anew(of: Effective, facet: str, some: Sequence[Covering]) -> Any:  # Any: as above
@@ -104,10 +122,14 @@ def _met_anew(of: Effective, facet: str, some: Sequence[Covering]) -> Any:  # An
 def _layer_widened(layer: Layer, facet: str, some: Sequence[Covering]) -> Policy:
     stated = layer.policy.facet(facet)
     for one in some:
-        if layer.kind in OWNERS and one.inputs is not None and layer.name in one.inputs:
+        if _covers(one, layer):
             said = one.derogation.to.facet(facet)
             stated = said if facet in ALTERNATIVES else joined(facet, stated, said)
     return _stating(EMPTY, facet, stated)
+
+
+def _covers(one: Covering, layer: Layer) -> bool:
+    return layer.kind in OWNERS and one.inputs is not None and layer.name in one.inputs
 
 
 def _stating(policy: Policy, facet: str, value: Any) -> Policy:  # Any: as above

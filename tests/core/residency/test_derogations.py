@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,6 @@ from nordan_core.residency.derogations import (
     Covering,
     coverings,
     derogation_document,
-    fewer,
     fewest,
     parse_derogation,
 )
@@ -30,7 +29,8 @@ from nordan_core.residency.joins import ALTERNATIVES, DEROGABLE, joined
 from nordan_core.residency.judge import judge, judge_control_plane, judge_reader, judge_storage, permits
 from nordan_core.residency.layers import Effective, Layer
 from nordan_core.residency.masks import compile_mask
-from nordan_core.residency.widening import derogated
+from nordan_core.residency.widening import MOST_TOGETHER, derogated
+from nordan_core.residency.widening import in_force as in_force_at
 from support.derogations import DATASET, PROJECT, a_derogation, a_text, bearings
 from support.residency import (
     ATLAS,
@@ -163,52 +163,6 @@ class TestWhomItCovers:
     def test_a_job_that_has_no_id_yet_is_no_subject(self) -> None:
         """While it is being submitted only its project and its datasets count."""
         assert coverings([a_derogation(subjects=["job/job_one"])], bearings(None)) == ()
-
-
-def _named(names: str) -> tuple[Covering, ...]:
-    return coverings([a_derogation(id=f"drg_{name}") for name in reversed(names)], bearings())
-
-
-def _names(some: Iterable[Covering]) -> str:
-    return "".join(one.derogation.id.removeprefix("drg_") for one in some)
-
-
-class TestTheFewestThatAreEnough:
-    """So that none is used up without need."""
-
-    @pytest.mark.parametrize(
-        ("names", "needed", "used"),
-        [
-            ("ab", "", "a"),
-            ("ab", "b", "b"),
-            ("ab", "ab", "ab"),
-            ("abc", "bc", "bc"),
-            ("abc", "ac", "ac"),
-            ("abcdef", "bdf", "bdf"),
-            ("abcdefg", "bg", "bg"),
-            ("abcdefg", "bdf", "abcdefg"),
-            ("ab", "x", ""),
-            ("", "", ""),
-        ],
-    )
-    def test_no_more_are_used_than_needed_the_first_in_order_of_id(self, names: str, needed: str, used: str) -> None:
-        """Of more than six, one, two, or else all."""
-        asked: list[str] = []
-
-        def is_enough(some: tuple[Covering, ...]) -> bool:
-            asked.append(_names(some))
-            return set(needed) <= set(asked[-1])
-
-        assert _names(fewest(_named(names), is_enough)) == used
-        assert asked[:1] == ([names] if names else []), "all are asked first"
-        assert used or len(asked) <= 1, "and the search is spared where they do not help"
-
-    def test_those_who_are_fewer_come_first(self) -> None:
-        """All ways to use some of six; of seven, those of one or two."""
-        ways = [_names(some) for some in fewer(_named("abc"))]
-        assert ways == ["a", "b", "c", "ab", "ac", "bc"]
-        assert list(fewer(_named("a"))) == []
-        assert [len([*fewer(_named("abcdefg"[:count]))]) for count in (6, 7)] == [62, 28]
 
 
 class TestTheJudgement:
@@ -402,6 +356,48 @@ def test_another_certificate_does_not_stand_for_none() -> None:
         one = used(data, inputs=inputs, facet="certifications", to={"c5": "type1"})
         assert "certifications" not in judge(one, a_pool(), ATLAS, NOW).failing
         assert "certifications" in judge(one, bare, ATLAS, NOW).failing
+
+
+def _both_hds(*derogations: tuple[str, str, Any]) -> Effective:
+    """Return a policy of two inputs that ask for HDS, under derogations: an id, an input, and what is enough."""
+    of = in_force(
+        *(a_layer("input", name, class_="public", certifications={"hds": "v2"}) for name in ("patients", "scans"))
+    )
+    covered = [
+        Covering(a_derogation(id=id_, facet="certifications", to=to), frozenset({name}))
+        for id_, name, to in derogations
+    ]
+    return derogated(of, covered)
+
+
+def test_a_derogation_takes_nothing_from_another() -> None:
+    """Of each input any of its derogations is enough, beside any of the other's; and none of another's word is lost."""
+    needless = ("drg_3", "patients", {"secnumcloud": "3.2"})
+    two = (("drg_1", "patients", {"c5": "type1"}), ("drg_2", "scans", {"c5": "type1"}))
+    for some in (two, (*two, needless), (("drg_0", *needless[1:]), *two)):
+        with_it = _both_hds(*some)
+        assert judge(with_it, a_pool(), ATLAS, NOW).allowed, some
+        assert compile_mask(with_it, (a_pool(),), ATLAS, NOW).bits == 1
+        assert [one.derogation.id for one in fewest(with_it.derogations, _lets(with_it))] == ["drg_1", "drg_2"]
+    for few in ((two[0],), (two[1],), (two[0], needless)):
+        assert judge(_both_hds(*few), a_pool(), ATLAS, NOW).failing == {"certifications"}
+
+
+def _lets(of: Effective) -> Callable[[tuple[Covering, ...]], bool]:
+    return lambda some: judge(derogated(of, some), a_pool(), ATLAS, NOW).allowed
+
+
+def test_of_very_many_words_no_end_of_ways_is_tried() -> None:
+    """Nine inputs with one derogation each are 512; that all are widened is among the first."""
+    names = [f"data-{number}" for number in range(9)]
+    of = in_force(*(a_layer("input", name, class_="public", certifications={"hds": "v2"}) for name in names))
+    covered = [
+        Covering(a_derogation(id=f"drg_{name}", facet="certifications", to={"c5": "type1"}), frozenset({name}))
+        for name in names
+    ]
+    with_it = derogated(of, covered)
+    assert len(in_force_at(with_it, NOW).instead["certifications"]) <= MOST_TOGETHER + 9
+    assert judge(with_it, a_pool(), ATLAS, NOW).allowed
 
 
 def test_whom_to_fear_is_not_traded_for_nobody() -> None:
