@@ -122,10 +122,13 @@ def allow_files_put(context: Context, principal: Principal, project_name: str, r
     with context.store.begin() as work:
         project = find_project(work, principal, project_name)
         inputs = resolve_inputs(work, project.id, spec)
-    of = effective_of_job(project, spec, inputs, context.atlas)
+        of = effective_of_job(project, spec, inputs, context.atlas)
+        now = context.clock.now()
+        # They come from no dataset: a derogation for one would have to tell its word from those of the others.
+        widened = at_rest(work, of, project.id, name=spec.name, dataset=None, atlas=context.atlas, now=now)
     # Files may carry what the data taught: they are kept under what an output of the job would be.
     policy = policy_document(output_policy(of))
-    return _allow_put(context, principal, project, of, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))
+    return _allow_put(context, principal, project, widened, _Put(_code(region), ArtifactKind.FILES, spec.name, policy))
 
 
 def allow_copy(context: Context, principal: Principal, project_name: str, artifact: str, region: object) -> Access:
