@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextlib import ExitStack
 from statistics import median
@@ -10,12 +11,19 @@ import pytest
 
 from support.chaos_audit import Books
 from support.chaos_jobs import BY_NAME, Jobs
+from support.chaos_schedulers import self_stopping_leader, wait_cut_off, wait_stopped
 from support.chaos_stack import FR, SE, ChaosStack, until
 
 pytestmark = pytest.mark.chaos
 SEED = 20260302
 STOPPED_S = 10.0
 PACED = 25
+#: Long enough for what it might do next, and to stand by.
+AWAKE_S = 3.0
+_GRANTED = """
+    select g.id, g.state, g.redemption_id, a.state, l.closed_at from attempt_grant g
+    join attempt a on a.id = g.attempt_id left join lease l on l.attempt_id = a.id order by g.id
+"""
 _REDEEMED = "select id from attempt where job_id = any(%(ids)s) and redeemed_at is not null"
 _TOOK = """
     select extract(epoch from finished_at - created_at)::float from job
@@ -46,6 +54,32 @@ def test_a_leader_stopped_for_ten_seconds_in_mid_apply_changes_nothing_when_it_w
     assert leader.is_alive(), "it has lost the lead, and nothing else"
     assert stack.rows("select epoch from leader") == [(epoch,)]
     books.check()
+
+
+def test_a_leader_stopped_before_its_commit_changes_nothing_when_it_wakes(
+    stack: ChaosStack, jobs: Jobs, books: Books
+) -> None:
+    """It has written grants, leases and GPUs of what waits, and its word to the brokers; nobody has seen any of it."""
+    with self_stopping_leader(stack, "before_commit") as leader:
+        [(epoch,)] = stack.rows("select epoch from leader")
+        jobs.submit_mix(40, SEED + 3)
+        wait_stopped(leader)
+        began = time.monotonic()
+        # 1. PostgreSQL ends its session, the standby takes over and does the work meanwhile.
+        jobs.wait_ends()
+        assert stack.rows("select epoch > %(mine)s from leader", {"mine": epoch}) == [(True,)]
+        time.sleep(max(0.0, began + STOPPED_S - time.monotonic()))
+        before = stack.rows(_GRANTED)
+        # 2. It wakes and tries to commit.
+        leader.send(signal.SIGCONT)
+        wait_cut_off(stack)
+        time.sleep(AWAKE_S)
+        assert stack.rows(_GRANTED) == before
+        # 3. What comes now is the successor's, too.
+        jobs.submit_mix(20, SEED + 4)
+        jobs.wait_ends()
+        assert leader.is_alive(), "it has lost the lead, and nothing else"
+        books.check()
 
 
 def test_a_stopped_broker_holds_up_its_own_region_only(stack: ChaosStack, jobs: Jobs, books: Books) -> None:

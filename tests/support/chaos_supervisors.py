@@ -10,10 +10,10 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from nordan_core.embedded.proc import ProcessId
 from support.chaos_stack import ChaosStack, until
+from support.running import like_it
 
 _SUPERVISOR_UMASK = 0o007
 
@@ -47,10 +47,7 @@ def _wait_crash(process: subprocess.Popen[bytes], what: str) -> None:
 
 def _replace(stack: ChaosStack, code: str, process: ProcessId, point: str) -> subprocess.Popen[bytes]:
     """Kill a supervisor and start one like it, but with a fault."""
-    proc = Path(f"/proc/{process.pid}")
-    command = [word.decode() for word in (proc / "cmdline").read_bytes().split(b"\0")[:-1]]
-    pairs = (pair.decode().partition("=") for pair in (proc / "environ").read_bytes().split(b"\0") if pair)
-    environment = {name: value for name, _, value in pairs}
+    command, environment = like_it(process)
     stack.kill(f"supervisor-{code}")
     with (stack.home / f"faulty-{code}.log").open("ab") as log:
         return subprocess.Popen(
