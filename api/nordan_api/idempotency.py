@@ -37,8 +37,10 @@ def counts_keys(route: Route) -> Route:
     return route
 
 
-async def refuse_idle_key(request: Request) -> None:
+def refuse_idle_key(request: Request) -> None:
     """Refuse a key where it would not count; what only reads or deletes may be repeated, and no key is looked at.
+
+    Called once it is known who asks: a stranger learns nothing of a route but that it takes a credential.
 
     Raises:
         Invalid: nothing was done.

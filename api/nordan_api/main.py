@@ -19,7 +19,6 @@ from nordan_api.datasets.routes import router as datasets
 from nordan_api.derogations.routes import router as derogations
 from nordan_api.entrance import Entrance
 from nordan_api.grant_keys import LOOK_S
-from nordan_api.idempotency import refuse_idle_key
 from nordan_api.jobs.routes import router as jobs
 from nordan_api.lanes import Lanes, narrow_default_lane, on_lane
 from nordan_api.lineage.routes import router as lineage
@@ -54,7 +53,7 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(Entrance)
     _install_health(app, context)
     for router in _ROUTERS:
-        app.include_router(router, dependencies=[Depends(refuse_idle_key), Depends(refuse_unknown_query)])
+        app.include_router(router, dependencies=[Depends(refuse_unknown_query)])
     return app
 
 

@@ -14,16 +14,30 @@ COUNTS = {"POST /v1/projects/{project}/jobs", "POST /v1/projects/{project}/jobs:
 
 
 def test_every_other_post_refuses_a_key_and_does_nothing(lab: Lab) -> None:
-    """Before it is looked at who asks and for what; the two that take one say what their bodies lack."""
-    posts = [route for route in routes_of(lab.app) if route.startswith("POST ")]
+    """Before it is looked at what is asked for; the two that take one say what their bodies lack."""
     taken = set()
-    for route in posts:
-        path = route.removeprefix("POST ").replace("{project}", "default").replace("{", "").replace("}", "")
-        answer = lab.admin("POST", path, {}, Idempotency_Key="k", expect=422).json()
+    for route, path in posts(lab):
+        key = lab.credentials["fr-bru-1"] if path.startswith("/worker/") else lab.admin_key
+        answer = lab.call("POST", path, {}, key=key, Idempotency_Key="k", expect=422).json()
         if answer["errors"][0]["field"] != "Idempotency-Key":
             taken.add(route)
-    assert len(posts) > len(COUNTS)
+    assert len(posts(lab)) > len(COUNTS)
     assert taken == COUNTS
+
+
+def test_who_asks_comes_first(lab: Lab) -> None:
+    """A key that is wrong, or may not do this, is told so whatever stands in the other header."""
+    for _, path in posts(lab):
+        lab.call("POST", path, {}, key="nk_wrong", Idempotency_Key="k", expect=401)
+    viewer = lab.key("home", "viewer")
+    lab.call("POST", KEYS, {"role": "viewer"}, key=viewer, Idempotency_Key="k", expect=403)
+
+
+def posts(lab: Lab) -> list[tuple[str, str]]:
+    """Return every route that takes a POST, with a path to it."""
+    routes = [route for route in routes_of(lab.app) if route.startswith("POST ")]
+    paths = [route.removeprefix("POST ").replace("{project}", "default") for route in routes]
+    return list(zip(routes, (path.replace("{", "").replace("}", "") for path in paths), strict=True))
 
 
 def test_what_only_reads_takes_no_notice(lab: Lab) -> None:

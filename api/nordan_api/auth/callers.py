@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nordan_api.auth.permissions import Permission, may
 from nordan_api.context import Context, context_of
+from nordan_api.idempotency import refuse_idle_key
 from nordan_api.lanes import lanes_of, on_lane
 from nordan_core.domain.errors import Forbidden, NotFound, Unauthenticated
 from nordan_core.domain.ids import OrganisationId, RegionCode
@@ -50,6 +51,7 @@ def permitted(permission: Permission) -> Callable[[Request], Awaitable[Principal
         principal = await _principal(request)
         if not may(principal.role, permission):
             raise Forbidden(f"the role {principal.role} may not do this; it takes {permission.replace('_', ' ')}")
+        refuse_idle_key(request)
         return principal
 
     caller.permission = permission  # type: ignore[attr-defined]  # read by the test that walks routes and roles
@@ -95,7 +97,9 @@ def bearer(request: Request) -> str:
 async def region_caller(request: Request) -> RegionCode:
     """Return the region whose credential came with a request to the worker API."""
     context = context_of(request)
-    return await on_lane(lanes_of(request).regions, _region, context, hash_secret(bearer(request)))
+    region = await on_lane(lanes_of(request).regions, _region, context, hash_secret(bearer(request)))
+    refuse_idle_key(request)
+    return region
 
 
 def _region(context: Context, credential_hash: str) -> RegionCode:
