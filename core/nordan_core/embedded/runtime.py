@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -136,12 +137,12 @@ def _part(folder: Path, name: str, digest: str, build: Callable[[Path], None]) -
     if not part.exists():
         new = folder / f"{name}.new"
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        new.chmod(0o755)
         try:
+            new.mkdir()
+            new.chmod(0o755)
             build(new)
-        except OSError:
-            # On a full disk half a part is in the way of everything else.
+        except BaseException:
+            # A full disk, where half a part is in the way of everything else, or somebody who asked to stop.
             shutil.rmtree(new, ignore_errors=True)
             raise
         new.rename(part)
@@ -220,7 +221,8 @@ def _drop_older(folder: Path, keep: set[Path]) -> None:
     names = [os.fsencode(part) for part in older]
     if not any(name in line for line in command_lines() for name in names):
         for part in older:
-            shutil.rmtree(part, ignore_errors=True)
+            # Renamed first: what is left of half a removal must not be taken for a part.
+            shutil.rmtree(part.rename(folder / f"{part.name}.gone"), ignore_errors=True)
 
 
 def _site_folders() -> list[Path]:
@@ -272,7 +274,14 @@ def _not_a_library(_folder: str, names: list[str]) -> set[str]:
 
 def _compile(folder: Path, *options: str) -> None:
     # Only speed is lost where a file cannot be compiled, so the exit code does not matter.
-    subprocess.run([sys.executable, "-m", "compileall", "-qq", *options, str(folder)], check=False)
+    command = [sys.executable, "-m", "compileall", "-qq", *options, str(folder)]
+    with subprocess.Popen(command, start_new_session=True) as child:
+        try:
+            child.wait()
+        except BaseException:
+            # With its helpers, which would wait for ever for an end that they are not told of.
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
 
 
 def _succeeds(python: Path, code: str, identity: Identity, environment: Mapping[str, str]) -> bool:

@@ -156,7 +156,8 @@ class _Up:
         # 2. A Python for everybody, and room for it and the rest.
         self._reporter.step("Preparing the runtime")
         needed_mib = NEEDED_AGAIN_MIB if self._layout.admin_key.exists() else NEEDED_MIB
-        runtime = prepare_runtime(self._layout, self._identities, needed_mib)
+        with self._stopping.at_once():
+            runtime = prepare_runtime(self._layout, self._identities, needed_mib)
         stack = Stack(self._layout, self._identities, runtime, dict(self._options.environment))
         # 3. The database, and its schema.
         database_url = self._options.database_url or self._start_database()
