@@ -14,7 +14,7 @@ import pytest
 
 from nordan_core.embedded import files, runtime
 from nordan_core.embedded.layout import Layout
-from nordan_core.embedded.proc import ProcessId
+from nordan_core.embedded.proc import ProcessId, wait_gone
 from nordan_core.embedded.stopping import Stopping, StopRequested, stop_on_signals
 from nordan_core.embedded.terminal import TerminalReporter
 from nordan_core.embedded.up import UpOptions, run_up
@@ -82,7 +82,9 @@ def test_a_compiler_that_is_given_up_leaves_no_helper(tmp_path: Path, monkeypatc
     with stop_on_signals(stopping), pytest.raises(StopRequested), stopping.at_once():
         runtime._compile(tmp_path)
     found = ProcessId.of(int(helper.read_text()))
-    assert found is None or not found.is_alive()
+    if found:
+        wait_gone([found], 5)
+        assert not found.is_alive()
 
 
 @pytest.mark.root
