@@ -66,7 +66,7 @@ class PodAttempt:
 
     def forget(self) -> None:
         """Do as the executor does when the attempt is settled."""
-        (self.records / POD).unlink()
+        (self.records / POD).unlink(missing_ok=True)
 
     def log(self, rank: int = 0) -> bytes:
         path = self.region_dir / "logs" / self.id / f"rank-{rank}.log"

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nordan_workers.gateway.pod_files import PodFiles, Received
 from nordan_workers.pod.archive import Limits, Reader
 from nordan_workers.pod.folders import Laying
 from support.attempts import until
@@ -266,6 +267,30 @@ def test_outputs_that_cannot_be_kept_are_noted_for_the_supervisor(attempt: PodAt
     noted = attempt.work.root / "outputs-0.refused"
     assert noted.read_text() == "a link leads out of the folder"
     assert caller.call("POST", "/outputs:refuse", b'{"code": "my own text"}').status_code == 422
+
+
+@pytest.mark.parametrize("way", ["checkpoint", "outputs", "refusal"])
+def test_what_comes_for_an_attempt_that_is_forgotten_meanwhile_leaves_nothing(
+    attempt: PodAttempt, caller: PodCaller, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    def late(files: PodFiles) -> Received:
+        attempt.forget()
+        return received(files)
+
+    received = PodFiles.received
+    monkeypatch.setattr(PodFiles, "received", late)
+    # Let in before, and forgotten when all was laid.
+    answers = {
+        "checkpoint": lambda: caller.put_checkpoint("one", {"one": b"x"}),
+        "outputs": lambda: caller.put_outputs({"a": b"x"}),
+        "refusal": lambda: _answer(caller.call("POST", "/outputs:refuse", b'{"code": "link_out"}')),
+    }
+    assert answers[way]() == (404, "pod_gone")
+    assert not attempt.work.root.exists()
+
+
+def _answer(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json().get("code", "")
 
 
 def standard(*members: tarfile.TarInfo, tail: bytes = b"") -> bytes:

@@ -8,12 +8,14 @@ restarted sends none twice.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nordan_workers.executors.base import RankFolders
+from nordan_workers.executors.kubernetes.records import POD
 from nordan_workers.pod.archive import ArchiveRefused
 from nordan_workers.pod.folders import Laying, remove
 from nordan_workers.shim.records import read, write
@@ -39,6 +41,17 @@ class PodFiles:
     records: Path
     work: Path
     rank: RankFolders
+
+    def clear_if_forgotten(self) -> bool:
+        """Remove what was laid for an attempt that was forgotten meanwhile; its token goes first, its folders last.
+
+        Called after anything was laid. An attempt that still has its token is cleared by whoever forgets it.
+        """
+        is_forgotten = not (self.records / POD).exists()
+        if is_forgotten:
+            with contextlib.suppress(OSError):
+                remove(self.work)
+        return is_forgotten
 
     def received(self) -> Received:
         """Return what has come."""

@@ -166,13 +166,28 @@ class Pods:
         if not isinstance(code, str) or code not in REFUSALS:
             raise Problem(422, "bad_code", f"code is one of {', '.join(REFUSALS)}")
         async with self._lock(pod, "files"):
-            await asyncio.to_thread(pod.files.refuse_outputs, REFUSALS[code])
+            try:
+                await asyncio.to_thread(pod.files.refuse_outputs, REFUSALS[code])
+            finally:
+                is_gone = pod.files.clear_if_forgotten()
+        if is_gone:
+            raise _gone()
         return JSONResponse({}, 201)
 
     async def _receive(
         self, request: Request, files: PodFiles, only: str | None, place: Callable[[Path], None]
     ) -> None:
-        """Lay the body's archive and put it in its place; whatever goes wrong, nothing of it stays."""
+        """Lay the body's archive and put it in its place; of an attempt that is forgotten meanwhile nothing stays."""
+        try:
+            await self._lay(request, files, only, place)
+        finally:
+            # Not on another thread: this may be the end of the request's task, which is cancelled.
+            is_gone = files.clear_if_forgotten()
+        if is_gone:
+            raise _gone()
+
+    async def _lay(self, request: Request, files: PodFiles, only: str | None, place: Callable[[Path], None]) -> None:
+        """Lay the archive and place it; whatever goes wrong, nothing of it stays."""
         laying, folder = await asyncio.to_thread(files.laying, only)
         reader = Reader(laying, Limits(self.max_bytes, 2 * MAX_FILES))
         try:
@@ -206,7 +221,7 @@ class Pods:
         folder = attempts / attempt_id
         record = read(folder / POD, PodRecord)
         if record is None:
-            raise Problem(404, GONE, "this region holds no such attempt, or holds it no longer")
+            raise _gone()
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), record.token.encode()):
             headers = {"WWW-Authenticate": "Bearer"}
             raise Problem(
@@ -217,6 +232,10 @@ class Pods:
     def _lock(self, pod: Pod, what: str) -> asyncio.Lock:
         """Return the lock of one matter of an attempt; it lives as long as somebody holds it."""
         return self._locks.setdefault((pod.attempt_id, what), asyncio.Lock())
+
+
+def _gone() -> Problem:
+    return Problem(404, GONE, "this region holds no such attempt, or holds it no longer")
 
 
 def _rank(request: Request, pod: Pod) -> int:

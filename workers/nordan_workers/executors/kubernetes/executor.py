@@ -245,6 +245,8 @@ class KubernetesExecutor:
         try:
             layout.delete(self._folders(attempt))
             _delete_records(attempt.folder)
+            # What the gateway laid for an agent that it had let in just before; from now on it clears that itself.
+            layout.delete(self._folders(attempt))
         except OSError as error:
             log.warning("attempt_folders_left", attempt_id=attempt_id, errno=error.errno)
             return
