@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from nordan_core.embedded.files import matching
 from support.chaos_stack import ChaosStack
 
 PAUSE_S = 0.1
@@ -60,19 +61,19 @@ class Watch:
 
 def keeper_pids(stack: ChaosStack) -> set[int]:
     """Return the keepers of sessions that are open now, by their records' names."""
-    found = stack.data.glob("regions/*/attempts/*/rank-*/keeper-*.json")
-    return {int(path.stem.removeprefix("keeper-")) for path in found}
+    records = matching(stack.data, "regions/*/attempts/*/rank-*/keeper-*.json")
+    return {int(path.stem.removeprefix("keeper-")) for path in records}
 
 
 def job_pids(stack: ChaosStack) -> set[int]:
     """Return the programs of jobs that run now, by their shims' records."""
-    found = set()
-    for record in stack.data.glob("regions/*/attempts/*/rank-*/pid.json"):
+    pids = set()
+    for record in matching(stack.data, "regions/*/attempts/*/rank-*/pid.json"):
         try:
-            found.add(int(json.loads(record.read_text())["pid"]))
+            pids.add(int(json.loads(record.read_text())["pid"]))
         except (OSError, ValueError):
             continue
-    return found
+    return pids
 
 
 def _called_with(pid: int) -> bytes:

@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nordan_core.domain.errors import OperatorError
@@ -156,3 +157,19 @@ def _link_or_copy(source: str, target: str) -> None:
     Path(target).chmod(_wanted(found))
     # A compiled file is valid only for its source's time stamp, so copies keep it.
     os.utime(target, ns=(Path(origin).stat().st_atime_ns, Path(origin).stat().st_mtime_ns))
+
+
+def matching(root: Path, pattern: str) -> list[Path]:
+    """Return what fits a pattern like `*/attempts/*`, in order; folders may go meanwhile, where `Path.glob` raises."""
+    level = [root]
+    for part in pattern.split("/"):
+        level = [folder / name for folder in level for name in _names(folder) if fnmatchcase(name, part)]
+    return level
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries)
+    except OSError:
+        return []

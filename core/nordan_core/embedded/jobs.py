@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from nordan_core.domain.errors import NordanError
 from nordan_core.embedded.admin import Admin
+from nordan_core.embedded.files import matching
 from nordan_core.embedded.layout import Layout
 from nordan_core.embedded.proc import ProcessId, wait_gone
 
@@ -40,9 +41,9 @@ def stop_jobs(layout: Layout, admin: Admin) -> int:
 
 def running_ranks(layout: Layout) -> list[ProcessId]:
     """Return the live processes of all attempts; each leads a group of its own."""
-    found = []
-    for record in layout.regions.glob("*/attempts/*/rank-*/pid.json"):
+    ranks = []
+    for record in matching(layout.regions, "*/attempts/*/rank-*/pid.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             values = json.loads(record.read_text())
-            found.append(ProcessId(int(values["pid"]), int(values["start_time"]), str(values["boot_id"])))
-    return [rank for rank in found if rank.is_alive()]
+            ranks.append(ProcessId(int(values["pid"]), int(values["start_time"]), str(values["boot_id"])))
+    return [rank for rank in ranks if rank.is_alive()]
