@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from support.canaries import Canaries
-from support.canary_acts import (
+from support.canary_acts import played
+from support.canary_fields import KNOWN, places
+from support.canary_story import (
     CALLED,
     CONTENTS,
     DESCRIBED,
@@ -22,11 +26,19 @@ from support.canary_acts import (
     PASSING,
     SAID,
     Story,
-    played,
 )
 from support.chaos_stack import ChaosStack
 from support.tenants import Tenant
 
+#: All that is played is part of one test's time.
+pytestmark = pytest.mark.timeout(600)
+ROOT = Path(__file__).parents[2]
+#: The fields that a document may have, where a route says them word by word.
+KNOWS = re.compile(r"""only\(body, ("[^*)]+)\)|\.keys\(\) - \{(.+)\}""")
+#: By its name, or by that of a constant of the same file.
+READS_HEADER = re.compile(r"""request\.headers(?:\.get\(|\[)(["\w-]+)|(["\w-]+) in request\.headers\b(?!\.)""")
+#: A request with something else there never comes to us: the server that parses it answers.
+FRAMING = frozenset({"content-length", "transfer-encoding"})
 FORMS: dict[str, Callable[[bytes], bytes]] = {
     "as it is": lambda text: text,
     "in capitals": bytes.upper,
@@ -64,6 +76,33 @@ def story(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canarie
     """Play every kind of job while brokers and processes are watched."""
     with played(stack, admin, organisation, canaries) as story:
         yield story
+
+
+def test_every_place_of_every_request_had_a_canary(story: Story) -> None:
+    """So a new field or parameter cannot be forgotten."""
+    assert sorted(places() - story.sent.places) == []
+
+
+def test_what_routes_know_word_by_word_is_known_here() -> None:
+    """So a new field of theirs cannot be forgotten either."""
+    found = (KNOWS.findall(path.read_text()) for path in (ROOT / "api").rglob("*.py"))
+    said = {frozenset(re.findall(r"\w+", one or other)) for matches in found for one, other in matches}
+    files_put, batch = frozenset({"region", "job"}), frozenset({"jobs"})
+    assert said - {frozenset(fields) for fields in KNOWN.values()} == {files_put, batch}
+
+
+def test_every_header_that_is_read_had_a_canary(story: Story) -> None:
+    """By the api and by gateways; what frames a request is in requests that are none."""
+    sources = [path for part in ("api", "workers/nordan_workers/gateway") for path in (ROOT / part).rglob("*.py")]
+    read = {name.lower() for path in sources for name in _headers_read(path.read_text())}
+    assert read >= {"authorization", "idempotency-key", "range", *FRAMING}
+    assert read - FRAMING - story.sent.headers == set()
+
+
+def _headers_read(source: str) -> Iterator[str]:
+    for word in (one or other for one, other in READS_HEADER.findall(source)):
+        constant = re.search(rf'^{word}\b.* = (".+")$', source, re.MULTILINE)
+        yield (constant[1] if constant else word).strip('"')
 
 
 def test_canaries_are_where_they_belong(story: Story) -> None:

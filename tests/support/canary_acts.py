@@ -6,55 +6,30 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from support.canaries import Canaries, layers
-from support.chaos_stack import FR, SE, ChaosStack, until
+from support.canaries import Canaries
+from support.canary_approvals import declassify, derogate, describe_a_world
+from support.canary_fields import recorded
+from support.canary_nonsense import send_nonsense, send_what_is_no_request
+from support.canary_sowing import sow
+from support.canary_story import HOME_REGION, Story
+from support.chaos_stack import ChaosStack, until
 from support.entering import enter
 from support.machine import Watch
 from support.taps import PAUSE_S, Tap
-from support.tenants import Json, Tenant, add_key, add_project
+from support.tenants import Tenant, add_key, add_project
 
-HOME_REGION, OTHER_REGION = FR, SE
+#: Of the project of all acts.
 FLOOR = {"class": "internal", "residency": ["FR"]}
+#: What the owner of data says, and what is made of them therefore may.
+OWNERS = {"residency": ["FR"]}
 #: Every program of a job lives so long that the watch learns to tell it from Nordan's own.
 LIVES = "sleep 0.5"
-#: What describes a job or its data: the control plane keeps it.
-DESCRIBED = frozenset(
-    {
-        *("organisation", "project", "job name", "image", "argument", "environment name", "environment value"),
-        *("file name", "dataset name", "dataset file name", "output name", "output file name", "missing program"),
-        *("checkpoint name", "checkpoint file name", "endpoint", "readiness path", "cancelled argument"),
-        *("batched job name", "batched argument"),
-    }
-)
-#: Bytes of a tenant: a region keeps them.
-CONTENTS = frozenset({"file content", "dataset content", "checkpoint content", "output content"})
-SAID = frozenset({"log output", "log error output"})
-#: Parts of a call to a service: its replica hears them.
-CALLED = frozenset({"path of a call", "query of a call", "header of a call", "body of a call"})
-#: What goes through an interactive session.
-ENTERED = frozenset({"command of a session", "typed in a session", "shown in a session"})
-#: Not kept by anybody.
-PASSING = (
-    CALLED
-    | ENTERED
-    | {
-        *("user agent", "query", "header", "cookie", "idempotency key", "planned argument", "refused name"),
-        *("unknown field", "malformed body", "large body", "bad credential", "bad token", "bad path", "odd request"),
-        *("owner's key", "viewer's key", "refused batched name"),
-        *("range", "last event id", "condition by tag", "condition by date"),
-    }
-)
-
 TRAIN = """
 cat "$NORDAN_INPUT_DIR"/*/* > /dev/null
 : {file content}
@@ -85,62 +60,6 @@ HTTPServer(("127.0.0.1", int(os.environ["NORDAN_PORT"])), Echo).serve_forever()
 """
 
 
-@dataclass
-class Story:
-    """What was done, and what can be looked at afterwards."""
-
-    stack: ChaosStack
-    tenant: Tenant
-    canaries: Canaries
-    taps: dict[str, Tap]
-    watch: Watch
-    waited: list[str] = field(default_factory=list)
-    """Grants whose messages lay in the queue while the worker stood still."""
-    heard: set[str] = field(default_factory=set)
-    """Fields of a call that the service answered with."""
-
-    @cached_property
-    def in_database(self) -> set[str]:
-        """The fields whose canaries are in some row of some table."""
-        tables = self.stack.rows("select table_name from information_schema.tables where table_schema = 'public'")
-        rows = [row for (name,) in tables for row in self.stack.rows(f'select to_jsonb(one)::text from "{name}" one')]
-        return self.canaries.found_in("\n".join(text for (text,) in rows).encode())
-
-    def grants(self, region: str) -> list[str]:
-        """Return the grants of this tenant's attempts in a region."""
-        query = """
-            select g.id from attempt_grant g join attempt a on a.id = g.attempt_id
-            join job j on j.id = a.job_id join project p on p.id = j.project_id
-            where p.name = %(project)s and g.region = %(region)s
-            """
-        return [grant for (grant,) in self.stack.rows(query, {"project": self.tenant.project, "region": region})]
-
-    def unquoted(self, data: bytes) -> bytes:
-        """Return all that can be read out of some bytes."""
-        return b"\n".join(layers(data))
-
-    def folders(self, *names: str) -> bytes:
-        """Return names and contents of all files in some folders of the data folder."""
-        return b"\n".join(
-            part
-            for name in names
-            for path in sorted((self.stack.data / name).rglob("*"))
-            for part in (str(path).encode(), path.read_bytes() if path.is_file() else b"")
-        )
-
-    def own_files(self) -> list[Path]:
-        """Return every file of the stack but programs, the database and what a region holds for its tenants."""
-        data = self.stack.data
-        left_out = {data / "runtime", data / "binaries", data / "postgres" / "binaries", data / "postgres" / "cluster"}
-        parts = ("store", "logs", "work", "attempts", "records")
-        left_out |= {data / "regions" / code / part for code in (HOME_REGION, OTHER_REGION) for part in parts}
-        found = []
-        for folder, folders, files in os.walk(self.stack.home):
-            folders[:] = [name for name in folders if Path(folder, name) not in left_out]
-            found += [path for name in files if (path := Path(folder, name)).is_file()]
-        return found
-
-
 @contextmanager
 def played(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canaries) -> Iterator[Story]:
     """Do everything, wait until all of it is over, and yield what can be looked at."""
@@ -150,7 +69,8 @@ def played(stack: ChaosStack, admin: Tenant, organisation: str, canaries: Canari
         tenant = add_project(admin, organisation, canaries["project"], FLOOR)
         canaries.add("owner's key", tenant.key)
         canaries.add("viewer's key", add_key(admin, organisation, "viewer"))
-        story = Story(stack, tenant, canaries, taps, watch)
+        sent = watching.enter_context(recorded(tenant.http, canaries.prefix))
+        story = Story(stack, admin, tenant, canaries, taps, watch, sent)
         _play(story)
         time.sleep(4 * PAUSE_S)
         yield story
@@ -161,10 +81,22 @@ def _broker_url(region: Path) -> str:
 
 
 def _play(story: Story) -> None:
-    jobs = [_train(story), _fail(story), _cancel(story), _serve(story), *_wait_in_the_queue(story), _batch(story)]
+    describe_a_world(story)
+    trained = _train(story)
+    declassify(story, trained)
+    jobs = [
+        trained,
+        derogate(story),
+        _fail(story),
+        _cancel(story),
+        _serve(story),
+        *_wait_in_the_queue(story),
+        _batch(story),
+    ]
     _be_refused(story)
-    _send_nonsense(story)
-    _send_what_is_no_request(story)
+    send_nonsense(story)
+    send_what_is_no_request(story)
+    sow(story)
     until(lambda: all(_is_certified(story.tenant, job) for job in jobs), "the certificates")
 
 
@@ -172,8 +104,9 @@ def _train(story: Story) -> str:
     """A gang with files, a dataset, a checkpoint and an output; all headers that a client may send."""
     word, tenant = story.canaries, story.tenant
     tenant.put_dataset(
-        word["dataset name"], {}, HOME_REGION, {word["dataset file name"]: word["dataset content"].encode()}
+        word["dataset name"], OWNERS, HOME_REGION, {word["dataset file name"]: word["dataset content"].encode()}
     )
+    story.made["dataset"] = word["dataset name"]
     go = story.stack.starts / "go"
     script = re.sub(r"\{(.+?)\}", lambda match: word[match[1]], TRAIN)
     document = {
@@ -185,6 +118,7 @@ def _train(story: Story) -> str:
         "nodes": 2,
         "inputs": [f"dataset/{word['dataset name']}"],
         "outputs": [word["output name"]],
+        "resources": {"gpu": f"H100|{word['GPU model']}:1"},
     }
     with_files = tenant.put_files(document, HOME_REGION, {word["file name"]: script.encode()})
     headers = {
@@ -210,7 +144,7 @@ def _enter(story: Story, job: str) -> None:
     """Somebody looks inside: what runs, what is typed and what is shown stay between them and the job."""
     word = story.canaries
     words = ["sh", "-c", f"{LIVES}; cat; echo {word['shown in a session']}; {LIVES}", word["command of a session"]]
-    ending, out = enter(story.tenant, job, words, word["typed in a session"].encode())
+    ending, out = enter(story.tenant, job, words, word["typed in a session"].encode(), word["terminal of a session"])
     assert ending == {"exit_code": 0}
     assert word["typed in a session"].encode() in out
     assert word["shown in a session"].encode() in out
@@ -235,6 +169,7 @@ def _read_the_log_with_headers(story: Story, job: str) -> None:
         "If-Modified-Since": word["condition by date"],
     }
     access = tenant.ask("GET", f"/jobs/{job}/logs", headers=headers, expect=200).json()
+    tenant.ask("GET", f"/jobs/{job}/logs", headers={"Accept": word["accepted form"]}, expect=200)
     for accepted in ("application/octet-stream", "text/event-stream"):
         tenant.at_gateway("GET", access, headers={**headers, "Accept": accepted})
 
@@ -318,68 +253,6 @@ def _be_refused(story: Story) -> None:
     document = {"name": word["refused name"], "command": ["true"]}
     assert tenant.ask("POST", "/jobs", json={**document, "policy": policy}).json()["code"] == "residency_unsatisfiable"
     tenant.ask("POST", "/datasets", json={"name": "endpoints", "policy": {"egress": policy["egress"]}}, expect=201)
-
-
-def _send_nonsense(story: Story) -> None:
-    """Requests that are refused, each for another reason."""
-    word, tenant = story.canaries, story.tenant
-    fine = {"name": "fine", "command": ["true"]}
-    bad = {"Authorization": f"Bearer {word['bad credential']}"}
-    field_, body = word["unknown field"], word["malformed body"]
-    requests: list[tuple[str, str, int, Json]] = [
-        ("POST", "/jobs", 422, {"json": {**fine, field_: field_}}),
-        ("POST", "/jobs", 422, {"json": {**fine, "kind": field_}}),
-        ("POST", "/jobs", 422, {"json": {**fine, "policy": {"process": [field_]}}}),
-        ("POST", "/jobs", 422, {"json": {**fine, "image": field_ + "\0"}}),
-        ("POST", "/jobs", 404, {"json": {**fine, "inputs": [f"dataset/{field_}"]}}),
-        ("POST", "/jobs", 422, {"content": body}),
-        ("POST", "/jobs", 422, {"content": f'{{"{body}": 1, "{body}": 2}}'}),
-        ("POST", "/jobs", 413, {"content": word["large body"] * 30_000}),
-        ("POST", "/jobs", 401, {"json": fine, "headers": bad}),
-        ("POST", "/jobs", 422, {"json": fine, "headers": {"Idempotency-Key": word["idempotency key"] * 30}}),
-        ("GET", f"/jobs/{word['bad path']}", 404, {}),
-        ("GET", f"/jobs/{word['bad path']}%00", 422, {}),
-        ("GET", f"/v1/{word['bad path']}", 404, {}),
-        ("PATCH", "/jobs", 405, {"json": {field_: field_}}),
-        ("GET", "/jobs", 422, {"params": {"state": word["query"]}}),
-        ("POST", "/worker/v1/sync", 401, {"json": {"supervisor_id": field_}, "headers": bad}),
-    ]
-    for method, path, status, options in requests:
-        tenant.ask(method, path, expect=status, **options)
-    access = tenant.ask("POST", "/datasets/endpoints:put", json={"region": HOME_REGION}, expect=201).json()
-    blob = "/v1/blobs/" + "0" * 64
-    tenant.at_gateway("PUT", access, blob, content=body, expect=422)
-    tenant.at_gateway("PUT", {**access, "token": word["bad token"]}, blob, content=body, expect=401)
-    tenant.at_gateway("POST", access, f"/v1/uploads/{access['upload_id']}:commit", content=body, expect=422)
-    tenant.at_gateway("GET", access, f"/v1/{word['bad path']}", expect=404)
-
-
-def _send_what_is_no_request(story: Story) -> None:
-    """Bytes that no HTTP server understands, to every port that speaks HTTP."""
-    odd = story.canaries["odd request"].encode()
-    requests = (
-        odd + b"\r\n\r\n",
-        odd.upper() + b" /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /" + odd + b"\xff HTTP/9.9\r\n" + odd + b"\r\n\r\n",
-        b"GET /" + odd + b" HTTP/1.1\r\nHost: " + odd + b"\r\nContent-Length: " + odd + b"\r\n\r\n",
-        odd * 20_000,
-    )
-    ports: dict[str, int] = json.loads((story.stack.data / "ports.json").read_text())
-    for name, port in ports.items():
-        if not name.startswith("valkey"):
-            for request in requests:
-                _say(port, request)
-
-
-def _say(port: int, data: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
-        try:
-            line.sendall(data)
-            line.shutdown(socket.SHUT_WR)
-            line.recv(1)
-        except OSError:
-            # The server closed the connection on us, as it may.
-            return
 
 
 def _is_certified(tenant: Tenant, job: str) -> bool:

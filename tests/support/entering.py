@@ -18,13 +18,15 @@ from websockets.sync.client import connect
 from support.tenants import Tenant
 
 
-def enter(tenant: Tenant, job: str, command: Sequence[str], typed: bytes = b"") -> tuple[dict[str, int], bytes]:
+def enter(
+    tenant: Tenant, job: str, command: Sequence[str], typed: bytes = b"", term: str = "xterm"
+) -> tuple[dict[str, int], bytes]:
     """Run a command in a job with some input; return how it ended and what it wrote."""
     access = tenant.ask("POST", f"/jobs/{job}:exec", json={}, expect=200).json()
     headers = {"Authorization": f"Bearer {access['token']}"}
     out = b""
     with connect(access["url"].replace("http", "ws", 1), additional_headers=headers, proxy=None) as line:
-        line.send(json.dumps({"command": list(command)}))
+        line.send(json.dumps({"command": list(command), "term": term}))
         for piece in (b"\0" + typed, b"\0"):
             line.send(piece)
         while True:
