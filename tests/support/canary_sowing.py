@@ -7,6 +7,7 @@ change the world for good is refused for another reason too, should the canary f
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 from support.canary_approvals import a_derogation
@@ -142,10 +143,10 @@ def sow(story: Story) -> None:
         answer = caller.ask(method, address, **options)
         told = f"{place}: {answer.status_code} {answer.text}"
         assert answer.status_code < 500, told
+        # Of a batch each job has an answer of its own.
+        is_taken = answer.is_success and "urn:nordan:problem" not in answer.text
         # Otherwise nobody looked at the canary.
-        assert answer.is_success or answer.status_code in {403, 404} or _is_about(answer.text, place.field, canary), (
-            told
-        )
+        assert is_taken or answer.status_code in {403, 404} or _is_about(answer.text, place.field, canary), told
 
 
 def _real(story: Story) -> dict[str, str]:
@@ -182,11 +183,9 @@ def planted(document: Json, name: str, canary: str) -> Json:
     made = deepcopy(document)
     *before, last = name.split(".")
     one: Any = made
-    for part in before:
-        one = _first(one).setdefault(part, {})
+    for above, part in pairwise(["", *before]):
+        one = _first(one).setdefault(part, [dict(A_FILE)] if above == part == "files" else {})
     one = _first(one)
-    if before[-2:] == ["files", "files"]:
-        one |= A_FILE
     if last == "*":
         one |= dict.fromkeys(one, canary)
     elif before and before[-1] in POLICIES and last in DEEPER:
@@ -205,4 +204,4 @@ def _first(one: Any) -> Any:  # Any: JSON
 def _is_about(text: str, field: str, canary: str) -> bool:
     if canary in text or any(told in text for told in REFUSED_ANYWAY):
         return True
-    return any(part in text for part in field.split(".") if part != "*")
+    return [part for part in field.split(".") if part != "*"][-1] in text
