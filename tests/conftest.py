@@ -38,7 +38,8 @@ CLUSTERS = ("tests/kube/", "tests/workers/executors/kubernetes/", "tests/workers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what asks for a cluster; give slow folders their own limit, unless a test names one."""
+    """Begin with what takes long; mark what asks for a cluster; give slow folders a limit, unless a test names one."""
+    items.sort(key=lambda item: _turn(item.nodeid))
     for item in items:
         limit_s = LIMITS_S.get(_folder(item), 0)
         if is_kube_test(item):
@@ -60,7 +61,8 @@ class OneForWhatIsShared(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """Share the tests out."""
+    """Share the tests out, in their own order."""
+    config.option.loadscopereorder = False
     return OneForWhatIsShared(config, log)
 
 
@@ -84,6 +86,12 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     return home
+
+
+def _turn(nodeid: str) -> int:
+    """What shares a cluster or a stack takes one worker long: it comes first, but stacks not beside each other."""
+    groups = (CLUSTERS, STACKS[:1], ("tests/core/",), STACKS[1:])
+    return next((turn for turn, group in enumerate(groups) if nodeid.startswith(group)), len(groups))
 
 
 def _folder(item: pytest.Item) -> str:
