@@ -6,8 +6,8 @@ there has done everything but say so, and wakes in a transaction that the server
 
 from __future__ import annotations
 
-import os
 import signal
+import threading
 
 POINTS = ("before_commit",)
 
@@ -25,7 +25,8 @@ class Faults:
         if point != self._point:
             return
         self._point = ""
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this very thread: sent to the process, it could stop the others first, and this one would commit meanwhile.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 NO_FAULTS = Faults("")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import threading
 
 import pytest
 
@@ -13,7 +13,7 @@ from nordan_scheduler.faults import NO_FAULTS, POINTS, Faults
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     stopped: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: stopped.append((pid, number)))
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: stopped.append((thread, number)))
     return stopped
 
 
@@ -23,7 +23,7 @@ def test_it_stops_once(stopped: list[tuple[int, int]]) -> None:
     assert stopped == []
     faults.at("before_commit")
     faults.at("before_commit")
-    assert stopped == [(os.getpid(), signal.SIGSTOP)]
+    assert stopped == [(threading.get_ident(), signal.SIGSTOP)]
 
 
 def test_without_a_point_it_is_inert(stopped: list[tuple[int, int]]) -> None:

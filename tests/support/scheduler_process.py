@@ -11,18 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from nordan_core.identifiers import new_secret
 from nordan_core.proof.keys import create_files
-
-_WROTE_GRANTS = """
-    select 1 from pg_stat_activity a join pg_locks l on l.pid = a.pid
-    where a.state = 'idle in transaction' and a.state_change < clock_timestamp() - interval '0.3 s'
-    and l.relation = 'attempt_grant'::regclass and l.mode = 'RowExclusiveLock' and l.granted
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +32,10 @@ class SchedulerProcess:
             return bool(httpx.get(f"{self.url}/healthz", timeout=0.5).json()["leader"])
         except httpx.HTTPError:
             return False
+
+    def is_stopped(self) -> bool:
+        """Tell whether SIGSTOP holds it."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -77,11 +74,6 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
-
-
-def stopped_after_writing(rows: Callable[[str], list[tuple[Any, ...]]]) -> bool:  # Any: columns
-    """Tell whether a process waits in a transaction that has written grants, and asks the server for nothing."""
-    return bool(rows(_WROTE_GRANTS))
 
 
 def _free_port() -> int:
