@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from nordan_core.domain.reasons import Reason
 from nordan_core.identifiers import new_id
 from nordan_core.wire import LaunchOrder
 from nordan_workers.executors.base import RankState, RankStatus
+from nordan_workers.executors.kubernetes import executor as module
 from nordan_workers.executors.kubernetes import names, records
 from nordan_workers.executors.kubernetes.binding import Binder
 from nordan_workers.executors.kubernetes.client import ClusterUnreachable, Object
@@ -384,3 +386,21 @@ def on_node(order: LaunchOrder, node: str) -> LaunchOrder:
 def ended_within(executor: KubernetesExecutor, attempt_id: AttemptId, limit_s: float) -> RankStatus:
     until(lambda: executor.poll(attempt_id).is_over, "the attempt's end", limit_s)
     return executor.poll(attempt_id).ranks[0]
+
+
+def test_what_the_gateway_lays_while_an_attempt_is_forgotten_goes_too(
+    lab: PodLab, executor: KubernetesExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had let an agent in just before the token went."""
+    attempt_id = started(executor, launch_order(["true"]))
+    ended(executor, attempt_id)
+    root = executor._folders(executor._attempts[attempt_id]).root
+    real = module._delete_records
+
+    def delete_records(folder: Path) -> None:
+        (root / ".incoming-1").mkdir(parents=True)
+        real(folder)
+
+    monkeypatch.setattr(module, "_delete_records", delete_records)
+    executor.forget(attempt_id)
+    assert not root.exists()
