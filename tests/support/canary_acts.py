@@ -131,6 +131,8 @@ def _train(story: Story) -> str:
     job = tenant.submit(with_files, **headers)
     tenant.ask("GET", "/jobs", params={"name": word["query"]}, expect=200)
     until(lambda: bool(tenant.ask("GET", f"/jobs/{job}/artifacts").json()["items"]), "the checkpoint")
+    # The region's word that it runs may come after the checkpoint.
+    tenant.reaches(job, "running")
     _enter(story, job)
     go.touch()
     tenant.reaches(job, "succeeded")
